@@ -1,0 +1,81 @@
+"""Every error that SPA raises on purpose.
+
+SpaError
+├── ModelError            the file or module cannot be read, checked or run
+├── InputError            example inputs are missing, or do not fit the model
+├── SettingError          a target, ratio, criterion or option has no meaning
+├── InfeasibleTarget      the target is out of reach; carries what is reachable (exit code 2)
+├── PlanError             a plan does not fit the model, or would tear coupled channels apart
+├── VerificationError     the pruned model is not what the plan promises
+├── BridgeError           a graph cannot be turned into a trainable PyTorch module, or back
+├── MissingExtra          an optional package is needed; carries the extra's name
+└── OutputError           a result cannot be written
+
+A message names the quantity, the rule, the numbers and the way out, in one paragraph.
+"""
+
+from __future__ import annotations
+
+
+class SpaError(Exception):
+    """Base of the tree. The command prints the message alone and exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class ModelError(SpaError):
+    """The model cannot be read, checked or run."""
+
+
+class InputError(SpaError):
+    """Example inputs are missing, or do not fit the model."""
+
+
+class SettingError(SpaError):
+    """A target, ratio, criterion or option has no meaning."""
+
+
+class InfeasibleTarget(SpaError):
+    """The target is out of reach.
+
+    Attributes:
+        quantity: ``"rf"``, ``"rp"`` or ``"ratio"``.
+        asked: the value that was asked.
+        reachable: the largest value that the limits in force allow.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, quantity: str, asked: float, reachable: float) -> None:
+        super().__init__(message)
+        self.quantity = quantity
+        self.asked = asked
+        self.reachable = reachable
+
+
+class PlanError(SpaError):
+    """A plan does not fit the model, or would tear coupled channels apart."""
+
+
+class VerificationError(SpaError):
+    """The pruned model is not what the plan promises."""
+
+
+class BridgeError(SpaError):
+    """A graph cannot be turned into a trainable PyTorch module, or back."""
+
+
+class MissingExtra(SpaError):
+    """An optional package is needed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed; "
+            f'install it with: pip install "structurally-prune-anything[{extra}]"'
+        )
+        self.package = package
+        self.extra = extra
+
+
+class OutputError(SpaError):
+    """A result cannot be written."""
