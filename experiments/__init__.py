@@ -1,0 +1,1 @@
+"""The harness: launches runs, records them, and turns the records into tables."""

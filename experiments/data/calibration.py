@@ -1,0 +1,67 @@
+"""Inputs from data for OBSPA: of the task itself (id), or of something else (ood).
+
+The three data-free kinds (bn, noise, uniform) are made by the library; they need no file here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from experiments.data.base import Dataset, load, normalise, resize
+from experiments.seeds import generator
+
+
+def calibration_inputs(
+    kind: str, data: Dataset, n: int, seed: int, data_root: str | None
+) -> np.ndarray | str:
+    """Return ``n`` inputs (n, C, H, W), normalised like the task's, or the name of a data-free kind.
+
+    Args:
+        kind: ``id`` (training pictures), ``ood`` (``data.ood``), or a data-free kind, passed on.
+        data: the task.
+        n: how many; fewer when there are fewer.
+        seed: which.
+        data_root: where another data set lies.
+    """
+    rng = generator(seed, "calibration")
+    if kind == "id":
+        return data.train.take(_some(len(data.train), n, rng))[0]
+    if kind != "ood":
+        return kind
+    c, h, w = data.shape
+    if data.ood == "photos":
+        x = photo_patches(n, h, w, rng)
+    else:
+        other = load({"name": data.ood}, data_root)
+        x, _ = other.train.take(_some(len(other.train), n, rng))
+        x = x * other.std[:, None, None] + other.mean[:, None, None]  # back to 0..1
+        x = resize(x, h, w)
+    return normalise(_channels(x, c), data.mean, data.std)
+
+
+def photo_patches(n: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut square patches in 0..1 out of the two photographs that scikit-learn carries.
+
+    A patch is three times as wide as the picture it becomes, so that it shows something.
+    """
+    from sklearn.datasets import load_sample_image
+
+    photos = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]  # (427, 640, 3)
+    side = min(3 * max(height, width), min(photos[0].shape[:2]))
+    out = np.empty((n, 3, side, side), np.float32)
+    for patch in out:
+        photo = photos[rng.integers(len(photos))]
+        top, left = (rng.integers(size - side + 1) for size in photo.shape[:2])
+        patch[:] = photo[top : top + side, left : left + side].transpose(2, 0, 1) / 255
+    return resize(out, height, width)
+
+
+def _some(have: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    return np.sort(rng.permutation(have)[:n])
+
+
+def _channels(x: np.ndarray, wanted: int) -> np.ndarray:
+    if x.shape[1] == wanted:
+        return x
+    grey = x.mean(axis=1, keepdims=True)
+    return np.repeat(grey, wanted, axis=1)

@@ -1,0 +1,80 @@
+"""CIFAR-10 and CIFAR-100: 50000 + 10000 pictures of 32x32 colour pixels, through torchvision.
+
+Augmentation as everywhere: a random crop out of 4 pixels of padding, and a mirror.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.data.base import DATASETS, Dataset, crop_and_flip, from_arrays
+from spa.errors import InputError
+
+
+def _cifar(
+    class_name: str,
+    classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    options: Mapping[str, Any],
+    root: Path,
+    workers: int,
+) -> Dataset:
+    train, test = (_split(class_name, root, part, options) for part in (True, False))
+    return from_arrays(
+        str(options["name"]),
+        train,
+        test,
+        classes,
+        mean=mean,
+        std=std,
+        augment=crop_and_flip,
+        ood=str(options.get("ood", "photos")),
+    )
+
+
+# Mean and standard deviation per channel of the training pictures.
+DATASETS.register("cifar10")(
+    partial(_cifar, "CIFAR10", 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+)
+DATASETS.register("cifar100")(
+    partial(_cifar, "CIFAR100", 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+)
+
+
+def _split(
+    class_name: str, root: Path, train: bool, options: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    from spa.bridge.torchvision_shim import import_torchvision
+
+    base = getattr(import_torchvision().datasets, class_name)
+    verify = bool(options.get("verify", True))
+
+    class Reader(base):  # type: ignore[misc]
+        """torchvision's reader, which may be told to trust the files."""
+
+        def _check_integrity(self) -> bool:
+            return (
+                super()._check_integrity() if verify else (Path(root) / self.base_folder).is_dir()
+            )
+
+    download = bool(options.get("download", True))
+    try:
+        try:
+            data = Reader(root, train=train, download=False)
+        except RuntimeError:  # torchvision's word for "missing or corrupted"
+            if not download:
+                raise
+            data = Reader(root, train=train, download=True)
+    except Exception as error:  # torchvision, urllib, tarfile, pickle: any of theirs means this
+        raise InputError(
+            f"{class_name} cannot be read from {root}: {error}. Without a network, put torchvision's "
+            f"archive {base.filename} there unpacked, or set data_root to where it lies"
+        ) from error
+    images = np.ascontiguousarray(np.asarray(data.data, np.uint8).transpose(0, 3, 1, 2))
+    return images, np.asarray(data.targets, np.int64)

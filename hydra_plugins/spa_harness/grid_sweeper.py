@@ -1,0 +1,95 @@
+"""A sweep that is a union of rectangles.
+
+Hydra's own sweeper runs every combination of its lists. An experiment rarely wants that: OBSPA
+takes no criterion, and pruning before training has no use for calibration data. So an experiment
+file may list several blocks:
+
+    hydra:
+      mode: MULTIRUN
+      sweeper:
+        params: {model: "resnet8,vgg_small", seed: "0,1,2"}   # in every block
+        grid:
+          - {time: prune_train, criterion: "l1,snip"}
+          - {time: train_prune, method: obspa}
+
+Every block is expanded with the shared lists, and the union is run once, in that order. What is
+given on the command line replaces the lists of the same name. The command ends with code 1 when
+any run failed; the others have been run.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+@dataclass
+class GridSweeperConf:
+    """What ``hydra.sweeper`` takes."""
+
+    _target_: str = "hydra_plugins.spa_harness.grid_sweeper.GridSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+    grid: list[dict[str, Any]] | None = field(default=None)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="spa_harness"
+)
+
+
+def expand(
+    blocks: Sequence[dict[str, Any]],
+    params: dict[str, Any],
+    arguments: Sequence[str],
+    parser: OverridesParser,
+) -> list[list[str]]:
+    """List the overrides of every run, each once, blocks in order."""
+    given = {override.get_key_element() for override in parser.parse_overrides(list(arguments))}
+    runs: dict[tuple[str, ...], list[str]] = {}
+    for block in blocks or [{}]:
+        lists = {**params, **block}
+        texts = [f"{key}={value}" for key, value in lists.items() if key not in given]
+        overrides = parser.parse_overrides([*texts, *arguments])
+        for run in BasicSweeper.split_arguments(overrides, None)[0]:
+            runs.setdefault(tuple(sorted(run)), run)
+    return list(runs.values())
+
+
+class GridSweeper(BasicSweeper):
+    """Runs the union of the blocks, and says in the end how many failed."""
+
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        grid: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.grid = [dict(block) for block in grid or []]
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch every run; exit with code 1 when one failed."""
+        assert self.config is not None
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        runs = expand(self.grid, dict(self.params), arguments, parser)
+        self.validate_batch_is_legal(runs)
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        size = self.max_batch_size or len(runs)
+        done: list[Any] = []
+        for start in range(0, len(runs), size):
+            batch = runs[start : start + size]
+            print(f"sweep of {len(runs)} runs", file=sys.stderr)
+            done.extend(self.launcher.launch(batch, initial_job_idx=start))
+        failed = sum(job.return_value == "failed" for job in done)
+        if failed:
+            print(f"error: {failed} of {len(done)} runs failed", file=sys.stderr)
+            raise SystemExit(1)
+        return done
