@@ -31,7 +31,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    return SettingError(f'unknown {kind} "{name}"{hint} Known: {", ".join(names)}')
+    listing = "" if near and len(names) > 30 else f" Known: {', '.join(names)}"
+    return SettingError(f'unknown {kind} "{name}"{hint}{listing}')
 
 
 class Registry(Generic[T]):

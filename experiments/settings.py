@@ -126,6 +126,11 @@ class Settings:
         return what
 
     @property
+    def comes_trained(self) -> bool:
+        """Whether the model is a file that is dense as it is: trained before it came here."""
+        return self.model.startswith("onnx/") and self.time != "prune_train"
+
+    @property
     def run_id(self) -> str:
         """Ten hexadecimal digits of the semantic settings' hash."""
         return digest(self.semantic())
@@ -143,6 +148,7 @@ def dense_key(settings: Settings) -> str:
     return digest(
         {key: what[key] for key in ("version", "model", "framework", "dataset")}
         | {"train": what["trainer"]["train"], "seed": settings.seed}
+        | {"as_it_is": settings.comes_trained}
     )
 
 
@@ -206,10 +212,8 @@ def parse(cfg: DictConfig) -> Settings:
 def _asked(target: DictConfig) -> dict[str, float]:
     given = {key: target[key] for key in ("rf", "rp", "ratio") if target[key] is not None}
     if len(given) > 1:
-        raise SettingError(
-            f"one target at a time, but {' and '.join(f'target.{key}' for key in given)} are given; "
-            "set the others to null"
-        )
+        names = " and ".join(f"target.{key}" for key in given)
+        raise SettingError(f"one target at a time, but {names} are given; set the others to null")
     asked = {key: _number(f"target.{key}", value) for key, value in given.items()} or {"rf": 2.0}
     ((key, value),) = asked.items()
     if key == "ratio" and not 0 <= value < 1:

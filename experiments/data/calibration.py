@@ -14,7 +14,7 @@ from experiments.seeds import generator
 def calibration_inputs(
     kind: str, data: Dataset, n: int, seed: int, data_root: str | None
 ) -> np.ndarray | str:
-    """Return ``n`` inputs (n, C, H, W), normalised like the task's, or the name of a data-free kind.
+    """Return ``n`` inputs (n, C, H, W), normalised like the task's; a data-free kind as it is.
 
     Args:
         kind: ``id`` (training pictures), ``ood`` (``data.ood``), or a data-free kind, passed on.

@@ -73,8 +73,8 @@ def _split(
             data = Reader(root, train=train, download=True)
     except Exception as error:  # torchvision, urllib, tarfile, pickle: any of theirs means this
         raise InputError(
-            f"{class_name} cannot be read from {root}: {error}. Without a network, put torchvision's "
-            f"archive {base.filename} there unpacked, or set data_root to where it lies"
+            f"{class_name} cannot be read from {root}: {error}. Without a network, unpack "
+            f"{base.filename} there, or set data_root to the folder that holds {base.base_folder}"
         ) from error
     images = np.ascontiguousarray(np.asarray(data.data, np.uint8).transpose(0, 3, 1, 2))
     return images, np.asarray(data.targets, np.int64)

@@ -7,8 +7,6 @@ enlarged inside the network by repeating pixels.
 
 from __future__ import annotations
 
-import inspect
-
 from torch import nn
 
 from experiments.models import MODELS, Shape
@@ -68,13 +66,12 @@ def torchvision_net(name: str, shape: Shape, classes: int) -> nn.Module:
     if name not in known:
         raise unknown("torchvision model", name, known)
     options: dict[str, object] = {"weights": None, "num_classes": classes}
-    builder = inspect.signature(models.get_model_builder(name))
+    factor = -(-LEAST // min(shape[1:]))
     if name in ("googlenet", "inception_v3"):  # the training-only heads have no place in a file
         options |= {"aux_logits": False, "init_weights": True}
-    if "image_size" in builder.parameters:
-        options["image_size"] = max(shape[1], LEAST)
+    if name.startswith("vit_"):
+        options["image_size"] = shape[1] * factor
     net = _take_channels(models.get_model(name, **options), shape[0])
-    factor = -(-LEAST // min(shape[1:]))
     return nn.Sequential(nn.Upsample(scale_factor=factor), net) if factor > 1 else net
 
 

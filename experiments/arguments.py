@@ -1,0 +1,54 @@
+"""A look at the command line before Hydra sees it, for one clear line about a wrong name.
+
+Hydra's own messages are right, but long. Only what is surely wrong is refused here: a choice
+that no file of its group offers, and a key that the configuration does not have.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from experiments.registry import unknown
+from spa.errors import SettingError
+
+OPEN_FAMILIES = ("torchvision/", "onnx/")  # see hydra_plugins/spa_harness/model_source.py
+
+
+def check(argv: list[str], conf: Path) -> None:
+    """Check overrides of the form key=value.
+
+    Raises:
+        SettingError: a name is unknown; near matches are offered.
+    """
+    groups = {path.name: {file.stem for file in path.glob("*.yaml")} for path in conf.iterdir()}
+    groups = {group: names for group, names in groups.items() if names}
+    config = yaml.safe_load((conf / "config.yaml").read_text())
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if argument.startswith("-") or not equals or key.startswith(("+", "~")) or "@" in key:
+            continue
+        head, _, rest = key.partition(".")
+        if head.partition("/")[0] == "hydra":
+            continue
+        if head not in groups and head not in config:
+            raise unknown("setting", head, [*groups, *(key for key in config if key != "defaults")])
+        section = config.get(head)
+        if rest and head not in groups and rest not in (section or {}):
+            raise unknown("setting", key, [f"{head}.{name}" for name in section or {}])
+        if head in groups and not rest:
+            _check_choices(head, value, groups[head])
+
+
+def _check_choices(group: str, value: str, names: set[str]) -> None:
+    if any(mark in value for mark in "(*{["):  # choice(...), glob(...): Hydra's own
+        return
+    for choice in value.split(","):
+        name = choice.strip().strip("'\"")
+        if not name:
+            raise SettingError(f"{group}= needs a name; known: {', '.join(sorted(names))}")
+        if group == "model" and name.startswith(OPEN_FAMILIES):
+            continue
+        if name not in names:
+            raise unknown(group, name, names)

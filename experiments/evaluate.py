@@ -1,0 +1,84 @@
+"""What is measured on an ONNX file with ONNX Runtime: accuracy, and latency.
+
+Nothing here knows where a file came from: every number of a table is measured on the file that
+lies in the run's folder.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.data import Split
+from experiments.data.base import batches
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open a file on the CPU; 0 threads: as many as there are cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(
+        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+
+def accuracy(path: Path, split: Split, batch: int = 256) -> float:
+    """Return the share of a split that the model labels correctly, in [0, 1]."""
+    net = session(path)
+    name, fixed = _input(net)
+    correct = 0
+    for x, y in batches(split, fixed or batch):
+        n = len(x)
+        if fixed and n < fixed:  # a fixed batch size: fill up, then drop what was filled
+            x = np.concatenate([x, np.repeat(x[:1], fixed - n, axis=0)])
+        logits = net.run(None, {name: x})[0][:n]
+        correct += int((logits.argmax(axis=1) == y).sum())
+    return correct / len(split)
+
+
+def latency_ms(
+    dense: Path,
+    pruned: Path,
+    shape: tuple[int, int, int],
+    *,
+    batch: int,
+    threads: int,
+    warmup: int,
+    repeats: int,
+) -> dict[str, float]:
+    """Time both models in one process, in turn, so that what else runs hits both alike.
+
+    Returns:
+        ``dense`` and ``pruned``: the median of ``repeats`` timings of one batch, in milliseconds.
+    """
+    runs = []
+    for path in (dense, pruned):
+        net = session(path, threads)
+        name, fixed = _input(net)
+        x = np.random.default_rng(0).standard_normal((fixed or batch, *shape), np.float32)
+        runs.append((net, {name: x}))
+    times: list[list[float]] = [[], []]
+    for i in range(warmup + repeats):
+        for (net, feed), mine in zip(runs, times, strict=True):
+            started = time.perf_counter()
+            net.run(None, feed)
+            if i >= warmup:
+                mine.append(time.perf_counter() - started)
+    medians = [float(np.median(mine)) * 1000 for mine in times]
+    return {"dense": medians[0], "pruned": medians[1]}
+
+
+def _input(net: onnxruntime.InferenceSession) -> tuple[str, int | None]:
+    """Return the input's name, and its batch size where that is fixed."""
+    (value,) = net.get_inputs()
+    size = value.shape[0]
+    return value.name, size if isinstance(size, int) else None

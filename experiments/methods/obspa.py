@@ -1,0 +1,27 @@
+"""OBSPA: layer-wise reconstruction, with or without data, without fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from experiments.methods import method
+from experiments.methods.spa import plan_options
+from experiments.settings import Settings
+from experiments.task import Task
+
+
+@method("obspa", needs=("calibration", "trained"))
+def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any:
+    """Prune by the OBS score and reconstruct."""
+    import spa.obspa
+
+    return spa.obspa.prune(
+        dense,
+        target=target,
+        calibration=task.calibration(),
+        bn_refresh=cfg.bn_refresh,
+        seed=seed,
+        scope=cfg.scope,
+        **plan_options(cfg),
+    )

@@ -1,0 +1,43 @@
+"""Score, plan, cut: `spa.prune` with any criterion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from experiments.methods import method
+from experiments.settings import Settings
+from experiments.task import Task
+
+# Criteria that look at gradients of the loss, and so at labelled samples.
+GRADIENT = ("snip", "grasp")
+
+
+@method("spa", needs=("criterion",))
+def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any:
+    """Prune by a criterion."""
+    import spa
+
+    return spa.prune(
+        dense,
+        criterion=cfg.criterion,
+        target=target,
+        data=task.gradient_samples() if cfg.criterion in GRADIENT else None,
+        seed=seed,
+        scope=cfg.scope,
+        **plan_options(cfg),
+    )
+
+
+def plan_options(cfg: Settings) -> dict[str, Any]:
+    """Return what the user set about plans; what is not set stays the library's default."""
+    given = {
+        "aggregate": cfg.aggregate,
+        "normalize": cfg.normalize,
+        "round_to": cfg.round_to,
+        "min_channels": cfg.min_channels,
+        "max_ratio": cfg.max_ratio,
+        "include": cfg.include,
+        "exclude": cfg.exclude,
+    }
+    return {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,211 @@
+"""Everything that is written about runs, and read back.
+
+    python -m experiments.records collect demo        copies result.json of finished runs from
+                                                      results/runs into results/records/demo
+
+A run's folder is written by `RunFolder` only. Its status goes pending -> running -> done or
+failed; a run that is not done is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from experiments import files, paths, provenance
+from experiments.schema import REQUIRED, SCHEMA_VERSION, Result
+from experiments.settings import Settings
+from spa.errors import InputError, MissingExtra, SettingError, SpaError
+
+if TYPE_CHECKING:
+    import onnx
+    import pandas as pd
+
+    from experiments.loggers import Logger
+
+_MADE = (
+    *("dense.onnx", "init.onnx", "pruned.onnx", "finetuned.onnx"),
+    *("plan.json", "metrics.jsonl", "result.json"),
+)
+
+
+class RunFolder:
+    """The folder of one run: results/runs/<experiment>/<run_id>/seed_<n>/."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.path = paths.run(settings.results, settings.experiment, settings.run_id, settings.seed)
+        self.logger: Logger | None = None
+        self._started = ""
+
+    def done(self) -> bool:
+        """Whether the run is finished and its result can be read."""
+        try:
+            status = json.loads((self.path / "status.json").read_text())
+            read_result(self.path / "result.json")
+        except (OSError, ValueError, InputError):
+            return False
+        return isinstance(status, dict) and status.get("state") == "done"
+
+    def start(self, config: Mapping[str, Any], overrides: list[str]) -> None:
+        """Clear what an earlier try left, and write what is known before anything runs."""
+        self._started = _now()
+        self._status("running")
+        for name in _MADE:
+            (self.path / name).unlink(missing_ok=True)
+        self.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        self.write_text("overrides.yaml", yaml.safe_dump(list(overrides)))
+        self.write_json("env.json", provenance.environment())
+
+    def finish(self, result: Result) -> None:
+        """Write the result, then the status: in this order, so that done means done."""
+        self.write_json("result.json", result)
+        self._status("done")
+        if self.logger is not None:
+            self.logger.finish(result)
+
+    def fail(self, error: BaseException) -> None:
+        """Record a failure with its traceback."""
+        text = "".join(traceback.format_exception(error))
+        self._status("failed", error=f"{type(error).__name__}: {error}", traceback=text)
+        if self.logger is not None:
+            self.logger.finish(None)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"at": _now(), **row}) + "\n")
+        if self.logger is not None:
+            self.logger.metrics(row)
+
+    def write_model(self, name: str, model: onnx.ModelProto) -> None:
+        """Write an ONNX file."""
+        files.write_bytes(self.path / name, model.SerializeToString())
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file."""
+        files.write_json(self.path / name, content)
+
+    def write_text(self, name: str, content: str) -> None:
+        """Write a text file."""
+        files.write_text(self.path / name, content)
+
+    def _status(self, state: str, **more: str) -> None:
+        s = self.settings
+        what = {
+            **{"state": state, "run_id": s.run_id, "experiment": s.experiment},
+            **{"model": s.model, "framework": s.framework, "dataset": s.dataset["name"]},
+            **{"method": s.method, "criterion": s.criterion, "time": s.time},
+            **{"trainer": s.trainer, "asked": s.asked, "calibration": s.calibration},
+            **{"seed": s.seed, "pid": os.getpid(), "started": self._started, "updated": _now()},
+        }
+        self.write_json("status.json", {**what, **more})
+
+
+def read_result(path: Path) -> Result:
+    """Read and check one result file.
+
+    Raises:
+        InputError: it is torn, has another schema version, or lacks a key; the file is named.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is torn or was edited: it is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is torn or was edited: it does not hold a JSON object")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema_version {version!r}, but this program reads {SCHEMA_VERSION}"
+        )
+    missing = [key for key in REQUIRED if key not in content]
+    if missing:
+        raise InputError(f"{path} is torn or was edited: it lacks {', '.join(missing)}")
+    return cast(Result, content)
+
+
+def result_files(source: Path, experiment: str) -> list[Path]:
+    """List the result files of an experiment below results/runs or results/records."""
+    folder = source / experiment
+    return sorted({*folder.glob("*/seed_*/result.json"), *folder.glob("*_seed_*.json")})
+
+
+def read_results(source: Path, experiment: str) -> list[Result]:
+    """Read all results of an experiment; ``source`` is results/runs or results/records."""
+    return [read_result(path) for path in result_files(source, experiment)]
+
+
+def read_unfinished(source: Path, experiment: str) -> list[dict[str, Any]]:
+    """Read the status of the runs that are not done."""
+    out = []
+    for path in sorted((source / experiment).glob("*/seed_*/status.json")):
+        try:
+            status = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is torn or was edited: {error}") from error
+        if status.get("state") != "done":
+            out.append(status)
+    return out
+
+
+def load(source: Path, experiment: str) -> pd.DataFrame:
+    """Read all results of an experiment into one frame, nested keys with dots."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingExtra("pandas", "experiments", "reading records into a frame") from error
+    return pd.json_normalize(cast(Any, read_results(source, experiment)))
+
+
+def collect(results: Path, experiment: str) -> list[Path]:
+    """Copy the result files of finished runs to where they are committed.
+
+    Raises:
+        SettingError: there are none.
+    """
+    made = []
+    for result in read_results(results / "runs", experiment):
+        name = f"{result['run_id']}_seed_{result['seed']}.json"
+        made.append(paths.records(results, experiment) / name)
+        files.write_json(made[-1], result)
+    if not made:
+        raise SettingError(f"there is no finished run in {paths.runs(results, experiment)}")
+    for stale in set(paths.records(results, experiment).glob("*.json")) - set(made):
+        stale.unlink()
+    return made
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.records", description=__doc__)
+    parser.add_argument("action", choices=["collect"])
+    parser.add_argument("experiment")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    args = parser.parse_args(argv)
+    try:
+        made = collect(args.results, args.experiment)
+    except SpaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{len(made)} records in {paths.records(args.results, args.experiment)}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""Run one experiment setting, or with -m or an experiment file that is a sweep, many.
+
+    python -m experiments.run model=resnet8 criterion=l1 target.rf=2
+    python -m experiments.run -m model=resnet8,vgg_small criterion=l1,random seed=0,1,2
+    python -m experiments.run experiment=demo
+
+Every run has a folder results/runs/<experiment>/<run_id>/seed_<n>/. A run that is done is not run
+again unless force=true; one that fails is recorded, does not stop the others, and makes the
+command end with code 1.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from experiments import arguments, loggers
+from experiments.progress import Progress
+from experiments.records import RunFolder
+from experiments.settings import Settings, parse
+from spa.errors import SpaError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def task(cfg: DictConfig) -> str:
+    """Run what Hydra composed; returns done, skipped or failed."""
+    hydra_config = HydraConfig.get()
+    outcome = launch(cfg, list(hydra_config.overrides.task), _label(hydra_config))
+    if outcome == "failed" and hydra_config.mode == RunMode.RUN:
+        raise SystemExit(1)
+    return outcome
+
+
+def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
+    """Run once, with everything recorded; returns done, skipped or failed."""
+    progress = Progress(label)
+    _quiet()
+    try:
+        settings = parse(cfg)
+        folder = RunFolder(settings)
+        if folder.done() and not settings.force:
+            progress.say(f"{describe(settings)}: done already ({folder.path}); force=true re-runs")
+            return "skipped"
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(plain, dict)
+        folder.start({**plain, "semantic": settings.semantic()}, overrides)
+    except SpaError as error:  # wrong settings, or nowhere to write: there is nothing to record
+        progress.say(f"error: {error}")
+        return "failed"
+    return _recorded(settings, folder, progress)
+
+
+def _recorded(settings: Settings, folder: RunFolder, progress: Progress) -> str:
+    from experiments.stages import execute
+
+    progress.say(describe(settings))
+    try:
+        folder.logger = loggers.make(settings, folder.path)
+        result = execute(settings, folder, progress)
+        folder.finish(result)
+    except KeyboardInterrupt as error:
+        folder.fail(error)
+        raise
+    except Exception as error:  # whatever it is, it is recorded and the sweep goes on
+        progress.say(f"error: {type(error).__name__ + ': ' if _foreign(error) else ''}{error}")
+        folder.fail(error)
+        progress.say(f"failed; the traceback is in {folder.path / 'status.json'}")
+        return "failed"
+    acc = ", ".join(f"{k} {v:.1%}" for k, v in result["acc"].items() if v is not None)
+    progress.say(f"RF {result['reached']['rf']:.2f}: {acc} ({folder.path})")
+    return "done"
+
+
+def describe(settings: Settings) -> str:
+    """Name a run in a few words."""
+    how = settings.criterion or f"{settings.method} {settings.calibration or ''}".strip()
+    ((quantity, value),) = settings.asked.items()
+    return (
+        f"{settings.model} on {settings.dataset['name']}, {settings.time}, {how}, "
+        f"{quantity} {value:g}, seed {settings.seed}"
+    )
+
+
+def _foreign(error: Exception) -> bool:
+    return not isinstance(error, SpaError)
+
+
+def _label(hydra_config: DictConfig) -> str:
+    if hydra_config.mode == RunMode.RUN:
+        return "[run]"
+    number = hydra_config.job.get("num")
+    return f"[{'?' if number is None else number + 1}]"
+
+
+def _quiet() -> None:
+    """Keep what libraries say to developers off the user's screen."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Check the names on the command line, then let Hydra run."""
+    try:
+        arguments.check(sys.argv[1:], CONF)
+    except SpaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    task()
+
+
+if __name__ == "__main__":
+    main()
