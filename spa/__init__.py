@@ -1,0 +1,70 @@
+"""SPA, Structurally Prune Anything: removes whole channels from a network, and proves it.
+
+    model -> graph -> labels -> groups -> importance -> plan -> surgery -> proof -> model
+
+`prune` does it all in one call; `load`, `find_groups`, `score`, `make_plan`, `apply_plan` and `verify`
+are its parts. Heavy packages are imported only where they are used.
+"""
+
+from __future__ import annotations
+
+from spa.coupling.groups import Group, Groups, KeptAxis, Member, find_groups
+from spa.errors import (
+    BridgeError,
+    InfeasibleTarget,
+    InputError,
+    MissingExtra,
+    ModelError,
+    OutputError,
+    PlanError,
+    SettingError,
+    SpaError,
+    VerificationError,
+)
+from spa.graph.cost import Cost, measure_cost
+from spa.graph.model import Model, load
+from spa.importance.score import Scores, score
+from spa.pruning.budget import Limits, Target, make_plan
+from spa.pruning.plan import Plan
+from spa.pruning.prune import Pruned, Reached, prune
+from spa.pruning.surgery import apply_plan
+from spa.pruning.verify import Proof, verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # verbs
+    "apply_plan",
+    "find_groups",
+    "load",
+    "make_plan",
+    "measure_cost",
+    "prune",
+    "score",
+    "verify",
+    # data
+    "Cost",
+    "Group",
+    "Groups",
+    "KeptAxis",
+    "Limits",
+    "Member",
+    "Model",
+    "Plan",
+    "Proof",
+    "Pruned",
+    "Reached",
+    "Scores",
+    "Target",
+    # errors
+    "BridgeError",
+    "InfeasibleTarget",
+    "InputError",
+    "MissingExtra",
+    "ModelError",
+    "OutputError",
+    "PlanError",
+    "SettingError",
+    "SpaError",
+    "VerificationError",
+]

@@ -1,0 +1,1 @@
+"""Which channels must go together: labels, the pass, components, groups."""

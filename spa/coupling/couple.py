@@ -1,0 +1,186 @@
+"""The one pass: walk the nodes in topological order, then solve for the sets of coupled channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.coupling.components import Components, solve
+from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
+from spa.coupling.rules.base import RULES
+from spa.coupling.tracker import Remark, Tracker
+from spa.errors import PlanError
+from spa.graph.model import Model
+from spa.graph.nodes import Node, Use
+
+import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Labels of a model and the components that they fall into.
+
+    Attributes:
+        model: the model.
+        axes: what labels stand for, by order of label.
+        components: component of every label, and which components stay.
+        layers: label layers of every tensor that has some; parameters included.
+        private_layers: layers of parameter reads that have labels of their own.
+        kept: why labels stay, in the order in which it was stated.
+        inexact: why the removal of labels is not exact.
+    """
+
+    model: Model
+    axes: tuple[LabelledAxis, ...]
+    components: Components
+    layers: dict[str, list[Layer]]
+    private_layers: dict[Use, list[Layer]]
+    kept: tuple[Remark, ...]
+    inexact: tuple[Remark, ...]
+
+    @cached_property
+    def axis_of_label(self) -> Labels:
+        """Position in `axes` of every label; -1 for KEPT."""
+        sizes = [axis.size for axis in self.axes]
+        return np.concatenate([[-1], np.repeat(np.arange(len(sizes)), sizes)]).astype(np.int64)
+
+    @cached_property
+    def is_prunable(self) -> Mask:
+        """Whether a label may go, shape (labels,)."""
+        prunable = ~self.components.kept[self.components.of]
+        prunable[KEPT] = False
+        return prunable
+
+    def layers_read(self, use: Use) -> list[Layer]:
+        """Layers of an input as one node reads it."""
+        if use in self.private_layers:
+            return self.private_layers[use]
+        return self.layers.get(self.model.graph.nodes[use.node].inputs[use.position], [])
+
+    def remark_of(self, remarks: tuple[Remark, ...], component: int) -> Remark | None:
+        """The first remark that touches a component."""
+        return self._first_remarks(remarks).get(component)
+
+    def _first_remarks(self, remarks: tuple[Remark, ...]) -> dict[int, Remark]:
+        key = "kept" if remarks is self.kept else "inexact"
+        cache: dict[str, dict[int, Remark]] = self.__dict__.setdefault("_remarks", {})
+        if key not in cache:
+            table: dict[int, Remark] = {}
+            for remark in remarks:
+                for component in np.unique(self.components.of[remark.labels]).tolist():
+                    table.setdefault(component, remark)
+            cache[key] = table
+        return cache[key]
+
+
+def couple(model: Model) -> Coupling:
+    """Finds all coupled channels of a model in one pass; see design notes in `spa.coupling`."""
+    tracker = Tracker(model)
+    for node in model.graph.nodes:
+        _visit(node, tracker)
+    for name in model.graph.outputs:
+        tracker.keep_layers(tracker.layers.get(name, []), None, "it is an output of the model")
+    for name in model.graph.captured:
+        reason = "a subgraph reads it"
+        if name in model.parameters and name not in tracker.layers:
+            continue
+        tracker.keep_layers(tracker.layers.get(name, []), None, reason)
+    kept = [remark.labels for remark in tracker.kept]
+    components = solve(
+        tracker.space.total,
+        tracker.equalities,
+        np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64),
+        tracker.choices,
+    )
+    return Coupling(
+        model=model,
+        axes=tuple(tracker.space.axes),
+        components=components,
+        layers=tracker.layers,
+        private_layers=tracker._per_use,
+        kept=tuple(tracker.kept),
+        inexact=tuple(tracker.inexact),
+    )
+
+
+def _visit(node: Node, tracker: Tracker) -> None:
+    """Applies a node's rule; what has none, or was not seen in the run, keeps what it reads."""
+    unseen = [name for name in node.outputs if name and name not in tracker.model.shapes]
+    if node.captured:
+        tracker.keep_inputs(node, f"{node.op} has subgraphs")
+    elif node.op not in RULES:
+        tracker.keep_inputs(node, f"there is no rule for {node.op}")
+    elif unseen:
+        tracker.keep_inputs(node, f'its output "{unseen[0]}" is not a plain tensor')
+    else:
+        RULES[node.op](node, tracker)
+        return
+    for i in range(len(node.outputs)):
+        if node.outputs[i] and node.outputs[i] in tracker.model.shapes:
+            tracker.write(node, [], i)
+
+
+class Cut:
+    """Which indices of every tensor stay, given the labels that go.
+
+    Args:
+        coupling: the model's coupling.
+        removed: whether a label goes, shape (labels,).
+    """
+
+    def __init__(self, coupling: Coupling, removed: Mask) -> None:
+        self.coupling = coupling
+        self.removed = removed
+        self._cache: dict[Any, tuple[Mask | None, ...]] = {}
+
+    def of_tensor(self, name: str) -> tuple[Mask | None, ...]:
+        """By axis, which indices stay; None where all do."""
+        return self._masks(name, name, self.coupling.layers.get(name, []))
+
+    def of_read(self, use: Use) -> tuple[Mask | None, ...]:
+        """The same for an input as one node reads it."""
+        node = self.coupling.model.graph.nodes[use.node]
+        name = node.inputs[use.position]
+        if use in self.coupling.private_layers:
+            return self._masks(use, name, self.coupling.private_layers[use])
+        return self.of_tensor(name)
+
+    def _masks(self, key: Any, name: str, layers: list[Layer]) -> tuple[Mask | None, ...]:
+        if key not in self._cache:
+            shape = self.coupling.model.shapes.get(name, ())
+            masks: list[Mask | None] = [None] * len(shape)
+            for layer in layers:
+                for axis, mask in self._axes_of(layer, name).items():
+                    known = masks[axis]
+                    masks[axis] = mask if known is None else known & mask
+            self._cache[key] = tuple(None if m is None or m.all() else m for m in masks)
+        return self._cache[key]
+
+    def _axes_of(self, layer: Layer, name: str) -> dict[int, Mask]:
+        gone = self.removed[layer]
+        axes = support(layer)
+        if not gone.any():
+            return {}
+        if len(axes) == 1:
+            return {axes[0]: ~gone.reshape(-1)}
+        # A layer over several axes: whole slices along any of them, and nothing else.
+        result = {}
+        explained = np.zeros_like(gone)
+        for axis in axes:
+            others = tuple(k for k in range(gone.ndim) if k != axis)
+            whole = gone.all(axis=others, keepdims=True)
+            explained |= whole
+            if whole.any():
+                result[axis] = ~whole.reshape(-1)
+        if (gone & ~explained).any():
+            raise PlanError(
+                f'Tensor "{name}" would not stay rectangular: what goes is no product of whole '
+                "slices. Remove the same channels from every part of it."
+            )
+        return result

@@ -1,0 +1,203 @@
+"""Groups: sets of coupled channels with the same structure (same tensors and axes, other indices)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa.coupling.couple import Coupling, couple
+from spa.coupling.labels import LabelledAxis, Labels
+from spa.graph.model import Model
+from spa.graph.nodes import Node
+
+
+@dataclass(frozen=True)
+class Member:
+    """A parameter axis that takes part in a group.
+
+    Attributes:
+        axis: the labelled axis (tensor name, axis, size).
+        indices: indices along it of every channel of the group, shape (channels, multiplicity);
+            the multiplicity is over 1 where one channel holds several indices (a flatten, the same
+            index in every group of a convolution).
+    """
+
+    axis: LabelledAxis
+    indices: Labels
+
+    @property
+    def name(self) -> str:
+        """The parameter's name."""
+        return self.axis.tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """Coupled channels of the same structure.
+
+    Attributes:
+        id: number, in topological order.
+        channels: how many sets of coupled channels it holds.
+        members: the parameter axes that shrink together.
+        exact: whether a removal can be checked to equal the zeroed dense model.
+        why_inexact: the first reason why not; empty when exact.
+        components: component number of every channel, shape (channels,).
+        nodes: names of the nodes that read a member.
+    """
+
+    id: int
+    channels: int
+    members: tuple[Member, ...]
+    exact: bool
+    why_inexact: str
+    components: Labels
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeptAxis:
+    """A parameter axis of which some indices stay, whatever the criterion.
+
+    Attributes:
+        tensor: the parameter.
+        axis: its axis.
+        size: its size.
+        kept: how many of its indices stay.
+        reason: why.
+    """
+
+    tensor: str
+    axis: int
+    size: int
+    kept: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Groups:
+    """All groups of a model, and what is kept dense.
+
+    Attributes:
+        coupling: the labels behind them.
+        groups: in topological order.
+        kept: kept parameter axes with the reason, kernel axes left out.
+    """
+
+    coupling: Coupling
+    groups: tuple[Group, ...]
+    kept: tuple[KeptAxis, ...]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+
+def find_groups(model: Model) -> Groups:
+    """Finds the groups of a model, afresh at each call.
+
+    Args:
+        model: a loaded model.
+
+    Returns:
+        Its groups, and what is kept dense and why.
+
+    Example:
+        >>> for group in spa.find_groups(model):
+        ...     print(group.id, group.channels, [(m.name, m.axis.axis) for m in group.members])
+    """
+    coupling = couple(model)
+    return Groups(coupling, _groups(coupling), _kept(coupling))
+
+
+def _groups(coupling: Coupling) -> tuple[Group, ...]:
+    of = coupling.components.of
+    is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
+    axis_of = coupling.axis_of_label
+    labels = np.flatnonzero(coupling.is_prunable & is_parameter[axis_of])
+    if labels.size == 0:
+        return ()
+    # Sorted by component, then by label: each component's labels in one run, in axis order.
+    labels = labels[np.argsort(of[labels], kind="stable")]
+    components, starts = np.unique(of[labels], return_index=True)
+    ends = np.append(starts[1:], labels.size)
+    axes = axis_of[labels]
+    # The structure of a component: which axes, how often each. Equal bytes, equal structure.
+    by_structure: dict[bytes, list[int]] = {}
+    for i in range(components.size):
+        by_structure.setdefault(axes[starts[i] : ends[i]].tobytes(), []).append(i)
+    found = []
+    for positions in by_structure.values():
+        first = np.array([labels[starts[i]] for i in positions])
+        order = np.array(positions)[np.argsort(first, kind="stable")]
+        found.append((int(first.min()), order))
+    found.sort(key=lambda entry: entry[0])
+    return tuple(
+        _group(coupling, number, components[order], np.stack([labels[starts[i] : ends[i]]
+                                                              for i in order]))
+        for number, (_, order) in enumerate(found)
+    )  # fmt: skip
+
+
+def _group(coupling: Coupling, number: int, components: Labels, labels: Labels) -> Group:
+    """labels: (channels, entries), every row with the same axes in the same places."""
+    axes = coupling.axis_of_label[labels[0]]
+    members = []
+    for axis in dict.fromkeys(axes.tolist()):
+        entry = coupling.axes[axis]
+        members.append(Member(entry, labels[:, axes == axis] - entry.start))
+    remark = next(
+        (
+            remark
+            for component in components.tolist()
+            if (remark := coupling.remark_of(coupling.inexact, component)) is not None
+        ),
+        None,
+    )
+    graph = coupling.model.graph
+    why = "" if remark is None else _sentence(coupling, remark.node, remark.text)
+    readers = {
+        use.node
+        for member in members
+        for use in (member.axis.uses or graph.uses.get(member.name, ()))
+    }
+    return Group(
+        id=number,
+        channels=int(components.size),
+        members=tuple(members),
+        exact=remark is None,
+        why_inexact=why,
+        components=components,
+        nodes=tuple(graph.nodes[i].name for i in sorted(readers)),
+    )
+
+
+def _kept(coupling: Coupling) -> tuple[KeptAxis, ...]:
+    result = []
+    of, kept = coupling.components.of, coupling.components.kept
+    for entry in coupling.axes:
+        if not entry.is_parameter or entry.size < 2:
+            continue
+        stays = kept[of[entry.labels]]
+        if not stays.any():
+            continue
+        component = int(of[entry.labels][np.argmax(stays)])
+        remark = coupling.remark_of(coupling.kept, component)
+        if remark is not None and not remark.text:
+            continue  # a kernel axis: nothing that anyone would prune
+        why = (
+            "it is tied to an axis that cannot shrink"
+            if remark is None
+            else _sentence(coupling, remark.node, remark.text)
+        )
+        result.append(KeptAxis(entry.tensor, entry.axis, entry.size, int(stays.sum()), why))
+    return tuple(result)
+
+
+def _sentence(coupling: Coupling, node: int | None, text: str) -> str:
+    if node is None:
+        return text
+    where: Node = coupling.model.graph.nodes[node]
+    return f"{text} ({where})"

@@ -1,0 +1,143 @@
+"""Labels: one fresh integer for every index of every axis that may shrink.
+
+A tensor carries a short list of *label layers*, one per independent source axis. A layer is an
+integer array of the tensor's rank that broadcasts to its shape: it has the full size on the axes it
+follows and size 1 on the others. An index of a tensor goes when any of its layers says so. An axis
+of size over 1 that no layer follows is kept, and so is an entry whose label is 0 (`KEPT`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.graph.nodes import Use
+
+Labels = npt.NDArray[np.int64]
+Layer = Labels
+
+KEPT = 0
+
+
+@dataclass(frozen=True)
+class LabelledAxis:
+    """A run of labels: one axis of a parameter, or entries that a node makes up (``Pad``, ``Expand``).
+
+    Attributes:
+        tensor: the parameter's name, or the tensor that the entries appear in.
+        axis: its axis.
+        start: its first label.
+        size: number of labels.
+        is_parameter: False for made-up entries, which cost nothing and have no weights.
+        uses: the reads that this axis stands for; empty for all of them.
+    """
+
+    tensor: str
+    axis: int
+    start: int
+    size: int
+    is_parameter: bool
+    uses: tuple[Use, ...] = ()
+
+    @property
+    def labels(self) -> Labels:
+        """The axis's labels, in order of index."""
+        return np.arange(self.start, self.start + self.size, dtype=np.int64)
+
+
+@dataclass
+class LabelSpace:
+    """Hands out labels and remembers what they stand for."""
+
+    axes: list[LabelledAxis] = field(default_factory=list)
+    total: int = 1  # label 0 is KEPT
+
+    def fresh(
+        self, tensor: str, axis: int, size: int, *, is_parameter: bool, uses: tuple[Use, ...] = ()
+    ) -> Labels:
+        """Makes labels for one axis; returns them, shape (size,)."""
+        entry = LabelledAxis(tensor, axis, self.total, size, is_parameter, uses)
+        self.axes.append(entry)
+        self.total += size
+        return entry.labels
+
+    def axis_of(self, labels: Labels) -> Labels:
+        """Position in `axes` for each label (KEPT gives -1)."""
+        starts = np.array([axis.start for axis in self.axes], dtype=np.int64)
+        return np.searchsorted(starts, labels, side="right") - 1
+
+
+def along(labels: Labels, axis: int, rank: int) -> Layer:
+    """Puts a vector of labels on one axis of a tensor of a given rank."""
+    return labels.reshape([-1 if k == axis else 1 for k in range(rank)])
+
+
+def support(layer: Layer) -> tuple[int, ...]:
+    """Axes that a layer follows."""
+    return tuple(k for k, size in enumerate(layer.shape) if size > 1)
+
+
+def collapse(layer: Layer) -> Layer:
+    """Drops every axis along which a layer is constant: it does not follow that axis."""
+    for k in support(layer):
+        first = layer.take([0], axis=k)
+        if np.array_equal(np.broadcast_to(first, layer.shape), layer):
+            layer = first
+    return layer
+
+
+def lift(layer: Layer, rank: int) -> Layer:
+    """Adds leading axes, as broadcasting does."""
+    return layer.reshape((1,) * (rank - layer.ndim) + layer.shape)
+
+
+def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> Layer:
+    """What Reshape makes of a layer, expanded only over the axes that take part.
+
+    The two shapes are cut into the smallest blocks of axes with equal products; a block whose axes
+    the layer does not follow stays unfollowed.
+
+    Example:
+        labels (1, C, 1, 1) of shape (N, C, H, W) reshaped to (N, C*H*W) give (1, C*H*W), each label
+        H*W times.
+    """
+    shape: list[int] = []
+    expanded: list[int] = []
+    for old_axes, new_axes in blocks(old, new):
+        follows = any(layer.shape[k] > 1 for k in old_axes)
+        expanded += [old[k] if follows else 1 for k in old_axes]
+        shape += [new[k] if follows else 1 for k in new_axes]
+    return collapse(np.broadcast_to(layer, expanded).reshape(shape))
+
+
+def blocks(
+    old: tuple[int, ...], new: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Cuts two shapes of the same size into the smallest runs of axes with equal products."""
+    if 0 in old or 0 in new:
+        return [(tuple(range(len(old))), tuple(range(len(new))))]
+    result = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        start = (i, j)
+        left = right = 1
+        # Take one axis on each side where there is one, then grow the smaller product.
+        if i < len(old):
+            left, i = old[i], i + 1
+        if j < len(new):
+            right, j = new[j], j + 1
+        while left != right:
+            if left < right:
+                left, i = left * old[i], i + 1
+            else:
+                right, j = right * new[j], j + 1
+        result.append((tuple(range(start[0], i)), tuple(range(start[1], j))))
+    return result
+
+
+def as_labels(values: Any) -> Labels:
+    """An int64 array of labels."""
+    return np.asarray(values, dtype=np.int64)

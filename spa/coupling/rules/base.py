@@ -1,0 +1,98 @@
+"""The registry of operator rules.
+
+A *rule* says which labels are equal and makes the outputs' layers. A *resize* function says how a
+node's size-dependent pieces (attributes, shape constants) follow when its tensors shrink; surgery
+calls it, and only surgery applies what it asks for. Both stand in one file per operator family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from spa.coupling.tracker import Shape, Tracker
+from spa.graph.model import Array
+from spa.graph.nodes import Node
+
+Rule = Callable[[Node, Tracker], None]
+
+
+class Cutter(Protocol):
+    """What a resize function may ask and order; see `spa.pruning.surgery`."""
+
+    opset: int
+
+    def old_shape(self, name: str) -> Shape:
+        """Shape before the cut."""
+
+    def new_shape(self, name: str) -> Shape:
+        """Shape after it."""
+
+    def kept(self, name: str, axis: int) -> npt.NDArray[np.bool_]:
+        """Which indices of an axis stay, shape (size,)."""
+
+    def is_cut(self, name: str, axis: int) -> bool:
+        """Says whether an axis shrinks."""
+
+    def input_kept(self, node: Node, i: int, axis: int) -> npt.NDArray[np.bool_]:
+        """As `kept`, of input ``i`` as this node reads it."""
+
+    def input_shape(self, node: Node, i: int) -> Shape:
+        """Shape after the cut of input ``i`` as this node reads it."""
+
+    def value(self, node: Node, i: int) -> Array | None:
+        """Value of a small input that depends on no input of the model."""
+
+    def varies(self, name: str, axis: int) -> bool:
+        """Says whether an axis follows a dynamic size."""
+
+    def set_attr(self, node: Node, name: str, value: Any) -> None:
+        """Gives a node an attribute."""
+
+    def set_input(self, node: Node, i: int, value: Array) -> None:
+        """Gives a node a constant of its own as input ``i``."""
+
+    def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Puts other nodes in a node's place."""
+
+    def constant(self, node: Node, hint: str, value: Array) -> str:
+        """Adds a constant and returns its name."""
+
+
+Resize = Callable[[Node, Cutter], None]
+
+RULES: dict[str, Rule] = {}
+RESIZES: dict[str, Resize] = {}
+
+
+def rule(*ops: str) -> Callable[[Rule], Rule]:
+    """Registers a rule for operators; other domains read ``domain::Op``."""
+
+    def register(function: Rule) -> Rule:
+        for op in ops:
+            assert op not in RULES, f"two rules for {op}"
+            RULES[op] = function
+        return function
+
+    return register
+
+
+def resize(*ops: str) -> Callable[[Resize], Resize]:
+    """Registers a resize function for operators."""
+
+    def register(function: Resize) -> Resize:
+        for op in ops:
+            assert op not in RESIZES, f"two resize functions for {op}"
+            RESIZES[op] = function
+        return function
+
+    return register
+
+
+def normal_axis(axis: int, rank: int) -> int:
+    """An axis counted from the front."""
+    return axis + rank if axis < 0 else axis

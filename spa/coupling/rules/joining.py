@@ -1,0 +1,205 @@
+"""Concat, Pad, Expand and Tile: tensors that grow along an axis.
+
+1. Concat: along its axis, labels are put one after another, zeros (kept) for an operand that nothing
+   follows there; over the other axes the operands are aligned, as in an elementwise operator.
+2. Pad: entries that a constant pad adds get fresh labels, so they may go too; other modes repeat
+   entries, so they keep the axis. A negative pad crops.
+3. Expand: entries made by repeating an axis of size 1 get fresh labels.
+4. Tile: the labels of a repeated axis are repeated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.coupling.align import align
+from spa.coupling.labels import Layer, along, lift, support
+from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
+from spa.coupling.tracker import Tracker
+from spa.graph.nodes import Node
+
+Kept = npt.NDArray[np.bool_]
+
+
+@rule("Concat")
+def concat(node: Node, tracker: Tracker) -> None:  # 1
+    rank = len(tracker.out_shape(node))
+    axis = normal_axis(int(node.attr("axis", 1)), rank)
+    shapes = [tracker.shape(node, i) for i in range(len(node.inputs))]
+    read = [tracker.read(node, i) for i in range(len(node.inputs))]
+    others = [
+        ((*shape[:axis], 1, *shape[axis + 1 :]), [x for x in layers if x.shape[axis] == 1])
+        for shape, layers in zip(shapes, read, strict=True)
+    ]
+    result = align(tracker, node, others, rank)
+    parts = [
+        ([x for x in layers if x.shape[axis] > 1], shape[axis])
+        for shape, layers in zip(shapes, read, strict=True)
+    ]
+    if any(layers for layers, _ in parts):
+        result.append(_join(node, tracker, parts, axis, rank))
+    tracker.write(node, result)
+
+
+def _join(
+    node: Node, tracker: Tracker, parts: list[tuple[list[Layer], int]], axis: int, rank: int
+) -> Layer:
+    """Layers along the axis, one after another; zeros where a part is not followed."""
+    supports = {support(layer) for layers, _ in parts for layer in layers}
+    single = all(len(layers) <= 1 for layers, _ in parts)
+    shapes = {
+        tuple(1 if k == axis else s for k, s in enumerate(layer.shape))
+        for layers, _ in parts
+        for layer in layers
+    }
+    if single and len(supports) == 1 and len(shapes) == 1:
+        (other,) = shapes
+        pieces = [
+            layers[0] if layers else np.zeros((*other[:axis], size, *other[axis + 1 :]), np.int64)
+            for layers, size in parts
+        ]
+        return np.concatenate(pieces, axis=axis)
+    vectors = [tracker.vector(layers, axis, size, node) for layers, size in parts]
+    return along(np.concatenate(vectors), axis, rank)
+
+
+@rule("Pad")
+def pad(node: Node, tracker: Tracker) -> None:  # 2
+    shape = tracker.shape(node, 0)
+    layers = tracker.read(node, 0)
+    pads = _pads(node, tracker.value(node, 1), tracker.value(node, 3), len(shape))
+    if pads is None:
+        changed = [k for k in range(len(shape)) if tracker.out_shape(node)[k] != shape[k]]
+        reason = "the padding is computed while the model runs"
+        tracker.write(node, tracker.keep_axes(layers, changed or range(len(shape)), node, reason))
+        return
+    constant = node.attr("mode", "constant") == "constant"
+    for axis, (before, after) in pads.items():
+        if not constant and (before > 0 or after > 0):
+            layers = tracker.keep_axes(layers, [axis], node, "the padding repeats its entries")
+            continue
+        layers = [
+            _padded(node, tracker, layer, axis, before, after) for layer in layers
+        ]
+    tracker.write(node, layers)
+
+
+def _padded(
+    node: Node, tracker: Tracker, layer: Layer, axis: int, before: int, after: int
+) -> Layer:
+    if layer.shape[axis] == 1:
+        return layer
+    size = layer.shape[axis]
+    layer = layer.take(np.arange(max(0, -before), size - max(0, -after)), axis=axis)
+    repeats = [1 if k == axis else s for k, s in enumerate(layer.shape)]
+    begin, end = (
+        np.tile(along(tracker.made_up(node, axis, max(0, n)), axis, layer.ndim), repeats)
+        for n in (before, after)
+    )
+    return np.concatenate([begin, layer, end], axis=axis)
+
+
+@resize("Pad")
+def resize_pad(node: Node, cutter: Cutter) -> None:
+    """Made-up entries that went are padded no more; cropped entries that went are cropped no more."""
+    old = cutter.old_shape(node.inputs[0])
+    output = node.outputs[0]
+    pads = _pads(node, cutter.value(node, 1), cutter.value(node, 3), len(old))
+    if pads is None:
+        return
+    cut = [k for k in pads if cutter.is_cut(node.inputs[0], k) or cutter.is_cut(output, k)]
+    if not cut:
+        return
+    begins, ends = [0] * len(old), [0] * len(old)
+    for axis, (before, after) in pads.items():
+        begins[axis], ends[axis] = before, after
+        if axis in cut:
+            source, target = cutter.kept(node.inputs[0], axis), cutter.kept(output, axis)
+            begins[axis] = _count(target[:before], source[:-before] if before else source[:0], before)
+            ends[axis] = _count(target[target.size - after :], source[source.size + after :], after)
+    numbers = begins + ends
+    if "pads" in node.attrs:
+        cutter.set_attr(node, "pads", numbers)
+        return
+    cutter.set_input(node, 1, np.asarray(numbers, dtype=np.int64))
+    if node.has_input(3):
+        cutter.set_input(node, 3, np.arange(len(old), dtype=np.int64))
+
+
+def _count(made_up: Kept, cropped: Kept, entries: int) -> int:
+    """Entries still to add (or, when negative, to crop) at one end of an axis."""
+    if entries == 0:
+        return 0
+    return int(made_up.sum()) if entries > 0 else -int(cropped.sum())
+
+
+def _pads(
+    node: Node, value: object, axes: object, rank: int
+) -> dict[int, tuple[int, int]] | None:
+    """Entries before and after, by axis; None where they are computed."""
+    numbers = node.attr("pads")
+    if numbers is None:
+        if value is None or (node.has_input(3) and axes is None):
+            return None
+        numbers = np.asarray(value).tolist()
+    places = range(rank) if axes is None else np.asarray(axes).tolist()
+    half = len(numbers) // 2
+    return {
+        normal_axis(int(axis), rank): (int(numbers[i]), int(numbers[half + i]))
+        for i, axis in enumerate(places)
+    }
+
+
+@rule("Expand")
+def expand(node: Node, tracker: Tracker) -> None:  # 3
+    old, new = tracker.shape(node, 0), tracker.out_shape(node)
+    layers = [lift(layer, len(new)) for layer in tracker.read(node, 0)]
+    wide = (1,) * (len(new) - len(old)) + tuple(old)
+    if tracker.value(node, 1) is not None:
+        layers += [
+            along(tracker.made_up(node, k, new[k]), k, len(new))
+            for k in range(len(new))
+            if wide[k] == 1 and new[k] > 1
+        ]
+    tracker.write(node, layers)
+
+
+@resize("Expand")
+def resize_expand(node: Node, cutter: Cutter) -> None:
+    output = node.outputs[0]
+    old, new = cutter.old_shape(output), cutter.new_shape(output)
+    if old == new:
+        return
+    target = cutter.value(node, 1)
+    if target is None:
+        # Axes that grow are computed and were not labelled; 1 leaves an axis as it comes.
+        inputs = (1,) * (len(new) - len(cutter.input_shape(node, 0))) + cutter.input_shape(node, 0)
+        if all(a == b for a, b in zip(inputs, new, strict=True)):
+            cutter.set_input(node, 1, np.ones(len(new), dtype=np.int64))
+        return
+    sizes = [int(s) for s in target]
+    offset = len(new) - len(sizes)
+    for k in range(len(sizes)):
+        if sizes[k] > 1 and cutter.is_cut(output, k + offset):
+            sizes[k] = new[k + offset]
+    cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))
+
+
+@rule("Tile")
+def tile(node: Node, tracker: Tracker) -> None:  # 4
+    repeats = tracker.value(node, 1)
+    layers = tracker.read(node, 0)
+    old, new = tracker.shape(node, 0), tracker.out_shape(node)
+    if repeats is None:
+        changed = [k for k in range(len(old)) if old[k] != new[k]]
+        reason = "the number of repeats is computed while the model runs"
+        tracker.write(node, tracker.keep_axes(layers, changed, node, reason))
+        return
+    tracker.write(node, [_tiled(layer, repeats.tolist()) for layer in layers])
+
+
+def _tiled(layer: Layer, repeats: list[int]) -> Layer:
+    counts = [int(r) if size > 1 else 1 for r, size in zip(repeats, layer.shape, strict=True)]
+    return np.tile(layer, counts)
+

@@ -1,0 +1,69 @@
+"""Gemm and MatMul: the contracted axes of both operands go together, the others pass to the output.
+
+Gemm     A: (M, K) or (K, M) with transA   B: (K, N) or (N, K) with transB   C: broadcasts to (M, N)
+MatMul   A: (batch..., M, K)   B: (batch..., K, N)   y: (batch..., M, N); vectors as in NumPy
+
+A contraction of two activations is not exact: no weight can be zeroed to make the removed entries
+vanish there.
+"""
+
+from __future__ import annotations
+
+from spa.coupling.align import align
+from spa.coupling.labels import Labels, Layer, along
+from spa.coupling.rules.base import rule
+from spa.coupling.tracker import Shape, Tracker
+from spa.graph.nodes import Node
+
+ACTIVATIONS = "two activations are contracted over this axis"
+
+
+@rule("Gemm")
+def gemm(node: Node, tracker: Tracker) -> None:
+    a, b, y = tracker.shape(node, 0), tracker.shape(node, 1), tracker.out_shape(node)
+    k_of_a = 0 if node.attr("transA", 0) else 1
+    k_of_b = 1 if node.attr("transB", 0) else 0
+    left, right = tracker.read(node, 0), tracker.read(node, 1)
+    contracted = tracker.vector(left, k_of_a, a[k_of_a], node)
+    _contract(node, tracker, contracted, tracker.vector(right, k_of_b, b[k_of_b], node))
+    rows = tracker.vector(left, 1 - k_of_a, y[0], node)
+    columns = tracker.vector(right, 1 - k_of_b, y[1], node)
+    layers = [along(rows, 0, 2), along(columns, 1, 2)]
+    if node.has_input(2):
+        operands = [(y, [layer for layer in layers if layer.any()])]
+        operands.append((tracker.shape(node, 2), tracker.read(node, 2)))
+        layers = align(tracker, node, operands, 2)
+    tracker.write(node, layers)
+
+
+@rule("MatMul")
+def matmul(node: Node, tracker: Tracker) -> None:
+    # A vector stands for a matrix of one row (A) or one column (B), taken out again at the end.
+    a, left = _as_matrix(tracker.shape(node, 0), tracker.read(node, 0), row=True)
+    b, right = _as_matrix(tracker.shape(node, 1), tracker.read(node, 1), row=False)
+    contracted = tracker.vector(left, len(a) - 1, a[-1], node)
+    _contract(node, tracker, contracted, tracker.vector(right, len(b) - 2, b[-2], node))
+    # The contracted axes are size 1 in each other's place, and the rest broadcasts.
+    operands = [
+        ((*a[:-1], 1), [layer for layer in left if layer.shape[-1] == 1]),
+        ((*b[:-2], 1, b[-1]), [layer for layer in right if layer.shape[-2] == 1]),
+    ]
+    layers = align(tracker, node, operands, max(len(a), len(b)))
+    if len(tracker.shape(node, 0)) == 1:
+        layers = [layer.squeeze(-2) for layer in layers]
+    if len(tracker.shape(node, 1)) == 1:
+        layers = [layer.squeeze(-1) for layer in layers]
+    tracker.write(node, layers)
+
+
+def _contract(node: Node, tracker: Tracker, left: Labels, right: Labels) -> None:
+    tracker.equal(left, right, node)
+    if not tracker.is_constant(node, 0) and not tracker.is_constant(node, 1):
+        tracker.mark_inexact(left, node, ACTIVATIONS)
+
+
+def _as_matrix(shape: Shape, layers: list[Layer], *, row: bool) -> tuple[Shape, list[Layer]]:
+    if len(shape) > 1:
+        return shape, layers
+    new = (1, shape[0]) if row else (shape[0], 1)
+    return new, [layer.reshape(new) for layer in layers]

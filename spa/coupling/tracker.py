@@ -1,0 +1,283 @@
+"""What the one pass over the graph carries: label layers of every tensor, and what rules stated.
+
+Rules see a `Tracker`. They ask for the layers of a node's inputs, state equalities, keep labels with
+a reason, and set the layers of the outputs. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa.coupling.components import Alternative, Choice, Pairs
+from spa.coupling.labels import (
+    KEPT,
+    Labels,
+    LabelSpace,
+    Layer,
+    along,
+    collapse,
+    lift,
+    support,
+)
+from spa.graph.model import Array, Model
+from spa.graph.nodes import Node, Use
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something said of labels: why they are kept, or why their removal is not exact."""
+
+    labels: Labels
+    node: int | None
+    text: str
+
+
+class Tracker:
+    """State of one pass."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.space = LabelSpace()
+        self.layers: dict[str, list[Layer]] = {}
+        self.equalities: list[Pairs] = []
+        self.choices: list[Choice] = []
+        self.kept: list[Remark] = []
+        self.inexact: list[Remark] = []
+        self._aliases = _aliases(model)
+        self._private = _coincidental_uses(model, self._aliases)
+        self._per_use: dict[Use, list[Layer]] = {}
+        self._grids: set[tuple[Shape, bytes]] = set()
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def shape(self, node: Node, i: int) -> Shape:
+        """Shape of input ``i``."""
+        return self.model.shapes[node.inputs[i]]
+
+    def out_shape(self, node: Node, i: int = 0) -> Shape:
+        """Shape of output ``i``."""
+        return self.model.shapes[node.outputs[i]]
+
+    def value(self, node: Node, i: int) -> Array | None:
+        """Value of input ``i`` where it is small and depends on no input; None otherwise."""
+        return self.model.static_value(node.inputs[i]) if node.has_input(i) else None
+
+    def is_constant(self, node: Node, i: int) -> bool:
+        """Says whether input ``i`` is computed from parameters alone."""
+        return node.inputs[i] in self.model.constants
+
+    def read(self, node: Node, i: int) -> list[Layer]:
+        """Layers of input ``i``; a parameter gets its labels when it is first read."""
+        name = node.inputs[i]
+        root = self._aliases.get(name, name)
+        use = Use(node.index, i)
+        if use in self._private:
+            if use not in self._per_use:
+                self._per_use[use] = self._label(root, (use,))
+            return self._per_use[use]
+        if root not in self.layers:
+            self.layers[root] = self._label(root, ()) if root in self.model.parameters else []
+        return self.layers[root]
+
+    def is_alias(self, name: str) -> bool:
+        """Says whether a tensor is a parameter behind Identity nodes."""
+        return name in self._aliases
+
+    # --- stating --------------------------------------------------------------------------------
+
+    def equal(self, a: Labels, b: Labels, node: Node) -> None:
+        """States that labels are equal, element by element, after broadcasting."""
+        a, b = (x.reshape(-1) for x in np.broadcast_arrays(a, b))
+        kept = (a == KEPT) | (b == KEPT)
+        if kept.any():
+            self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
+            a, b = a[~kept], b[~kept]
+        different = a != b
+        if different.any():
+            self.equalities.append((a[different], b[different]))
+
+    def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
+        """States that labels stay."""
+        flat = labels.reshape(-1)
+        flat = flat[flat != KEPT]
+        if flat.size:
+            self.kept.append(Remark(flat, None if node is None else node.index, reason))
+
+    def keep_layers(self, layers: Iterable[Layer], node: Node | None, reason: str) -> None:
+        """Keeps every label of some layers."""
+        for layer in layers:
+            self.keep(layer, node, reason)
+
+    def keep_inputs(self, node: Node, reason: str) -> None:
+        """Keeps all that a node reads."""
+        for i in range(len(node.inputs)):
+            if node.has_input(i):
+                self.keep_layers(self.read(node, i), node, reason)
+
+    def mark_inexact(self, labels: Labels, node: Node, reason: str) -> None:
+        """States that removing these labels changes what the rest computes at ``node``."""
+        flat = labels.reshape(-1)
+        flat = flat[flat != KEPT]
+        if flat.size:
+            self.inexact.append(Remark(flat, node.index, reason))
+
+    def choose(self, node: Node, alternatives: Sequence[tuple[str, Sequence[Pairs]]]) -> None:
+        """States that a node can shrink in one of several ways (see `spa.coupling.components`)."""
+        self.choices.append(
+            Choice(
+                node.index,
+                tuple(
+                    Alternative(name, tuple(_flat(a, b) for a, b in pairs))
+                    for name, pairs in alternatives
+                ),
+            )
+        )
+
+    def write(self, node: Node, layers: Sequence[Layer], i: int = 0) -> None:
+        """Sets the layers of output ``i``."""
+        name = node.outputs[i] if i < len(node.outputs) else ""
+        if not name:
+            return
+        shape = self.out_shape(node, i)
+        written = []
+        for layer in (collapse(layer) for layer in layers):
+            assert all(a in (1, b) for a, b in zip(layer.shape, shape, strict=True)), (
+                f"{node}: a layer of shape {layer.shape} does not fit output {i} of shape {shape}"
+            )
+            axes = support(layer)
+            if not axes:
+                self.keep(layer, node, "its removal would empty a tensor")
+                continue
+            if not layer.any():
+                continue
+            if len(axes) > 1:
+                self._open_grid(node, layer, axes)
+            written.append(layer)
+        self.layers[name] = written
+
+    def made_up(self, node: Node, axis: int, size: int, i: int = 0) -> Labels:
+        """Fresh labels for entries that a node makes up; they may go, and cost nothing."""
+        return self.space.fresh(node.outputs[i], axis, size, is_parameter=False)
+
+    # --- shorthands for rules -------------------------------------------------------------------
+
+    def drop_axis(self, layer: Layer, axis: int, node: Node, reason: str) -> Layer:
+        """Keeps an axis whole: what remains of the layer does not follow it.
+
+        A layer that follows nothing else is kept; one that follows other axes too may still go
+        along those.
+        """
+        if layer.shape[axis] == 1:
+            return layer
+        first = layer.take([0], axis=axis)
+        if support(first):
+            self.equal(layer, first, node)
+            return first
+        self.keep(layer, node, reason)
+        return np.zeros_like(first)
+
+    def keep_axes(
+        self, layers: Sequence[Layer], axes: Iterable[int], node: Node, reason: str
+    ) -> list[Layer]:
+        """Keeps several axes whole; returns the layers without them."""
+        result = list(layers)
+        for axis in axes:
+            result = [self.drop_axis(layer, axis, node, reason) for layer in result]
+        return [layer for layer in result if support(layer)]
+
+    def vector(self, layers: Sequence[Layer], axis: int, size: int, node: Node) -> Labels:
+        """The labels that govern one axis, shape (size,); zeros where nothing follows it.
+
+        A layer that follows other axes too is made to follow this one alone.
+        """
+        vectors = []
+        for layer in layers:
+            if layer.shape[axis] == 1:
+                continue
+            for other in support(layer):
+                if other != axis:
+                    layer = self.drop_axis(layer, other, node, "")
+            vectors.append(layer.reshape(-1))
+        for other_vector in vectors[1:]:
+            self.equal(vectors[0], other_vector, node)
+        return vectors[0] if vectors else np.zeros(size, dtype=np.int64)
+
+    def _open_grid(self, node: Node, layer: Layer, axes: tuple[int, ...]) -> None:
+        """One layer over several axes: what remains must be rectangular, along one of them."""
+        key = (tuple(layer.shape[k] for k in axes), layer.tobytes())
+        if key in self._grids:
+            return
+        self._grids.add(key)
+        alternatives = []
+        for axis in axes:
+            first = layer
+            for other in axes:
+                if other != axis:
+                    first = first.take([0], axis=other)
+            alternatives.append((f"axis {axis}", [(layer, first)]))
+        self.choose(node, alternatives)
+
+    def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:
+        shape = self.model.shapes[name]
+        return [
+            along(
+                self.space.fresh(name, axis, size, is_parameter=True, uses=uses), axis, len(shape)
+            )
+            for axis, size in enumerate(shape)
+            if size > 1
+        ]
+
+
+def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
+    """Layers of an operand, seen at the rank that broadcasting gives it."""
+    return [lift(layer, rank) for layer in layers]
+
+
+def _flat(a: Labels, b: Labels) -> Pairs:
+    x, y = np.broadcast_arrays(a, b)
+    return x.reshape(-1), y.reshape(-1)
+
+
+def _aliases(model: Model) -> dict[str, str]:
+    """Tensors that are a parameter behind Identity nodes, with that parameter."""
+    aliases: dict[str, str] = {}
+    for node in model.graph.nodes:
+        if node.op == "Identity":
+            root = aliases.get(node.inputs[0], node.inputs[0])
+            if root in model.parameters:
+                aliases[node.outputs[0]] = root
+    return aliases
+
+
+def _coincidental_uses(model: Model, aliases: dict[str, str]) -> frozenset[Use]:
+    """Reads of parameters that are shared only because their values happen to be equal.
+
+    Exporters merge equal tensors: every fresh batch norm's scale is one tensor of ones. Vectors and
+    constant-valued tensors are therefore labelled once per read; other shared weights are tied on
+    purpose, and have one set of labels.
+    """
+    reads: dict[str, list[Use]] = {}
+    for node in model.graph.nodes:
+        for i, name in enumerate(node.inputs):
+            root = aliases.get(name, name)
+            if root in model.parameters and node.op != "Identity":
+                reads.setdefault(root, []).append(Use(node.index, i))
+    private: set[Use] = set()
+    for root, uses in reads.items():
+        if len(uses) > 1 and root not in model.graph.outputs and root not in model.graph.captured:
+            long_axes = sum(size > 1 for size in model.shapes[root])
+            if long_axes == 1 or (long_axes > 1 and _is_constant_valued(model, root)):
+                private.update(uses)
+    return frozenset(private)
+
+
+def _is_constant_valued(model: Model, name: str) -> bool:
+    if model.parameters[name] is None:
+        return True
+    flat = model.array(name).reshape(-1)
+    return bool(flat.size and flat[0] == flat[-1] and (flat == flat[0]).all())

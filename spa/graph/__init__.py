@@ -1,0 +1,1 @@
+"""The model as SPA sees it: nodes, tensors, concrete shapes, constants, cost."""

@@ -1,0 +1,94 @@
+"""What a model costs: parameters and multiply-accumulates.
+
+One convention everywhere: 1 MAC = 2 FLOPs, counted for the operators that contract (Conv,
+ConvTranspose, Gemm, MatMul); everything else counts nothing. RF is dense MACs over pruned MACs,
+which equals the ratio of FLOPs. Parameters are the elements of floating-point constants with more
+than one element, batch norm's running statistics left out, as PyTorch counts them.
+
+A node's MACs are a constant times the sizes of a few tensor axes. That form is kept, so that the
+budget can evaluate a plan from the number of kept channels without touching the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spa.graph.nodes import Node
+
+if TYPE_CHECKING:
+    from spa.graph.model import Model
+
+# Tensor name and axis; its size may shrink.
+AxisRef = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters (elements) and MACs per example of a batch of one."""
+
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class NodeCost:
+    """MACs of one node: ``factor`` times the sizes of ``axes``."""
+
+    node: int
+    factor: float
+    axes: tuple[AxisRef, ...]
+
+
+def node_costs(model: Model) -> list[NodeCost]:
+    """MACs of every contracting node, per example, as a product of axis sizes."""
+    batch = model.batch_size
+    costs = []
+    for node in model.graph.nodes:
+        axes = _axes(node, model.shapes)
+        if axes is not None:
+            fixed, refs = axes
+            costs.append(NodeCost(node.index, fixed / batch, tuple(refs)))
+    return costs
+
+
+def measure_cost(model: Model) -> Cost:
+    """Parameters and MACs of a loaded model."""
+    macs = sum(
+        cost.factor * np.prod([model.shapes[name][axis] for name, axis in cost.axes])
+        for cost in node_costs(model)
+    )
+    params = sum(
+        int(np.prod(model.shapes[name], dtype=np.int64)) for name in model.counted_parameters
+    )
+    return Cost(params=params, macs=round(float(macs)))
+
+
+def _axes(
+    node: Node, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[float, list[AxisRef]] | None:
+    """Fixed factor and shrinkable axes of one node's MACs; None where it has none."""
+    if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        return None
+    x, w, y = node.inputs[0], node.inputs[1], node.outputs[0]
+    if x not in shapes or w not in shapes or y not in shapes:
+        return None
+    if node.op == "Conv":  # W: (O, I/g, k...)   y: (N, O, out...)
+        fixed = _prod(shapes[w][2:]) * shapes[y][0] * _prod(shapes[y][2:])
+        return fixed, [(w, 0), (w, 1)]
+    if node.op == "ConvTranspose":  # W: (I, O/g, k...)   x: (N, I, in...)
+        fixed = _prod(shapes[w][2:]) * shapes[x][0] * _prod(shapes[x][2:])
+        return fixed, [(w, 0), (w, 1)]
+    if node.op == "Gemm":  # y: (M, N), contracted over K
+        k = (x, 0 if node.attr("transA", 0) else 1)
+        return 1.0, [(y, 0), (y, 1), k]
+    if len(shapes[x]) == 0 or len(shapes[w]) == 0:
+        return None
+    return 1.0, [(y, axis) for axis in range(len(shapes[y]))] + [(x, len(shapes[x]) - 1)]
+
+
+def _prod(sizes: tuple[int, ...]) -> float:
+    return float(np.prod(sizes, dtype=np.float64)) if sizes else 1.0

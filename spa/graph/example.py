@@ -1,0 +1,155 @@
+"""Example inputs: what the model declares, what the user gives, and a guess for the rest.
+
+A dynamic first axis is taken as the batch (2, so that a batch axis is never mistaken for an axis of
+size 1). Other dynamic axes are tried at the sizes that published models use, until the model runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from spa.errors import InputError
+from spa.graph.nodes import Graph
+
+Array = npt.NDArray[Any]
+InputSpec = Sequence[int] | Array
+
+BATCH = 2
+# Sizes of dynamic axes that are not the batch, in the order in which they are tried.
+IMAGE_SIZES = (224, 64, 32, 48, 128, 320, 299, 512)
+OTHER_SIZES = (16, 32, 64, 128, 256, 1)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A graph input as the file declares it; ``None`` marks a dynamic axis."""
+
+    name: str
+    dtype: np.dtype[Any]
+    dims: tuple[int | None, ...]
+
+    def describe(self) -> str:
+        """For messages: ``name=?x3x?x?``."""
+        return f"{self.name}={'x'.join('?' if d is None else str(d) for d in self.dims)}"
+
+
+def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
+    """Reads the declared inputs; a declared size of 0 or -1 counts as dynamic.
+
+    Raises:
+        InputError: an input is not a plain tensor.
+    """
+    found = []
+    for value in proto.graph.input:
+        if value.name not in graph.inputs:
+            continue
+        kind = value.type
+        if not kind.HasField("tensor_type"):
+            raise InputError(
+                f'Input "{value.name}" is not a plain tensor (a sequence, map or optional); '
+                "SPA runs models whose inputs are tensors."
+            )
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
+        dims = tuple(
+            d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
+            for d in kind.tensor_type.shape.dim
+        )
+        found.append(Declared(value.name, np.dtype(dtype), dims))
+    return found
+
+
+def check_given(declared: Sequence[Declared], given: Mapping[str, InputSpec]) -> None:
+    """Checks names, ranks and fixed sizes of what the user gave.
+
+    Raises:
+        InputError: naming the input, what it takes and what was given.
+    """
+    by_name = {d.name: d for d in declared}
+    for name, spec in given.items():
+        if name not in by_name:
+            raise InputError(
+                f'The model has no input "{name}"; its inputs are '
+                + ", ".join(d.describe() for d in declared)
+                + "."
+            )
+        want = by_name[name]
+        shape = spec.shape if isinstance(spec, np.ndarray) else tuple(spec)
+        fits = len(shape) == len(want.dims) and all(
+            d is None or d == s for d, s in zip(want.dims, shape, strict=True)
+        )
+        if not fits or any(s < 1 for s in shape):
+            raise InputError(
+                f'Input "{name}" takes {want.describe()} (? is free, sizes are 1 or more), but '
+                f"{'x'.join(map(str, shape)) or 'a scalar'} was given."
+            )
+
+
+def candidates(
+    declared: Sequence[Declared], given: Mapping[str, InputSpec], graph: Graph, seed: int = 0
+) -> Iterator[dict[str, Array]]:
+    """Yields example inputs, the likeliest first."""
+    free = any(
+        d.name not in given and any(dim is None for dim in d.dims[1:]) for d in declared
+    )
+    images = any(len(d.dims) >= 4 for d in declared)
+    for size in (IMAGE_SIZES if images else OTHER_SIZES) if free else (1,):
+        rng = np.random.default_rng(seed)
+        feeds = {}
+        for d in declared:
+            spec = given.get(d.name)
+            if isinstance(spec, np.ndarray):
+                feeds[d.name] = spec.astype(d.dtype, copy=False)
+                continue
+            shape = tuple(spec) if spec is not None else _guess(d, size, graph)
+            feeds[d.name] = draw(rng, shape, d.dtype)
+        yield feeds
+
+
+def draw(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """Random values of any type: normal floats, integers of 0 and 1, booleans all true."""
+    if dtype.kind == "b":
+        return np.ones(shape, dtype)
+    if dtype.kind in "iu":
+        return rng.integers(0, 2, shape).astype(dtype)
+    if dtype.kind in "OUS":
+        return np.full(shape, "a", dtype=object)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def resized(
+    feeds: Mapping[str, Array], declared: Sequence[Declared], *, batch: int, other: int, seed: int = 0
+) -> dict[str, Array]:
+    """Example inputs with dynamic first axes grown by ``batch`` and the other dynamic ones by ``other``."""
+    rng = np.random.default_rng(seed + 1)
+    grown = {}
+    for d in declared:
+        shape = [
+            size + (0 if dim is not None else batch if axis == 0 else other)
+            for axis, (dim, size) in enumerate(zip(d.dims, feeds[d.name].shape, strict=True))
+        ]
+        grown[d.name] = draw(rng, shape, d.dtype)
+    return grown
+
+
+def _guess(declared: Declared, size: int, graph: Graph) -> tuple[int, ...]:
+    shape = [
+        dim if dim is not None else BATCH if axis == 0 else size
+        for axis, dim in enumerate(declared.dims)
+    ]
+    if len(shape) >= 3 and declared.dims[1] is None:
+        shape[1] = _channels_of_first_conv(declared.name, graph) or shape[1]
+    return tuple(shape)
+
+
+def _channels_of_first_conv(name: str, graph: Graph) -> int | None:
+    for use in graph.uses.get(name, ()):
+        node = graph.nodes[use.node]
+        if node.op == "Conv" and node.inputs[1] in graph.initializers:
+            return int(graph.initializers[node.inputs[1]].dims[1]) * int(node.attr("group", 1))
+    return None

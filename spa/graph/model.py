@@ -1,0 +1,331 @@
+"""The model as the rest of SPA sees it: a file, its graph, and what one run of it showed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from spa.errors import InputError, ModelError
+from spa.graph.example import Declared, InputSpec, candidates, check_given, declared_inputs, resized
+from spa.graph.execute import Run, observe
+from spa.graph.nodes import DEFAULT_DOMAINS, Graph
+from spa.graph.read import first_line, model_sha256, read_model
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+Source: TypeAlias = Union[str, Path, onnx.ModelProto, "torch.nn.Module"]
+
+# Opsets before 7 broadcast by attribute; nothing that exports today writes them.
+OLDEST_OPSET = 7
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that has been read, checked and run once.
+
+    Attributes:
+        proto: the model as it came (functions inlined); never changed.
+        sha256: hash of the file, or of the serialised proto.
+        graph: its main graph.
+        example: the inputs of the run, by name.
+        observed: shapes and values of that run.
+        varied: the same at another batch size and other dynamic sizes; None where all are fixed.
+        declared: the inputs as the file declares them.
+    """
+
+    proto: onnx.ModelProto
+    sha256: str
+    graph: Graph
+    example: Mapping[str, Array]
+    observed: Run
+    varied: Run | None
+    declared: tuple[Declared, ...]
+    _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Concrete shape of every tensor in the run, constants included."""
+        shapes = {name: tuple(t.dims) for name, t in self.graph.initializers.items()}
+        return {**shapes, **self.observed.shapes}
+
+    @property
+    def batch_size(self) -> int:
+        """Size of the first axis of the first input (1 for a model without inputs)."""
+        first = next(iter(self.example.values()), None)
+        return int(first.shape[0]) if first is not None and first.ndim else 1
+
+    @cached_property
+    def parameters(self) -> Mapping[str, onnx.TensorProto | None]:
+        """Tensors that the file holds: initializers, Constant outputs, filled ones (``None``).
+
+        A floating ConstantOfShape with a fixed shape is a weight too: some files keep their weights
+        that way, so that they stay small.
+        """
+        found: dict[str, onnx.TensorProto | None] = dict(self.graph.initializers)
+        for node, proto in zip(self.graph.nodes, self.proto.graph.node, strict=True):
+            if node.op == "Constant":
+                tensor = _constant_tensor(proto)
+                if tensor is not None:
+                    found[node.outputs[0]] = tensor
+            elif node.op == "ConstantOfShape" and self.static_value(node.inputs[0]) is not None:
+                value = node.attr("value")
+                if value is not None and onnx.numpy_helper.to_array(value).dtype.kind == "f":
+                    found[node.outputs[0]] = None
+        return found
+
+    @cached_property
+    def counted_parameters(self) -> tuple[str, ...]:
+        """Names of the tensors that count as parameters (see `spa.graph.cost`)."""
+        statistics = {
+            name
+            for node in self.graph.nodes
+            if node.op == "BatchNormalization"
+            for name in node.inputs[3:5]
+        }
+        return tuple(
+            name
+            for name, tensor in self.parameters.items()
+            if name not in statistics
+            and np.prod(self.shapes.get(name, (0,)), dtype=np.int64) > 1
+            and (tensor is None or _is_weight_type(tensor.data_type))
+        )
+
+    @cached_property
+    def initializer_positions(self) -> Mapping[str, int]:
+        """Place of every initializer in the proto's list."""
+        return {tensor.name: i for i, tensor in enumerate(self.proto.graph.initializer)}
+
+    def with_weights(self, proto: onnx.ModelProto) -> Model:
+        """The same structure with other weights; what the run showed of shapes still holds."""
+        return dataclasses.replace(
+            self,
+            proto=proto,
+            sha256=model_sha256(proto),
+            graph=Graph.from_proto(proto),
+            _arrays={},
+        )
+
+    def array(self, name: str) -> Array:
+        """Value of a parameter, in its own shape and type (a read-only array)."""
+        if name not in self._arrays:
+            tensor = self.parameters[name]
+            if tensor is None:
+                node = self.graph.producers[name]
+                fill = onnx.numpy_helper.to_array(node.attr("value"))
+                array = np.full(self.shapes[name], fill.reshape(-1)[0], fill.dtype)
+            else:
+                array = onnx.numpy_helper.to_array(tensor)
+            array.setflags(write=False)
+            self._arrays[name] = array
+        return self._arrays[name]
+
+    def static_value(self, name: str) -> Array | None:
+        """Value of a small tensor that does not depend on the inputs' sizes; None if it may."""
+        if not name:
+            return None
+        if name in self.graph.initializers:
+            tensor = self.graph.initializers[name]
+            return onnx.numpy_helper.to_array(tensor) if _is_small(tensor) else None
+        value = self.observed.values.get(name)
+        if value is None or name in self._input_dependent:
+            return None
+        if self.varied is None:
+            return value
+        other = self.varied.values.get(name)
+        same = other is not None and value.shape == other.shape and np.array_equal(value, other)
+        return value if same else None
+
+    @cached_property
+    def _input_dependent(self) -> frozenset[str]:
+        """Tensors computed from the inputs' values (and not only from their shapes)."""
+        tainted = set(self.graph.inputs)
+        for node in self.graph.nodes:
+            if node.op not in ("Shape", "Size") and (
+                tainted.intersection(node.inputs) or tainted.intersection(node.captured)
+            ):
+                tainted.update(node.outputs)
+        return frozenset(tainted)
+
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """Tensors computed from parameters alone."""
+        found = set(self.parameters)
+        for node in self.graph.nodes:
+            read = [name for name in node.inputs if name]
+            if read and not node.captured and found.issuperset(read):
+                found.update(node.outputs)
+        return frozenset(found)
+
+    def varies(self, name: str, axis: int) -> bool:
+        """Says whether a tensor's axis follows a dynamic size."""
+        if self.varied is None or name not in self.varied.shapes:
+            return False
+        return self.varied.shapes[name][axis] != self.observed.shapes[name][axis]
+
+
+def load(source: Source, inputs: Any = None) -> Model:
+    """Reads a model, checks it and runs it once.
+
+    Args:
+        source: path of an ONNX file, a ``ModelProto``, or a ``torch.nn.Module``.
+        inputs: for ONNX: shapes or arrays by input name, for what cannot be guessed. For a module:
+            the example tensor, or a tuple of them (the batch axis is taken as dynamic).
+
+    Raises:
+        ModelError: the model cannot be read, checked or run.
+        InputError: the given inputs do not fit, or none could be guessed.
+
+    Example:
+        >>> model = spa.load("resnet50.onnx", {"input": (2, 3, 224, 224)})
+    """
+    if isinstance(source, (str, Path)):
+        proto, sha256 = read_model(source)
+        label = str(source)
+    elif isinstance(source, onnx.ModelProto):
+        proto, sha256, label = source, model_sha256(source), "The model"
+    else:
+        from spa.bridge import from_torch
+
+        if inputs is None:
+            raise InputError(
+                "A PyTorch module needs example inputs: pass inputs=<tensor or tuple of tensors>."
+            )
+        proto = from_torch(source, inputs)
+        sha256, label, inputs = model_sha256(proto), type(source).__name__, None
+    if isinstance(inputs, Mapping) or inputs is None:
+        return load_proto(proto, sha256, label, dict(inputs or {}))
+    raise InputError("inputs must map input names to shapes or arrays.")
+
+
+def load_proto(
+    proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, InputSpec]
+) -> Model:
+    """Checks and runs a parsed model; see `load`."""
+    if proto.functions:
+        # Sizes inside a function cannot follow one call's pruning; a copy per call can.
+        proto = onnx.inliner.inline_local_functions(proto)
+    graph = Graph.from_proto(proto)
+    if graph.opset < OLDEST_OPSET:
+        raise ModelError(
+            f"{label} uses opset {graph.opset}; SPA reads opset {OLDEST_OPSET} and up. "
+            "Convert it with onnx.version_converter."
+        )
+    _check(proto, graph, label)
+    declared = declared_inputs(proto, graph)
+    check_given(declared, given)
+    example, observed = _first_run(proto, graph, declared, given, label)
+    varied = _second_run(proto, declared, example)
+    return Model(proto, sha256, graph, example, observed, varied, tuple(declared))
+
+
+def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
+    for node in graph.nodes:
+        if node.op in _unknown_standard_ops(graph):
+            raise ModelError(f"{label}: operator {node} is in no ONNX operator set up to opset "
+                             f"{graph.opset}, and no runtime here knows it.")
+    known = set(graph.initializers) | {v.name for v in proto.graph.input} | {""}
+    for node in graph.nodes:
+        for name in (*node.inputs, *node.captured):
+            if name not in known:
+                raise ModelError(
+                    f'{label}: {node} reads "{name}", which is neither an input, nor an '
+                    "initializer, nor made by an earlier node; the file is damaged or incomplete."
+                )
+        known.update(node.outputs)
+    for name in graph.outputs:
+        if name not in known:
+            raise ModelError(f'{label}: output "{name}" is made by no node; the file is damaged.')
+    try:
+        onnx.checker.check_model(_without_stale_shapes(proto))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise ModelError(f"{label} is not a valid ONNX model: {first_line(error)}") from error
+
+
+def _without_stale_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The checker copies the model anyway, so this costs nothing more than that copy."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.graph.value_info[:]
+    return bare
+
+
+def _unknown_standard_ops(graph: Graph) -> set[str]:
+    unknown = set()
+    for op in {node.op for node in graph.nodes if "::" not in node.op}:
+        if not any(onnx.defs.has(op, domain) for domain in DEFAULT_DOMAINS[:1]):
+            unknown.add(op)
+    return unknown
+
+
+def _first_run(
+    proto: onnx.ModelProto,
+    graph: Graph,
+    declared: list[Declared],
+    given: Mapping[str, InputSpec],
+    label: str,
+) -> tuple[dict[str, Array], Run]:
+    failure: ModelError | None = None
+    for feeds in candidates(declared, given, graph):
+        try:
+            return feeds, observe(proto, feeds)
+        except ModelError as error:
+            failure = failure or error
+    free = [d for d in declared if d.name not in given and None in d.dims]
+    if free:
+        hint = " ".join(f"--input {d.describe()}" for d in free)
+        raise InputError(
+            f"{label} ran on none of the example shapes that could be guessed ({failure}) "
+            f"Give its free sizes, in this form with numbers for the question marks: {hint}"
+        )
+    raise failure or ModelError(f"{label} could not be run.")
+
+
+def _second_run(
+    proto: onnx.ModelProto, declared: list[Declared], example: Mapping[str, Array]
+) -> Run | None:
+    """Another batch size, and other sizes where the model takes them, else the batch alone."""
+    if not any(None in d.dims for d in declared):
+        return None
+    for other in (32, 0):
+        feeds = resized(example, declared, batch=1, other=other)
+        if all(feeds[name].shape == example[name].shape for name in feeds):
+            continue
+        try:
+            return observe(proto, feeds)
+        except ModelError:
+            continue
+    return None
+
+
+def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The value of a Constant node as a tensor; None for strings and sparse tensors."""
+    attribute = node.attribute[0]
+    kinds = onnx.AttributeProto
+    if attribute.type == kinds.TENSOR:
+        return attribute.t
+    if attribute.type in (kinds.FLOAT, kinds.FLOATS):
+        value = np.asarray(onnx.helper.get_attribute_value(attribute), dtype=np.float32)
+    elif attribute.type in (kinds.INT, kinds.INTS):
+        value = np.asarray(onnx.helper.get_attribute_value(attribute), dtype=np.int64)
+    else:
+        return None
+    return onnx.numpy_helper.from_array(value)
+
+
+def _is_weight_type(data_type: int) -> bool:
+    types = onnx.TensorProto
+    return data_type in (types.FLOAT, types.DOUBLE, types.FLOAT16, types.BFLOAT16)
+
+
+def _is_small(tensor: onnx.TensorProto) -> bool:
+    return int(np.prod(tensor.dims, dtype=np.int64)) <= 4096

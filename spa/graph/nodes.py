@@ -1,0 +1,156 @@
+"""The graph as SPA sees it: nodes with decoded attributes, who produces and who consumes a tensor.
+
+It is a read-only view of a ``ModelProto``. Nothing here changes the file that came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import onnx
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator call.
+
+    Attributes:
+        index: position in the file; nodes are topologically sorted, as ONNX demands.
+        name: the node's name, or ``<op>_<index>`` where the file has none.
+        op: operator type; operators outside the standard domain read ``domain::Op``.
+        inputs: tensor names; ``""`` for an optional input that is left out.
+        outputs: tensor names; ``""`` for an optional output that nobody asked for.
+        attrs: decoded attributes; subgraphs are left out.
+        captured: outer tensors that the node's subgraphs read.
+    """
+
+    index: int
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any]
+    captured: tuple[str, ...] = ()
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """Returns an attribute, or ``default`` where the file leaves it out."""
+        return self.attrs.get(name, default)
+
+    def has_input(self, i: int) -> bool:
+        """Says whether input ``i`` is there (optional inputs may be left out)."""
+        return i < len(self.inputs) and self.inputs[i] != ""
+
+    def __str__(self) -> str:
+        return f'{self.op} "{self.name}"'
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place where a tensor is read: input ``position`` of node ``node``."""
+
+    node: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's main graph.
+
+    Attributes:
+        nodes: in topological order.
+        inputs: the real inputs (an initializer that is listed as an input too is not one).
+        outputs: names of the graph outputs.
+        opsets: version by domain.
+        initializers: their protos by name.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opsets: Mapping[str, int]
+    initializers: Mapping[str, onnx.TensorProto]
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operator set."""
+        return self.opsets.get("", self.opsets.get("ai.onnx", 1))
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """The node that makes a tensor."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
+    def uses(self) -> Mapping[str, tuple[Use, ...]]:
+        """Every place that reads a tensor; reads from inside subgraphs are not listed."""
+        table: dict[str, list[Use]] = {}
+        for node in self.nodes:
+            for position, name in enumerate(node.inputs):
+                if name:
+                    table.setdefault(name, []).append(Use(node.index, position))
+        return {name: tuple(uses) for name, uses in table.items()}
+
+    @cached_property
+    def captured(self) -> frozenset[str]:
+        """Outer tensors that any subgraph reads."""
+        return frozenset(name for node in self.nodes for name in node.captured)
+
+    @staticmethod
+    def from_proto(proto: onnx.ModelProto) -> Graph:
+        """Reads the main graph of a model."""
+        graph = proto.graph
+        initializers = {tensor.name: tensor for tensor in graph.initializer}
+        return Graph(
+            nodes=tuple(_read_node(i, node) for i, node in enumerate(graph.node)),
+            inputs=tuple(v.name for v in graph.input if v.name not in initializers),
+            outputs=tuple(v.name for v in graph.output),
+            opsets={entry.domain: entry.version for entry in proto.opset_import},
+            initializers=initializers,
+        )
+
+
+def qualified_op(node: onnx.NodeProto) -> str:
+    """Operator type, with its domain where that is not the standard one."""
+    standard = node.domain in DEFAULT_DOMAINS
+    return node.op_type if standard else f"{node.domain}::{node.op_type}"
+
+
+def _read_node(index: int, node: onnx.NodeProto) -> Node:
+    attrs: dict[str, Any] = {}
+    captured: list[str] = []
+    for attribute in node.attribute:
+        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+            for sub in (attribute.g, *attribute.graphs):
+                captured.extend(_outer_names(sub))
+            continue
+        value = onnx.helper.get_attribute_value(attribute)
+        attrs[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    op = qualified_op(node)
+    return Node(
+        index=index,
+        name=node.name or f"{op}_{index}",
+        op=op,
+        inputs=tuple(node.input),
+        outputs=tuple(node.output),
+        attrs=attrs,
+        captured=tuple(dict.fromkeys(captured)),
+    )
+
+
+def _outer_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names that a subgraph reads and does not define itself."""
+    defined = {v.name for v in graph.input} | {t.name for t in graph.initializer}
+    for node in graph.node:
+        for name in node.input:
+            if name and name not in defined:
+                yield name
+        for attribute in node.attribute:
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from (name for name in _outer_names(sub) if name not in defined)
+        defined.update(node.output)
+    yield from (v.name for v in graph.output if v.name not in defined)

@@ -1,0 +1,122 @@
+"""Reading a model file that may be hostile: every way it can be bad ends in one clear message."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+from spa.errors import ModelError
+
+# Protobuf itself refuses more; larger models keep their weights in external files.
+MAX_PROTO_BYTES = 2**31 - 1
+MAX_EXTERNAL_BYTES = 64 * 2**30
+
+
+def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
+    """Reads an ONNX file and its external data.
+
+    Args:
+        path: the file; external data may lie only in the file's own folder or below.
+
+    Returns:
+        The model and the sha256 of the file.
+
+    Raises:
+        ModelError: the file is missing, a folder, empty, not ONNX, truncated, or points outside.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    proto = parse_model(data, str(path))
+    _load_external(proto, path)
+    return proto, hashlib.sha256(data).hexdigest()
+
+
+def parse_model(data: bytes, label: str) -> onnx.ModelProto:
+    """Parses the bytes of an ONNX file; ``label`` names it in messages."""
+    if not data:
+        raise ModelError(f"{label} is empty (0 bytes); an ONNX model is needed.")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"{label} is not an ONNX model, or is truncated ({len(data)} bytes could not be parsed)."
+        ) from error
+    if not proto.graph.node and not proto.graph.output:
+        raise ModelError(f"{label} is not an ONNX model: it holds no graph ({len(data)} bytes).")
+    return proto
+
+
+def model_sha256(proto: onnx.ModelProto) -> str:
+    """Hash of a model that did not come from a file: that of the file it would make."""
+    try:
+        return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+    except (EncodeError, ValueError) as error:
+        raise ModelError(f"The model cannot be serialised: {error}") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder; name the .onnx file in it.")
+    if not path.exists():
+        raise ModelError(f"{path} does not exist.")
+    try:
+        size = path.stat().st_size
+        if size > MAX_PROTO_BYTES:
+            raise ModelError(
+                f"{path} has {size} bytes; a single ONNX file can have {MAX_PROTO_BYTES} at most. "
+                "Save it with its weights as external data."
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _load_external(proto: onnx.ModelProto, path: Path) -> None:
+    folder = path.resolve().parent
+    total = 0
+    for tensor in _all_tensors(proto.graph):
+        if not uses_external_data(tensor):
+            continue
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        target = (folder / location).resolve()
+        if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
+            raise ModelError(
+                f'{path}: weight "{tensor.name}" points to external data at "{location}", outside '
+                "the model's folder; SPA reads external data only inside it. Move the file there."
+            )
+        if not target.is_file():
+            raise ModelError(
+                f'{path}: external data file "{location}" of weight "{tensor.name}" is missing.'
+            )
+        total += int(next((e.value for e in tensor.external_data if e.key == "length"), "0") or 0)
+        if total > MAX_EXTERNAL_BYTES:
+            raise ModelError(f"{path}: its external data exceeds {MAX_EXTERNAL_BYTES} bytes.")
+    if not any(uses_external_data(tensor) for tensor in _all_tensors(proto.graph)):
+        return
+    try:
+        load_external_data_for_model(proto, str(folder))
+    except (onnx.checker.ValidationError, OSError, ValueError) as error:
+        raise ModelError(f"{path}: its external data cannot be read: {first_line(error)}") from error
+
+
+def _all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                tensors.append(attribute.t)
+            tensors.extend(attribute.tensors)
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                tensors.extend(_all_tensors(sub))
+    return tensors
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says something, for one-paragraph messages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""How much a set of coupled channels matters: criteria, aggregation, normalisation."""

@@ -1,0 +1,49 @@
+"""Batch norm scale: |gamma| of every channel (Liu et al., Network Slimming, 3).
+
+Batch norm comes in two forms: a BatchNormalization node, or, from exporters that write its
+arithmetic, a Mul by a constant with one value per channel. Both count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spa.errors import SettingError
+from spa.graph.model import Model
+from spa.importance.registry import ChannelScores, Context, criterion
+
+
+@criterion("channel")
+def bn_scale(model: Model, context: Context) -> ChannelScores:
+    """Scores channels by the scale of their batch norm; other parameters get no score.
+
+    Raises:
+        SettingError: the model has no batch norm (it was folded into the convolutions).
+    """
+    scores = {}
+    for node in model.graph.nodes:
+        candidates = [node.inputs[1]] if node.op == "BatchNormalization" else []
+        candidates += list(node.inputs) if node.op == "Mul" else []
+        for tensor in candidates:
+            name = _root(model, tensor)
+            if name is None:
+                continue
+            long_axes = [axis for axis, size in enumerate(model.shapes[name]) if size > 1]
+            if len(long_axes) == 1:
+                value = np.abs(model.array(name).astype(np.float64)).reshape(-1)
+                scores[(name, long_axes[0])] = value
+    if not scores:
+        raise SettingError(
+            "bn_scale needs batch norm, and this model has none; exporters fold it into the "
+            "convolutions. Export with batch norm kept (see README), or use another criterion."
+        )
+    return scores
+
+
+def _root(model: Model, name: str) -> str | None:
+    while name not in model.parameters:
+        producer = model.graph.producers.get(name)
+        if producer is None or producer.op != "Identity":
+            return None
+        name = producer.inputs[0]
+    return name if name in model.counted_parameters else None

@@ -1,0 +1,88 @@
+"""The registry of criteria.
+
+Two kinds. An *element* criterion gives every parameter an array of scores of the parameter's own
+shape. A *channel* criterion gives one value per index of a parameter's axis. Neither knows of groups:
+aggregation and normalisation turn any of them into a structured criterion. Higher means keep.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.errors import SettingError
+from spa.graph.model import Array, Model
+
+ElementScores = Mapping[str, Array]
+ChannelScores = Mapping[tuple[str, int], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a criterion may use besides the model.
+
+    Attributes:
+        data: inputs (N, ...) and integer labels (N,), for criteria that need gradients; None draws
+            noise and takes the model's own predictions as labels.
+        seed: for whatever is drawn.
+    """
+
+    data: tuple[Array, Array] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A registered criterion, with the aggregation and normalisation that it takes by default."""
+
+    name: str
+    kind: Literal["element", "channel"]
+    function: Callable[[Model, Context], Any]
+    aggregate: str
+    normalize: str
+
+
+_CRITERIA: dict[str, Criterion] = {}
+
+
+def criterion(
+    kind: Literal["element", "channel"], *, aggregate: str = "sum", normalize: str = "mean"
+) -> Callable[[Callable[[Model, Context], Any]], Callable[[Model, Context], Any]]:
+    """Registers a function under its own name (a trailing underscore is dropped)."""
+
+    def register(function: Callable[[Model, Context], Any]) -> Callable[[Model, Context], Any]:
+        name = function.__name__.rstrip("_")
+        assert name not in _CRITERIA, f"two criteria named {name}"
+        _CRITERIA[name] = Criterion(name, kind, function, aggregate, normalize)
+        return function
+
+    return register
+
+
+def names() -> tuple[str, ...]:
+    """Names of all criteria, sorted."""
+    return tuple(sorted(_CRITERIA))
+
+
+def get(name: str) -> Criterion:
+    """Looks a criterion up.
+
+    Raises:
+        SettingError: there is none of that name; near matches are offered.
+    """
+    if name not in _CRITERIA:
+        raise SettingError(unknown("criterion", name, names()))
+    return _CRITERIA[name]
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """A message for a name that is not there, with near matches."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f'There is no {what} "{name}".{hint} Known: {", ".join(known)}.'

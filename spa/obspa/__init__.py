@@ -1,0 +1,1 @@
+"""OBSPA: pruning without fine-tuning, by layer-wise least squares."""

@@ -1,0 +1,1 @@
+"""From importance to a smaller model: budget, plan, surgery, proof."""

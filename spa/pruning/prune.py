@@ -1,0 +1,174 @@
+"""The whole job in one call: load, group, score, plan, cut, prove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from spa.coupling.couple import Cut
+from spa.coupling.groups import Groups, find_groups
+from spa.errors import SettingError
+from spa.graph.cost import Cost
+from spa.graph.model import Array, Model, Source, load
+from spa.importance.score import score
+from spa.pruning.budget import Limits, Selection, Target, plan_of, select
+from spa.pruning.parameters import rewrite_parameters, zero_slices
+from spa.pruning.plan import Plan
+from spa.pruning.surgery import apply_plan
+from spa.pruning.verify import Proof, verify
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Dense over pruned FLOPs and parameters."""
+
+    rf: float
+    rp: float
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model and all that belongs to it.
+
+    Attributes:
+        model: the smaller model.
+        plan: what went.
+        reached: RF and RP.
+        dense: cost before.
+        pruned: cost after.
+        proof: what was checked; None if that was not asked for.
+        seconds: wall-clock time from the loaded model to the proven one.
+        reconstructed: the dense-shaped model that the proof compares with, where weights were changed
+            too (OBSPA); None otherwise.
+        details: what a method adds to a record (OBSPA's settings).
+    """
+
+    model: onnx.ModelProto
+    plan: Plan
+    reached: Reached
+    dense: Cost
+    pruned: Cost
+    proof: Proof | None
+    seconds: float
+    reconstructed: onnx.ModelProto | None = None
+    details: Mapping[str, Any] | None = None
+
+
+def prune(
+    source: Source | Model,
+    *,
+    criterion: str = "l1",
+    target: Target | None = None,
+    rf: float | None = None,
+    rp: float | None = None,
+    ratio: float | None = None,
+    inputs: Any = None,
+    limits: Limits | None = None,
+    aggregate: str | None = None,
+    normalize: str | None = None,
+    steps: int = 1,
+    data: tuple[Array, Array] | None = None,
+    seed: int = 0,
+    verify: bool = True,
+) -> Pruned:
+    """Prunes a model and proves that nothing else changed.
+
+    Args:
+        source: path of an ONNX file, a ``ModelProto``, a ``torch.nn.Module`` (with ``inputs``), or a
+            loaded `Model`.
+        criterion: what scores parameters or channels.
+        target: what to reach; or give one of ``rf``, ``rp`` (dense over pruned FLOPs and
+            parameters) and ``ratio`` (removed share of the channels).
+        rf: see ``target``.
+        rp: see ``target``.
+        ratio: see ``target``.
+        inputs: example inputs or their shapes; see `spa.load`.
+        limits: scope, rounding, floors, caps and globs.
+        aggregate: how slices are folded; None takes the criterion's own.
+        normalize: how groups are made comparable; None takes the criterion's own.
+        steps: number of rounds, scored anew in each.
+        data: inputs and labels for criteria that need gradients.
+        seed: for whatever is drawn.
+        verify: prove the result (see `spa.verify`).
+
+    Returns:
+        The pruned model with its plan, costs and proof.
+
+    Raises:
+        SpaError: see `spa.errors`.
+
+    Example:
+        >>> result = spa.prune("resnet50.onnx", rf=2.0)
+        >>> onnx.save(result.model, "smaller.onnx")
+    """
+    if steps < 1:
+        raise SettingError(f"steps must be 1 or more; {steps} was given.")
+    target = target or Target(rf=rf, rp=rp, ratio=ratio)
+    limits = limits or Limits()
+    model = source if isinstance(source, Model) else load(source, inputs)
+    started = time.perf_counter()
+    groups = find_groups(model)
+    selection: Selection | None = None
+    for step in range(1, steps + 1):
+        current = model if selection is None else _without(model, groups, selection)
+        scores = score(
+            current,
+            groups,
+            criterion,
+            aggregate=aggregate,
+            normalize=normalize,
+            data=data,
+            seed=seed,
+        )
+        selection = select(
+            groups,
+            scores,
+            target.part(step, steps),
+            limits,
+            None if selection is None else selection.removed,
+        )
+    assert selection is not None
+    plan = plan_of(groups, scores, target, limits, selection)
+    return finish(model, groups, plan, selection.dense, selection.pruned, started, check=verify)
+
+
+def finish(
+    model: Model,
+    groups: Groups,
+    plan: Plan,
+    dense: Cost,
+    pruned: Cost,
+    started: float,
+    *,
+    check: bool,
+) -> Pruned:
+    """Surgery and proof of a plan."""
+    smaller = apply_plan(model, plan, groups)
+    proof = verify(model, smaller, plan, groups) if check else None
+    return Pruned(
+        model=smaller,
+        plan=plan,
+        reached=Reached(plan.reached["rf"], plan.reached["rp"]),
+        dense=dense,
+        pruned=pruned,
+        proof=proof,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _without(model: Model, groups: Groups, selection: Selection) -> Model:
+    """The dense-shaped model with all that went so far set to zero, to be scored anew.
+
+    Removed slices then add nothing to the sums of those that are left, as if they had been cut.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    gone = selection.removed[groups.coupling.components.of]
+    cut = Cut(groups.coupling, np.asarray(gone))
+    rewrite_parameters(model, proto, cut, zero_slices, only=frozenset(model.counted_parameters))
+    return model.with_weights(proto)

@@ -1,0 +1,101 @@
+"""The cost of a plan from the number of kept channels alone, without touching the graph.
+
+MACs of a node and elements of a parameter are products of axis sizes. The size of an axis after a cut
+is the number of its indices whose components stay.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.coupling.couple import Coupling
+from spa.coupling.labels import Labels, Layer, support
+from spa.graph.cost import Cost, node_costs
+
+Mask = npt.NDArray[np.bool_]
+
+
+class CostModel:
+    """Evaluates the cost of removing components.
+
+    Args:
+        coupling: the model's coupling.
+    """
+
+    def __init__(self, coupling: Coupling) -> None:
+        self._coupling = coupling
+        self._slots: dict[bytes, int] = {}
+        self._axes: list[list[Labels]] = []
+        self._fixed: list[int] = []
+        model = coupling.model
+        costs = node_costs(model)
+        self._factors = np.array([cost.factor for cost in costs])
+        self._node_axes = _padded(
+            [[self._slot(name, axis) for name, axis in cost.axes] for cost in costs]
+        )
+        self._parameter_axes = _padded(
+            [
+                [self._slot(name, axis) for axis in range(len(model.shapes[name]))]
+                for name in model.counted_parameters
+            ]
+        )
+
+    def cost(self, removed: Mask) -> Cost:
+        """Cost after removing components; ``removed`` has shape (components,)."""
+        sizes = np.empty(len(self._axes) + 1)
+        sizes[-1] = 1.0  # what padding points at
+        for slot, (vectors, fixed) in enumerate(zip(self._axes, self._fixed, strict=True)):
+            if not vectors:
+                sizes[slot] = fixed
+            elif len(vectors) == 1:
+                sizes[slot] = fixed - removed[vectors[0]].sum()
+            else:
+                sizes[slot] = fixed - np.any([removed[v] for v in vectors], axis=0).sum()
+        macs = (self._factors * sizes[self._node_axes].prod(axis=1)).sum() if len(
+            self._factors
+        ) else 0.0
+        params = sizes[self._parameter_axes].prod(axis=1).sum()
+        return Cost(params=round(float(params)), macs=round(float(macs)))
+
+    def _slot(self, name: str, axis: int) -> int:
+        """A number for an axis; axes that hold the same components share it."""
+        coupling = self._coupling
+        size = coupling.model.shapes[name][axis]
+        layers = coupling.layers.get(name)
+        if layers is None:
+            # A parameter whose every read has labels of its own: the first read stands for it.
+            layers = next(
+                (
+                    private
+                    for use, private in coupling.private_layers.items()
+                    if coupling.model.graph.nodes[use.node].inputs[use.position] == name
+                ),
+                [],
+            )
+        vectors = [
+            vector for layer in layers if (vector := self._vector(layer, axis)) is not None
+        ]
+        key = repr(size).encode() + b"|".join(v.tobytes() for v in vectors)
+        if key not in self._slots:
+            self._slots[key] = len(self._axes)
+            self._axes.append(vectors)
+            self._fixed.append(size)
+        return self._slots[key]
+
+    def _vector(self, layer: Layer, axis: int) -> Labels | None:
+        """Components along an axis; None where the layer cannot shrink it."""
+        if axis not in support(layer):
+            return None
+        components = np.moveaxis(self._coupling.components.of[layer], axis, 0)
+        table = components.reshape(components.shape[0], -1)
+        if not (table == table[:, :1]).all():
+            return None  # the layer shrinks along another of its axes
+        return table[:, 0]
+
+
+def _padded(rows: list[list[int]]) -> npt.NDArray[np.int64]:
+    width = max((len(row) for row in rows), default=0)
+    return np.array(
+        [row + [-1] * (width - len(row)) for row in rows], dtype=np.int64
+    ).reshape(len(rows), width)

@@ -1,0 +1,208 @@
+"""Surgery: the only module that makes a smaller model, always on a copy.
+
+1. Parameters are cut (`spa.pruning.parameters`).
+2. Every node's size-dependent pieces follow: each operator family's resize function asks for new
+   attributes, constants of the node's own, or other nodes in its place.
+3. Declared shapes follow: value_info, and inputs that have an initializer.
+
+Names, metadata, opset and dynamic axes survive. The model's real interface never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from spa.coupling.couple import Cut
+from spa.coupling.groups import Groups
+from spa.coupling.rules.base import RESIZES
+from spa.coupling.tracker import Shape
+from spa.graph.model import Array, Model
+from spa.graph.nodes import Node, Use
+from spa.pruning.parameters import cut_slices, rewrite_parameters
+from spa.pruning.plan import Plan, cut_of
+
+
+def apply_plan(model: Model, plan: Plan, groups: Groups | None = None) -> onnx.ModelProto:
+    """Makes the smaller model that a plan describes.
+
+    Args:
+        model: the model that the plan was made for.
+        plan: what goes.
+        groups: the model's groups, where they are at hand already.
+
+    Returns:
+        A new model; the one that came in is not touched.
+
+    Raises:
+        PlanError: the plan does not fit the model.
+    """
+    from spa.coupling.couple import couple
+
+    coupling = groups.coupling if groups is not None else couple(model)
+    return cut_model(model, cut_of(plan, coupling))
+
+
+def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
+    """Makes the smaller model for labels that go; ``model`` may hold other weights than the
+    coupling's own model, of the same shapes."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    rewrite_parameters(model, proto, cut, cut_slices)
+    surgeon = Surgeon(model, cut, proto)
+    for node in model.graph.nodes:
+        if node.op in RESIZES and all(name in model.shapes for name in node.outputs if name):
+            RESIZES[node.op](node, surgeon)
+    surgeon.finish()
+    _declare(proto, cut)
+    _drop_unread(proto)
+    return proto
+
+
+class Surgeon:
+    """What resize functions may ask and order (`spa.coupling.rules.base.Cutter`)."""
+
+    def __init__(self, model: Model, cut: Cut, proto: onnx.ModelProto) -> None:
+        self.opset = model.graph.opset
+        self._model = model
+        self._cut = cut
+        self._proto = proto
+        self._replacements: dict[int, Sequence[onnx.NodeProto]] = {}
+        self._names = set(model.shapes) | {t.name for t in proto.graph.initializer}
+
+    def old_shape(self, name: str) -> Shape:
+        """Shape before the cut."""
+        return self._model.shapes[name]
+
+    def new_shape(self, name: str) -> Shape:
+        """Shape after the cut."""
+        return _shape(self.old_shape(name), self._cut.of_tensor(name))
+
+    def kept(self, name: str, axis: int) -> npt.NDArray[np.bool_]:
+        """Which indices of an axis stay, shape (size,)."""
+        mask = self._cut.of_tensor(name)[axis]
+        return np.ones(self.old_shape(name)[axis], dtype=bool) if mask is None else mask
+
+    def is_cut(self, name: str, axis: int) -> bool:
+        """Says whether an axis shrinks."""
+        return self._cut.of_tensor(name)[axis] is not None
+
+    def input_kept(self, node: Node, i: int, axis: int) -> npt.NDArray[np.bool_]:
+        """Which indices of an axis of input ``i`` stay, as this node reads it."""
+        mask = self._cut.of_read(Use(node.index, i))[axis]
+        return np.ones(self.old_shape(node.inputs[i])[axis], dtype=bool) if mask is None else mask
+
+    def input_shape(self, node: Node, i: int) -> Shape:
+        """Shape after the cut of input ``i`` as this node reads it."""
+        return _shape(self.old_shape(node.inputs[i]), self._cut.of_read(Use(node.index, i)))
+
+    def value(self, node: Node, i: int) -> Array | None:
+        """Value of a small input that depends on no input of the model."""
+        return self._model.static_value(node.inputs[i]) if node.has_input(i) else None
+
+    def varies(self, name: str, axis: int) -> bool:
+        """Says whether an axis follows a dynamic size."""
+        return self._model.varies(name, axis)
+
+    def set_attr(self, node: Node, name: str, value: Any) -> None:
+        """Sets an attribute; None takes it away."""
+        attributes = self._proto.graph.node[node.index].attribute
+        for attribute in [a for a in attributes if a.name == name]:
+            attributes.remove(attribute)
+        if value is not None:
+            attributes.append(onnx.helper.make_attribute(name, value))
+
+    def set_input(self, node: Node, i: int, value: Array) -> None:
+        """Gives a node a constant of its own as input ``i``, in the type of the one it had."""
+        old = self._model.observed.dtypes.get(node.inputs[i]) if node.has_input(i) else None
+        proto = self._proto.graph.node[node.index]
+        while len(proto.input) <= i:
+            proto.input.append("")
+        proto.input[i] = self.constant(node, f"input_{i}", value if old is None else value.astype(old))
+
+    def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Puts other nodes in a node's place."""
+        self._replacements[node.index] = nodes
+
+    def constant(self, node: Node, hint: str, value: Array) -> str:
+        """Adds an initializer under a free name."""
+        stem = name = f"{node.outputs[0]}_{hint}"
+        number = 0
+        while name in self._names:
+            number += 1
+            name = f"{stem}_{number}"
+        self._names.add(name)
+        self._proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def finish(self) -> None:
+        """Puts the replacements in place; node indices hold no longer afterwards."""
+        if not self._replacements:
+            return
+        nodes: list[onnx.NodeProto] = []
+        for index, node in enumerate(self._proto.graph.node):
+            nodes.extend(self._replacements.get(index, (node,)))
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del self._proto.graph.node[:]
+        self._proto.graph.node.extend(copies)
+
+
+def _shape(shape: Shape, masks: Sequence[npt.NDArray[np.bool_] | None]) -> Shape:
+    return tuple(
+        size if mask is None else int(mask.sum()) for size, mask in zip(shape, masks, strict=True)
+    )
+
+
+def _declare(proto: onnx.ModelProto, cut: Cut) -> None:
+    """Writes new sizes into declared shapes of tensors that shrank."""
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for value in (*proto.graph.value_info, *proto.graph.input):
+        dims = value.type.tensor_type.shape.dim
+        if value.name in weights:
+            sizes: Sequence[int | None] = list(weights[value.name].dims)
+        elif value.name in cut.coupling.model.shapes:
+            masks = cut.of_tensor(value.name)
+            sizes = [None if mask is None else int(mask.sum()) for mask in masks]
+        else:
+            continue
+        if len(sizes) == len(dims):
+            for dim, size in zip(dims, sizes, strict=True):
+                if size is not None and dim.HasField("dim_value"):
+                    dim.dim_value = size
+
+
+def _drop_unread(proto: onnx.ModelProto) -> None:
+    """Drops Identity nodes and initializers that nothing reads any more after un-sharing."""
+    read = {v.name for v in proto.graph.output}
+    kept = []
+    for node in reversed(proto.graph.node):
+        if node.op_type == "Identity" and not read.intersection(node.output):
+            continue
+        kept.append(node)
+        read.update(node.input)
+        for attribute in node.attribute:
+            for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                read.update(_names_in(graph))
+    if len(kept) < len(proto.graph.node):
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+        del proto.graph.node[:]
+        proto.graph.node.extend(copies)
+    unread = [t for t in proto.graph.initializer if t.name not in read]
+    for tensor in unread:
+        for value in [v for v in proto.graph.input if v.name == tensor.name]:
+            proto.graph.input.remove(value)
+        proto.graph.initializer.remove(tensor)
+
+
+def _names_in(graph: onnx.GraphProto) -> set[str]:
+    names = {v.name for v in graph.output}
+    for node in graph.node:
+        names.update(node.input)
+        for attribute in node.attribute:
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                names.update(_names_in(sub))
+    return names

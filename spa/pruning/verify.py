@@ -1,0 +1,234 @@
+"""The proof: a pruned model is checked before it is handed over.
+
+1. ``onnx.checker`` with full shape inference, and the same interface as before.
+2. It runs on ONNX Runtime on the example input, and at another batch size where that is dynamic.
+3. Where every pruned group is exact: its outputs equal, to float tolerance, those of the dense model
+   in which the removed slices are zero. Zeroed are only the weights and biases of operators that
+   contract (Conv, ConvTranspose, Gemm, MatMul); statistics, scales and divisors are left alone.
+4. A constant output proves nothing (a head that starts at zero, dead ReLUs), so then the same cut is
+   made and compared with random weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from spa.coupling.couple import Cut, couple
+from spa.coupling.groups import Groups
+from spa.errors import ModelError, VerificationError
+from spa.graph.example import resized
+from spa.graph.execute import Array, run
+from spa.graph.model import Model
+from spa.graph.read import first_line
+from spa.pruning.parameters import rewrite_parameters, zero_slices
+from spa.pruning.plan import Plan, cut_of
+from spa.pruning.surgery import cut_model
+
+# Largest difference allowed, as a share of the dense output's largest value.
+TOLERANCE = 1e-4
+CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+RANDOM_OPS = (
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was checked.
+
+    Attributes:
+        checks: one sentence per check that passed.
+        equal: True when outputs were compared with the zeroed dense model and found equal; False
+            when that is not possible for this plan.
+        difference: largest difference found, as a share of the output's scale.
+    """
+
+    checks: tuple[str, ...]
+    equal: bool
+    difference: float
+
+
+def verify(
+    model: Model, pruned: onnx.ModelProto, plan: Plan, groups: Groups | None = None
+) -> Proof:
+    """Proves that a pruned model is what its plan promises.
+
+    Args:
+        model: the dense model that the plan was made for (with ``plan.weights`` set: the dense-shaped
+            model that holds the changed weights).
+        pruned: the pruned model.
+        plan: what was removed.
+        groups: the dense model's groups, where they are at hand already.
+
+    Raises:
+        VerificationError: any check fails; the message says which.
+        PlanError: the plan does not fit the model.
+    """
+    coupling = groups.coupling if groups is not None else couple(model)
+    return verify_cut(model, pruned, cut_of(plan, coupling), exact=plan.exact)
+
+
+def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, *, exact: bool) -> Proof:
+    """As `verify`, for labels that go."""
+    checks = [_check_file(model, pruned), _check_interface(model.proto, pruned)]
+    feeds = [dict(model.example)]
+    if model.varied is not None:
+        feeds.append(resized(model.example, model.declared, batch=1, other=0))
+    feeds = [f for i, f in enumerate(feeds) if i == 0 or _differs(f, feeds[0])]
+    results = []
+    for feed in feeds:
+        try:
+            results.append(run(pruned, feed))
+        except ModelError as error:
+            raise VerificationError(f"The pruned model does not run: {error}") from error
+    shapes = " and ".join(_describe(feed) for feed in feeds)
+    checks.append(f"runs on ONNX Runtime ({shapes})")
+    random = sorted({node.op for node in model.graph.nodes if node.op in RANDOM_OPS})
+    if random:
+        checks.append(f"unproven: outputs are not compared, as the model draws {random[0]}")
+        return Proof(tuple(checks), False, float("nan"))
+    if not exact:
+        checks.append("outputs are not compared: a pruned group is not exact (see the plan)")
+        return Proof(tuple(checks), False, float("nan"))
+    reference = zeroed(model, cut)
+    worst = 0.0
+    flat = True
+    for feed, result in zip(feeds, results, strict=True):
+        dense = run(reference, feed)
+        worst = max(worst, _compare(model, dense, result, "the zeroed dense model"))
+        flat = flat and all(_is_flat(output) for output in dense)
+    if flat:
+        worst = max(worst, _compare_random(model, cut, feeds[0]))
+        checks.append("equals the zeroed dense model with random weights (its own output is constant)")
+    else:
+        checks.append(f"equals the zeroed dense model (largest difference {worst:.1e} of the scale)")
+    return Proof(tuple(checks), True, worst)
+
+
+def zeroed(model: Model, cut: Cut) -> onnx.ModelProto:
+    """The dense model with the removed slices of contracting operators' weights set to zero."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    rewrite_parameters(model, proto, cut, zero_slices, only=contracted_parameters(model))
+    return proto
+
+
+def contracted_parameters(model: Model) -> frozenset[str]:
+    """Floating parameters that reach a contracting operator as its weight or bias."""
+    found: set[str] = set()
+    pending = [
+        name
+        for node in model.graph.nodes
+        if node.op in CONTRACTIONS
+        for name in node.inputs
+        if name in model.constants
+    ]
+    while pending:
+        name = pending.pop()
+        if name in model.parameters:
+            if name not in found and model.array(name).dtype.kind not in "iub":
+                found.add(name)
+        elif name in model.graph.producers:
+            pending.extend(model.graph.producers[name].inputs)
+    return frozenset(found)
+
+
+def randomised(model: Model, seed: int = 0) -> Model:
+    """The same structure with random weights; batch norm variances stay positive."""
+    rng = np.random.default_rng(seed)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    variances = {n.inputs[4] for n in model.graph.nodes if n.op == "BatchNormalization"}
+    wanted = set(model.counted_parameters) & set(model.graph.initializers)
+    for tensor in proto.graph.initializer:
+        if tensor.name in wanted or tensor.name in variances:
+            old = onnx.numpy_helper.to_array(tensor)
+            fan_in = max(1, int(np.prod(old.shape[1:])))
+            value = rng.standard_normal(old.shape) / np.sqrt(fan_in)
+            value = np.abs(value) + 0.5 if tensor.name in variances else value
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(old.dtype), tensor.name))
+    return model.with_weights(proto)
+
+
+def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
+    try:
+        onnx.checker.check_model(pruned, full_check=True)
+        return "passes onnx.checker with full shape inference"
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        try:
+            onnx.checker.check_model(model.proto, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError):
+            # The file that came in fails the full check too; hold it to the plain one.
+            try:
+                onnx.checker.check_model(pruned)
+            except (onnx.checker.ValidationError, ValueError) as plain:
+                raise VerificationError(
+                    f"onnx.checker refuses the pruned model: {first_line(plain)}"
+                ) from plain
+            return "passes onnx.checker (full shape inference fails on the input file already)"
+        raise VerificationError(
+            f"onnx.checker refuses the pruned model: {first_line(error)}"
+        ) from error
+
+
+def _check_interface(dense: onnx.ModelProto, pruned: onnx.ModelProto) -> str:
+    weights = {tensor.name for tensor in dense.graph.initializer}
+    for kind in ("input", "output"):
+        before = [v for v in getattr(dense.graph, kind) if v.name not in weights]
+        after = [v for v in getattr(pruned.graph, kind) if v.name not in weights]
+        if before != after:
+            raise VerificationError(f"The pruned model's {kind}s are not what they were.")
+    return "keeps its inputs and outputs"
+
+
+def _compare(model: Model, dense: list[Array], pruned: list[Array], what: str) -> float:
+    worst = 0.0
+    for name, a, b in zip(model.graph.outputs, dense, pruned, strict=True):
+        if not isinstance(a, np.ndarray) or a.dtype.kind in "OUS":
+            continue
+        if a.shape != b.shape:
+            raise VerificationError(
+                f'Output "{name}" has shape {b.shape}, but {what} gives {a.shape}.'
+            )
+        if a.size == 0:
+            continue
+        x, y = a.astype(np.float64), b.astype(np.float64)
+        scale = float(np.nanmax(np.abs(np.where(np.isfinite(x), x, 0.0)))) or 1.0
+        same = (x == y) | (np.isnan(x) & np.isnan(y))
+        with np.errstate(invalid="ignore"):
+            gap = float(np.max(np.where(same, 0.0, np.abs(x - y)))) / scale
+        if not gap <= TOLERANCE:
+            raise VerificationError(
+                f'Output "{name}" differs from {what} by {gap:.2e} of its scale; {TOLERANCE:.0e} is '
+                "allowed. This is a defect of SPA: please report the model's structure."
+            )
+        worst = max(worst, gap)
+    return worst
+
+
+def _compare_random(model: Model, cut: Cut, feed: Mapping[str, Array]) -> float:
+    other = randomised(model)
+    dense = run(zeroed(other, cut), feed)
+    return _compare(model, dense, run(cut_model(other, cut), feed), "the zeroed random model")
+
+
+def _is_flat(output: Array) -> bool:
+    """Whether an output does not depend on its example (the same row for each of the batch)."""
+    if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub" or output.size == 0:
+        return True
+    values = output.astype(np.float64)
+    spread = np.ptp(values, axis=0) if values.ndim and values.shape[0] > 1 else np.ptp(values)
+    return bool(np.max(spread) <= 1e-7 * max(1e-30, float(np.max(np.abs(values)))))
+
+
+def _differs(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
+    return any(a[name].shape != b[name].shape for name in a)
+
+
+def _describe(feed: Mapping[str, Array]) -> str:
+    return ", ".join(f"{name} {'x'.join(map(str, value.shape))}" for name, value in feed.items())
