@@ -1,0 +1,33 @@
+"""Converters, one file per operator family; importing this package registers them all."""
+
+from spa.bridge.ops import (
+    activations,
+    arithmetic,
+    casting,
+    convolution,
+    indexing,
+    linear,
+    movement,
+    normalization,
+    padding,
+    pooling,
+    reductions,
+    resizing,
+    shapes,
+)
+
+__all__ = [
+    "activations",
+    "arithmetic",
+    "casting",
+    "convolution",
+    "indexing",
+    "linear",
+    "movement",
+    "normalization",
+    "padding",
+    "pooling",
+    "reductions",
+    "resizing",
+    "shapes",
+]

@@ -1,0 +1,76 @@
+"""Elementwise arithmetic, comparison and logic."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from spa.bridge.registry import Function, OpNode, borrowed, converter, elementwise
+
+borrowed("Add", "Sub", "Mul", "Div")
+borrowed("Abs", "Neg", "Reciprocal", "Exp", "Log", "Sign", "Floor", "Ceil", "Round")
+borrowed("Sin", "Cos", "Tan", "Asin", "Acos", "Atan")
+borrowed("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+borrowed("And", "Or", "Xor", "Not", "Where")
+elementwise("Sqrt", torch.sqrt)
+elementwise("Sinh", torch.sinh)
+elementwise("Cosh", torch.cosh)
+elementwise("Asinh", torch.asinh)
+elementwise("Acosh", torch.acosh)
+elementwise("Atanh", torch.atanh)
+elementwise("IsNaN", torch.isnan)
+
+
+def _fold(function: Function) -> Function:
+    """Apply a function of two tensors to any number of them."""
+    return lambda *tensors: functools.reduce(function, tensors)
+
+
+elementwise("Sum", _fold(torch.add))
+elementwise("Min", _fold(torch.minimum))
+elementwise("Max", _fold(torch.maximum))
+elementwise("Mean", lambda *tensors: functools.reduce(torch.add, tensors) / len(tensors))
+
+
+@converter("Pow", since=7)
+def power(node: OpNode) -> Function:
+    """The output has the base's type, whatever the exponent's."""
+
+    def run(x: Tensor, exponent: Tensor) -> Tensor:
+        return torch.pow(x, exponent).to(x.dtype)
+
+    return run
+
+
+@converter("Mod")
+def modulo(node: OpNode) -> Function:
+    """The sign is the divisor's, or with fmod=1 the dividend's."""
+    return torch.fmod if node.attrs.get("fmod", 0) else torch.remainder
+
+
+@converter("IsInf")
+def is_infinite(node: OpNode) -> Function:
+    """Either sign can be left out."""
+    positive = bool(node.attrs.get("detect_positive", 1))
+    negative = bool(node.attrs.get("detect_negative", 1))
+
+    def run(x: Tensor) -> Tensor:
+        return (torch.isposinf(x) & positive) | (torch.isneginf(x) & negative)
+
+    return run
+
+
+@converter("CumSum", host=(1,))
+def cumulative_sum(node: OpNode) -> Function:
+    """Along one axis, from either end, with or without the element itself."""
+    exclusive, reverse = node.attrs.get("exclusive", 0), node.attrs.get("reverse", 0)
+
+    def run(x: Tensor, axis: Tensor) -> Tensor:
+        dim = int(axis)
+        y = x.flip(dim) if reverse else x
+        total = y.cumsum(dim) - y if exclusive else y.cumsum(dim)
+        return (total.flip(dim) if reverse else total).to(x.dtype)
+
+    return run

@@ -1,0 +1,104 @@
+"""ONNX to torch: sort a graph's constants into parameters, statistics and the rest."""
+
+from __future__ import annotations
+
+import onnx
+from torch import Tensor
+
+import spa.bridge.ops  # noqa: F401  registers the converters
+from spa.bridge.normalise import plain_graph
+from spa.bridge.onnx_module import OnnxModule, Step
+from spa.bridge.registry import build_operator, plain_value, tensor_of
+from spa.errors import BridgeError
+
+# Operators whose operands are weights even where they hold a single value.
+_WEIGHTED = {
+    "BatchNormalization",
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "MatMul",
+    "PRelu",
+    "RMSNormalization",
+}
+
+# Integer constants of at most this many elements are shapes, axes or indices: read by the host.
+_HOST_SIZE = 1024
+
+
+def to_torch(proto: onnx.ModelProto) -> OnnxModule:
+    """Turn an ONNX model into a trainable torch module.
+
+    Every floating constant of more than one element that meets data becomes a Parameter in the
+    ONNX layout, and so do single values that belong to a convolution, product or normalisation.
+    The running statistics of batch norms become buffers that train mode moves. The module is in
+    eval mode, and keeps the model's own dtypes.
+
+    Args:
+        proto: the model; it is left as it is.
+
+    Returns:
+        The module, equal to ONNX Runtime up to rounding.
+
+    Raises:
+        BridgeError: an operator or tensor type that has no PyTorch form.
+    """
+    plain = plain_graph(proto)
+    steps: list[Step] = []
+    for node in plain.nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("g") or attribute.graphs:
+                raise BridgeError(
+                    f'{node.op_type} node "{node.name}" holds a subgraph, which the PyTorch '
+                    "bridge does not run; fold or unroll it in the model first."
+                )
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        run = build_operator(node, plain.opsets.get(domain, 1))
+        attrs = {a.name: plain_value(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+        inputs = list(node.input)
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        name = node.name or node.output[0]
+        steps.append(Step(name, node.op_type, tuple(inputs), tuple(node.output), attrs, run))
+
+    roles = _roles(steps)
+    weights: dict[str, Tensor] = {}
+    statistics: dict[str, Tensor] = {}
+    constants: dict[str, Tensor] = {}
+    host: dict[str, Tensor] = {}
+    for name, tensor_proto in plain.constants.items():
+        if name not in roles and name not in plain.outputs:
+            continue
+        tensor, role = tensor_of(tensor_proto), roles.get(name, set())
+        if role == {"statistic"}:
+            statistics[name] = tensor
+        elif role == {"host"}:
+            host[name] = tensor
+        elif tensor.is_floating_point() and ("weight" in role or tensor.numel() > 1):
+            weights[name] = tensor
+        elif not tensor.is_floating_point() and tensor.numel() <= _HOST_SIZE:
+            host[name] = tensor
+        else:
+            constants[name] = tensor
+    net = OnnxModule(steps, plain.inputs, plain.outputs, weights, statistics, constants, host)
+    return net.eval()
+
+
+def _roles(steps: list[Step]) -> dict[str, set[str]]:
+    """Tell what every input name is used as: statistic, host, weight or data."""
+    roles: dict[str, set[str]] = {}
+    for step in steps:
+        for i, name in enumerate(step.inputs):
+            if step.op == "BatchNormalization" and i >= 3:
+                role = "statistic"
+            elif i in step.run.host:
+                role = "host"
+            elif step.op in _WEIGHTED:
+                role = "weight"
+            else:
+                role = "data"
+            roles.setdefault(name, set()).add(role)
+    return roles
