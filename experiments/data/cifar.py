@@ -58,10 +58,12 @@ def _split(
     class Reader(base):  # type: ignore[misc]
         """torchvision's reader, which may be told to trust the files."""
 
+        meta = base.meta if verify else {**base.meta, "md5": None}
+
         def _check_integrity(self) -> bool:
-            return (
-                super()._check_integrity() if verify else (Path(root) / self.base_folder).is_dir()
-            )
+            if verify:
+                return bool(super()._check_integrity())
+            return (Path(root) / self.base_folder).is_dir()
 
     download = bool(options.get("download", True))
     try:

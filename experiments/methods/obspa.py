@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.methods import method
-from experiments.methods.spa import plan_options
+from experiments.methods.spa import limits
 from experiments.settings import Settings
 from experiments.task import Task
 
@@ -22,6 +22,5 @@ def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any
         calibration=task.calibration(),
         bn_refresh=cfg.bn_refresh,
         seed=seed,
-        scope=cfg.scope,
-        **plan_options(cfg),
+        limits=limits(cfg),
     )

@@ -24,20 +24,22 @@ def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any
         target=target,
         data=task.gradient_samples() if cfg.criterion in GRADIENT else None,
         seed=seed,
-        scope=cfg.scope,
-        **plan_options(cfg),
+        aggregate=cfg.aggregate,
+        normalize=cfg.normalize,
+        limits=limits(cfg),
     )
 
 
-def plan_options(cfg: Settings) -> dict[str, Any]:
+def limits(cfg: Settings) -> Any:
     """Return what the user set about plans; what is not set stays the library's default."""
+    import spa
+
     given = {
-        "aggregate": cfg.aggregate,
-        "normalize": cfg.normalize,
+        "scope": cfg.scope,
         "round_to": cfg.round_to,
         "min_channels": cfg.min_channels,
         "max_ratio": cfg.max_ratio,
         "include": cfg.include,
         "exclude": cfg.exclude,
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return spa.Limits(**{key: value for key, value in given.items() if value is not None})

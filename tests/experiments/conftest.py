@@ -1,0 +1,92 @@
+"""Fixtures of the harness's tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, open_dict
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # experiments and hydra_plugins are not installed
+    sys.path.insert(0, str(ROOT))
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def composed() -> Iterator[Compose]:
+    """Compose the configuration from overrides, as the command line would."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+
+        def make(*overrides: str) -> DictConfig:
+            cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+            with open_dict(cfg):  # the resolver of this one needs a running application
+                cfg.experiment_name = cfg.hydra.runtime.choices.experiment
+                del cfg["hydra"]
+            return cfg
+
+        yield make
+
+
+@pytest.fixture
+def parsed(composed: Compose) -> Callable[..., Any]:
+    """Compose and check, giving Settings."""
+    from experiments.settings import parse
+
+    return lambda *overrides: parse(composed(*overrides))
+
+
+@pytest.fixture
+def made_result() -> Callable[..., dict[str, Any]]:
+    """Make the content of a result file by hand."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        result: dict[str, Any] = {
+            "schema_version": 1,
+            "run_id": "aaaaaaaaaa",
+            "experiment": "made",
+            "model": "resnet8",
+            "framework": "pytorch",
+            "dataset": "digits",
+            "method": "spa",
+            "criterion": "l1",
+            "time": "train_prune_finetune",
+            "trainer": "smoke",
+            "seed": 0,
+            "asked": {"rf": 2.0},
+            "scope": "global",
+            "aggregate": None,
+            "normalize": None,
+            "calibration": None,
+            "bn_refresh": None,
+            "reached": {"rf": 2.01, "rp": 1.9},
+            "acc": {"dense": 0.99, "pruned": 0.5, "finetuned": 0.98},
+            "params": {"dense": 1000, "pruned": 526},
+            "macs": {"dense": 4020, "pruned": 2000},
+            "prune_seconds": 0.25,
+            "latency_ms": {"dense": 2.0, "pruned": 1.5},
+            "latency": {"batch": 32, "threads": 1, "warmup": 10, "repeats": 50},
+            "dense_sha256": "00",
+            "plan_input": {"file": "dense.onnx", "sha256": "00"},
+            "proof": [],
+            "scores": None,
+            "training": {},
+            "hardware": {"cpu": "a processor", "cores": 2, "gpu": None},
+            "code": {"version": "0.1.0", "commit": "0123456789abcdef", "dirty": False},
+            "finished": "2026-01-02T03:04:05+00:00",
+        }
+        return {**result, **changes}
+
+    return make

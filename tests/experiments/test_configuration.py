@@ -1,0 +1,234 @@
+"""Every group file and every experiment composes, and names are the registries' names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from experiments import arguments
+from experiments.data import DATASETS
+from experiments.loggers import LOGGERS
+from experiments.methods import METHODS
+from experiments.models import MODELS
+from experiments.settings import TIMES, dense_key
+from hydra_plugins.spa_harness.grid_sweeper import expand
+from spa.errors import SettingError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+
+
+def stems(group: str) -> set[str]:
+    return {path.stem for path in (CONF / group).glob("*.yaml")}
+
+
+def every(*skip: str) -> list[str]:
+    return [f"{group}={name}" for group in GROUPS if group not in skip for name in stems(group)]
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("model", lambda: {name for name in MODELS.names() if not name.endswith("/")}),
+        ("dataset", DATASETS.names),
+        ("method", METHODS.names),
+        ("time", lambda: TIMES),
+        ("logger", lambda: LOGGERS),
+    ],
+)
+def test_registry_names_are_the_yaml_stems(group, names):
+    assert stems(group) == set(names())
+
+
+def test_criteria_of_the_library_are_the_yaml_stems():
+    import spa.importance.registry
+
+    assert stems("criterion") == set(spa.importance.registry.names())
+
+
+@pytest.mark.parametrize("override", every("experiment"))
+def test_every_group_file_composes_and_is_named_like_its_file(composed, parsed, override):
+    group, _, name = override.partition("=")
+    time = ["time=train_prune"] if override == "method=obspa" else []
+    assert composed(override, *time)[group].name == name
+    parsed(override, *time)
+
+
+@pytest.mark.parametrize("name", sorted(stems("experiment")))
+def test_every_run_of_every_experiment_composes(composed, parsed, name):
+    runs = sweep_of(composed, name)
+    settings = [parsed(f"experiment={name}", *run) for run in runs]
+    assert {s.experiment for s in settings} == {name}
+    assert len({(s.run_id, s.seed) for s in settings}) == len(runs)
+
+
+def sweep_of(composed, name: str, *given: str) -> list[list[str]]:
+    from hydra import compose
+
+    composed()  # opens the configuration folder
+    cfg = compose("config", overrides=[f"experiment={name}"], return_hydra_config=True)
+    sweeper = OmegaConf.to_container(cfg.hydra.sweeper)
+    if cfg.hydra.mode is None:
+        return [[]]
+    return expand(sweeper["grid"] or [], sweeper["params"] or {}, list(given), parser())
+
+
+def parser() -> OverridesParser:
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoader)
+    return OverridesParser.create(config_loader=loader)
+
+
+def test_the_demo_has_two_networks_three_times_and_four_ways(composed, parsed):
+    settings = [parsed("experiment=demo", *run) for run in sweep_of(composed, "demo")]
+    assert {s.model for s in settings} == {"resnet8", "vgg_small"}
+    assert {s.time for s in settings} == set(TIMES)
+    assert {"l1", "snip", "random", None} <= {s.criterion for s in settings}
+    assert {s.time for s in settings if s.method == "obspa"} == {"train_prune"}
+    assert len({dense_key(s) for s in settings}) == 2  # trained once a network, shared by all
+
+
+def test_the_command_line_replaces_an_experiments_lists(composed):
+    runs = sweep_of(composed, "demo", "model=resnet20", "seed=4,5")
+    assert {run for line in runs for run in line if run.startswith("model")} == {"model=resnet20"}
+    assert {run for line in runs for run in line if run.startswith("seed")} == {"seed=4", "seed=5"}
+
+
+def test_equal_runs_of_two_blocks_are_run_once(composed):
+    composed()
+    blocks = [{"criterion": "l1,l2"}, {"criterion": "l2"}]
+    assert expand(blocks, {}, ["seed=1"], parser()) == [
+        ["criterion=l1", "seed=1"],
+        ["criterion=l2", "seed=1"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/vit_b_16"])
+def test_open_families_keep_the_name_as_typed(parsed, name):
+    assert parsed(f"model={name}").model == name
+
+
+def test_a_file_is_known_by_its_content_not_its_place(parsed, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.onnx").write_bytes(b"same")
+    (tmp_path / "c.onnx").write_bytes(b"other")
+    a, b, c = (parsed(f"model=onnx/{tmp_path}/{f}") for f in ("a/m.onnx", "b/m.onnx", "c.onnx"))
+    assert a.model == f"onnx/{tmp_path}/a/m.onnx"
+    assert a.run_id == b.run_id != c.run_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *("seed=-7", "logger=csv", "force=true", "device=cpu", "workers=1", "results_dir=x"),
+        *("data_root=x", "calibration=noise", "bn_refresh=true"),
+    ],
+)
+def test_the_run_id_ignores_what_is_not_semantic(parsed, other):
+    assert parsed(other).run_id == parsed().run_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *("criterion=l2", "model=resnet20", "time=train_prune", "target.rf=3", "target.rp=2"),
+        *("trainer=smoke", "trainer.train.lr=0.01", "scope=local", "round_to=4", "dataset.size=16"),
+        *("normalize=max", "exclude=[head*]"),
+    ],
+)
+def test_the_run_id_depends_on_what_is_semantic(parsed, other):
+    assert parsed(other).run_id != parsed().run_id
+
+
+def test_obspa_ignores_a_criterion_but_not_its_calibration(parsed):
+    plain = parsed("method=obspa", "time=train_prune")
+    assert plain.criterion is None
+    assert parsed("method=obspa", "time=train_prune", "criterion=snip").run_id == plain.run_id
+    assert parsed("method=obspa", "time=train_prune", "calibration=id").run_id != plain.run_id
+
+
+def test_experiments_share_a_run_id(parsed):
+    assert (
+        parsed("experiment=demo", "criterion=l1").run_id
+        == parsed("trainer=cpu", "target.rf=2.0").run_id
+    )
+
+
+def test_the_default_target_is_rf_2(parsed):
+    assert parsed().asked == {"rf": 2.0}
+    assert parsed("target.ratio=0.5").asked == {"ratio": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("target.rf=0.5", "target.rf"),
+        ("target.rf=nan", "finite"),
+        ("target.ratio=1", "[0, 1)"),
+        ("seed=x", "seed"),
+        ("seed=1.5", "whole"),
+        ("scope=globl", "did you mean global"),
+        ("calibration=od", "did you mean ood"),
+        ("trainer.train.epochs=-1", "epochs"),
+        ("+trainer.train.leer=1", "leer"),
+        ("trainer.train.optimizer=sdg", "did you mean sgd"),
+        ("bn_refresh=maybe", "bn_refresh"),
+        ("latency.repeats=0", "latency.repeats"),
+    ],
+)
+def test_a_wrong_value_is_named(parsed, override, words):
+    with pytest.raises(SettingError) as caught:
+        parsed(override)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_model_file_is_named(parsed):
+    with pytest.raises(SettingError, match=r"there is no file no/such\.onnx"):
+        parsed("model=onnx/no/such.onnx").semantic()
+
+
+def test_two_targets_are_one_too_many(parsed):
+    with pytest.raises(SettingError, match=r"target\.rf and target\.rp"):
+        parsed("target.rf=2", "target.rp=2")
+
+
+def test_obspa_needs_a_trained_network(parsed):
+    with pytest.raises(SettingError, match="trained"):
+        parsed("method=obspa", "time=prune_train")
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("criterion=l11", "did you mean l1"),
+        ("model=resnet8,resnet9", 'unknown model "resnet9"; did you mean resnet8'),
+        ("experiment=dem", "did you mean demo"),
+        ("crit=l1", "did you mean criterion"),
+        ("target.fr=2", "or target.rf"),
+        ("criterion=", "needs a name"),
+    ],
+)
+def test_a_wrong_name_on_the_command_line_is_one_line(argument, words):
+    with pytest.raises(SettingError) as caught:
+        arguments.check([argument], CONF)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("-m", "model=torchvision/resnet18,resnet8", "model=onnx//a/b.onnx", "+new=1"),
+        *("hydra.verbose=true", "hydra/launcher=x", "seed=-1", "trainer.train.lr=1", "~logger"),
+        *("criterion=choice(l1,l2)", "target.rf=2,3", "--help"),
+    ],
+)
+def test_what_hydra_understands_is_left_alone(argument):
+    arguments.check([argument], CONF)
