@@ -63,7 +63,8 @@ def constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
         return None
     attribute = node.attribute[0]
     if attribute.name == "value":
-        return attribute.t
+        tensor: onnx.TensorProto = attribute.t
+        return tensor
     if attribute.name in ("value_float", "value_floats"):
         dtype: type[np.generic] = np.float32
     elif attribute.name in ("value_int", "value_ints"):

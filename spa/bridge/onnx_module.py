@@ -95,7 +95,8 @@ class OnnxModule(nn.Module):
 
     def _last_uses(self) -> tuple[tuple[str, ...], ...]:
         """For each step, the activations that nobody reads after it."""
-        kept, seen = {*self.output_names, *self._keys, *self._host}, set()
+        kept = {*self.output_names, *self._keys, *self._host}
+        seen: set[str] = set()
         spent: list[tuple[str, ...]] = []
         for step in reversed(self.steps):
             names = {n for n in (*step.inputs, *step.outputs) if n} - kept - seen

@@ -1,10 +1,10 @@
 """What torch's exporters leave around a graph, taken away.
 
-1. Constant arithmetic on shapes and scalars is folded (onnxscript's folder, told to keep its
-   hands off parameters: what is computed from a parameter is left to the graph).
-2. Identity of an initializer: the exporter shares equal tensors. Where the state_dict knows the
+1. Identity of an initializer: the exporter shares equal tensors. Where the state_dict knows the
    Identity's output as another tensor, it becomes an initializer again; elsewhere, and for tied
    parameters, the readers take the source.
+2. Constant arithmetic on shapes and scalars is folded (onnxscript's folder, told to keep its
+   hands off parameters: what is computed from a parameter is left to the graph).
 3. A bias of zeros that no parameter stands for (torch.export writes one into every convolution
    without bias) is dropped: it would train.
 4. ``value_info``, doc strings and metadata (stack traces of the export) are dropped.
@@ -31,8 +31,8 @@ def tidy(proto: onnx.ModelProto, state: Mapping[str, Tensor]) -> onnx.ModelProto
         proto: the model as exported.
         state: the module's state_dict with its own tensors, so that tied ones are one object.
     """
-    proto = _folded(proto, set(state))
     _resolve_identities(proto.graph, state)
+    proto = _folded(proto, set(state))
     _drop_zero_biases(proto.graph, set(state))
     _drop_unused(proto.graph)
     _drop_notes(proto)
@@ -40,7 +40,7 @@ def tidy(proto: onnx.ModelProto, state: Mapping[str, Tensor]) -> onnx.ModelProto
 
 
 def _folded(proto: onnx.ModelProto, parameters: Collection[str]) -> onnx.ModelProto:
-    """Case 1."""
+    """Case 2."""
 
     def should_fold(node: onnx_ir.Node) -> bool | None:
         if node.op_type == "Shape":
@@ -48,13 +48,14 @@ def _folded(proto: onnx.ModelProto, parameters: Collection[str]) -> onnx.ModelPr
         touched = any(value is not None and value.name in parameters for value in node.inputs)
         return False if touched or node.op_type == "Identity" else None
 
-    model = onnx_ir.from_proto(proto)
+    # Sizes that do not depend on the batch are constants only once the shapes are known.
+    model = onnx_ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
     optimizer.fold_constants_ir(model, onnx_shape_inference=True, should_fold=should_fold)
     return onnx_ir.to_proto(model)
 
 
 def _resolve_identities(graph: onnx.GraphProto, state: Mapping[str, Tensor]) -> None:
-    """Case 2."""
+    """Case 1."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     outputs = {value.name for value in graph.output}
     renamed: dict[str, str] = {}

@@ -35,7 +35,7 @@ def _operators_load() -> bool:
         if library.suffix not in {".so", ".pyd", ".dylib"}:
             continue
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
         except (ImportError, OSError):
             continue
         return True
@@ -50,7 +50,7 @@ def import_torchvision() -> ModuleType:
     """
     global _library
     if "torchvision" not in sys.modules and _library is None and not _operators_load():
-        _library = torch.library.Library("torchvision", "FRAGMENT")
+        _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS:
-            _library.define(schema)
+            _library.define(schema)  # type: ignore[no-untyped-call]
     return importlib.import_module("torchvision")

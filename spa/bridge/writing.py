@@ -83,7 +83,7 @@ def _write(tensor: onnx.TensorProto, value: Tensor) -> None:
     if data.dtype == torch.bfloat16:  # NumPy has no such type; the bits are what counts
         data = data.view(torch.int16)
     for kind in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
-        tensor.ClearField(kind)  # type: ignore[arg-type]
+        tensor.ClearField(kind)
     tensor.ClearField("external_data")
     tensor.ClearField("data_location")
     array = data.numpy()

@@ -46,10 +46,9 @@ class Dropout(Operator):
         super().__init__(host=(1, 2))
         self.ratio = ratio
 
-    def compute(
-        self, x: Tensor | None, ratio: Tensor | None = None, training_mode: Tensor | None = None
-    ) -> tuple[Tensor, ...]:
+    def compute(self, *inputs: Tensor | None) -> tuple[Tensor, ...]:
         """Return the output and the mask of what was let through."""
+        x, ratio, *_ = *inputs, None
         assert x is not None
         share = self.ratio if ratio is None else float(ratio)
         mask = torch.ones_like(x, dtype=torch.bool)

@@ -67,7 +67,7 @@ def gather(node: OpNode) -> Function:
         dim = axis % x.dim()
         rows = _wrap(indices, x.shape[dim])
         y = x.index_select(dim, rows.reshape(-1))
-        return y.reshape(*x.shape[:dim], *indices.shape, *x.shape[dim + 1 :])
+        return y.reshape((*x.shape[:dim], *indices.shape, *x.shape[dim + 1 :]))
 
     return run
 

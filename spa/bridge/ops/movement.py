@@ -91,7 +91,8 @@ def expand(node: OpNode) -> Function:
     """Broadcast in both directions: a 1 in the shape keeps the input's size."""
 
     def run(x: Tensor, shape: Tensor) -> Tensor:
-        return x.expand(torch.broadcast_shapes(x.shape, tuple(shape.tolist())))
+        sizes = torch.broadcast_shapes(x.shape, shape.tolist())  # type: ignore[no-untyped-call]
+        return x.expand(sizes)
 
     return run
 

@@ -134,7 +134,8 @@ def local_response(node: OpNode) -> Function:
         # squares: (N, C + size - 1, M), unfold -> (N, C, M, size)
         squares = functional.pad(x.square().flatten(2), (0, 0, before, after))
         total = squares.unfold(1, size, 1).sum(-1).reshape(x.shape)
-        return x / (shift + alpha / size * total) ** beta
+        y: Tensor = x / (shift + alpha / size * total) ** beta
+        return y
 
     return run
 

@@ -104,7 +104,8 @@ def lp_pool(node: OpNode) -> Function:
     def run(x: Tensor) -> Tensor:
         _, pads, strides, dilations = _window(node, x)
         powers = functional.pad(x.abs() ** p, torch_pads(pads))
-        return _window_sum(powers, kernel, strides, dilations) ** (1.0 / p)
+        y: Tensor = _window_sum(powers, kernel, strides, dilations) ** (1.0 / p)
+        return y
 
     return run
 

@@ -25,7 +25,8 @@ def _prod(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
 
 def _norm2(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
     # vector_norm has gradient 0 at 0, the square root of a sum has none.
-    return torch.linalg.vector_norm(x, 2, dim=axes, keepdim=keepdims)
+    y: Tensor = torch.linalg.vector_norm(x, 2, dim=axes, keepdim=keepdims)
+    return y
 
 
 def _sum(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:

@@ -65,7 +65,7 @@ def _nearest(places: Array, mode: str) -> NDArray[np.int64]:
         rounded = np.floor(places + np.float32(0.5))
     else:
         rounded = np.floor(places) if mode == "floor" else np.ceil(places)
-    return rounded.astype(np.int64)
+    return np.asarray(rounded, np.int64)
 
 
 def _cubic(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
