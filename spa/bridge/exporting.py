@@ -130,7 +130,7 @@ def _silence() -> Iterator[None]:
     try:
         with (
             # When it fails, the TorchScript exporter prints the whole graph past sys.stdout.
-            mock.patch.object(torch._C, "_jit_onnx_log", lambda *_: None),
+            mock.patch.object(torch._C, "_jit_onnx_log"),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),

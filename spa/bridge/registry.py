@@ -42,8 +42,8 @@ from onnx2torch.utils.common import (  # noqa: E402
     OperationConverterResult,
 )
 
-# The newest opset whose operators were read against these converters.
-NEWEST_OPSET = 26
+# The newest opset whose operators were run against these converters.
+NEWEST_OPSET = 28
 
 Function = Callable[..., Any]
 

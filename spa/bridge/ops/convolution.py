@@ -97,13 +97,20 @@ def conv_transpose(node: OpNode) -> Function:
         if wanted is None and mode.startswith("SAME"):
             wanted = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
         y = CONV_TRANSPOSE[rank](x, weight, None, strides, 0, 0, groups, dilations)
-        if wanted is not None:
-            pads = []
-            for size, more, want in zip(y.shape[2:], extra, wanted[-rank:], strict=True):
-                pads.append(split_total(max(size + more - want, 0), mode == "SAME_UPPER"))
-        else:
+        full = [size + more for size, more in zip(y.shape[2:], extra, strict=True)]
+        if wanted is None:
             pads = window_pads({**attrs, "auto_pad": "NOTSET"}, x.shape[2:], weight.shape[2:])
-        cut = [(-start, more - end) for (start, end), more in zip(pads, extra, strict=True)]
+            wanted = [size - sum(pair) for size, pair in zip(full, pads, strict=True)]
+            starts = [start for start, _ in pads]
+        else:
+            wanted, upper = wanted[-rank:], mode == "SAME_UPPER"
+            totals = [max(size - want, 0) for size, want in zip(full, wanted, strict=True)]
+            starts = [split_total(total, upper)[0] for total in totals]
+        # Negative amounts cut; what output_padding adds at the end holds the bias alone.
+        cut = [
+            (-start, want + start - size)
+            for start, want, size in zip(starts, wanted, y.shape[2:], strict=True)
+        ]
         y = functional.pad(y, torch_pads(cut))
         return y if bias is None else y + bias.reshape(-1, *[1] * rank)
 

@@ -139,7 +139,8 @@ def one_hot(node: OpNode) -> Function:
 
     def run(indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
         count = int(depth)
-        hot = torch.nn.functional.one_hot(indices.long() % count, count).bool()
+        # hot: (*indices, depth); an index out of range is nowhere
+        hot = _wrap(indices, count).unsqueeze(-1) == torch.arange(count, device=indices.device)
         y = torch.where(hot, values[1], values[0])
         return y.movedim(-1, axis)
 

@@ -122,12 +122,13 @@ def depth_to_space(node: OpNode) -> Function:
 
 @converter("SpaceToDepth")
 def space_to_depth(node: OpNode) -> Function:
-    """(N, C, H*b, W*b) -> (N, b*b*C, H, W)."""
-    block = node.attrs["blocksize"]
+    """(N, C, H*b, W*b) -> (N, b*b*C, H, W), or with mode CRD (N, C*b*b, H, W)."""
+    block, mode = node.attrs["blocksize"], node.attrs.get("mode", "DCR")
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
 
     def run(x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        y = x.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
+        y = x.reshape(n, c, h // block, block, w // block, block).permute(order)
         return y.reshape(n, c * block**2, h // block, w // block)
 
     return run

@@ -144,7 +144,12 @@ def local_response(node: OpNode) -> Function:
 def lp_normalization(node: OpNode) -> Function:
     """X over its p-norm along one axis."""
     axis, p = node.attrs.get("axis", -1), node.attrs.get("p", 2)
-    return lambda x: x / torch.linalg.vector_norm(x, p, dim=axis, keepdim=True)
+
+    def run(x: Tensor) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(x, p, dim=axis, keepdim=True)
+        return x / norm.masked_fill(norm == 0, 1.0)  # zeros stay zeros
+
+    return run
 
 
 @converter("MeanVarianceNormalization")

@@ -76,11 +76,12 @@ def first_extremum(node: OpNode) -> Function:
 def top_k(node: OpNode) -> Function:
     """K is an attribute before opset 10, an input from then on."""
     axis = node.attrs.get("axis", -1)
-    largest, ordered = bool(node.attrs.get("largest", 1)), bool(node.attrs.get("sorted", 1))
+    largest = bool(node.attrs.get("largest", 1))
 
     def run(x: Tensor, k: Tensor | None = None) -> tuple[Tensor, Tensor]:
         count = int(node.attrs["k"]) if k is None else int(k)
-        values, indices = torch.topk(x, count, axis, largest, ordered)
-        return values, indices
+        # Unlike topk, a stable sort puts the first of equal values first, as ONNX wants.
+        values, indices = torch.sort(x, dim=axis, descending=largest, stable=True)
+        return values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
 
     return run

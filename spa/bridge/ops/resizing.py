@@ -42,8 +42,9 @@ def _places(mode: str, size: int, out: int, scale: float, region: tuple[float, f
     if mode in ("half_pixel", "pytorch_half_pixel"):
         return np.asarray((i + half) / s - half, np.float32)
     if mode == "half_pixel_symmetric":
-        offset = np.float32(size / 2 * (1 - out / (scale * size)))
-        return np.asarray(offset + (i + half) / s - half, np.float32)
+        reached = np.float32(out) / (s * np.float32(size))
+        offset = np.float32(size / 2) * (1 - reached)
+        return np.asarray(offset + ((i + half) / s - half), np.float32)
     if mode == "align_corners":
         return i * np.float32(0 if out == 1 else (size - 1) / (out - 1))
     if mode == "asymmetric":
@@ -97,8 +98,8 @@ def taps(
         weights = np.clip(1 - np.abs(distance), 0, None)
     else:
         weights = _cubic(distance, attrs.get("cubic_coeff_a", -0.75))
-    # An antialiased kernel never reaches outside; a plain one repeats the border.
-    if attrs.get("exclude_outside", 0) or stretch > 1.0:
+    # Outside the axis the border is repeated, or else left out of the sum.
+    if attrs.get("exclude_outside", 0):
         weights = np.where((rows >= 0) & (rows < size), weights, 0.0)
     weights = weights / weights.sum(1, keepdims=True)
     return np.clip(rows, 0, size - 1), weights
