@@ -59,7 +59,7 @@ def baseline(settings: Settings, data: Dataset, progress: Progress) -> Baseline:
 
 
 def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> None:
-    from experiments.train import fit, pick_device
+    from experiments.train import fit, prepare
 
     started = time.monotonic()
     net, init = fresh(settings, data)
@@ -72,7 +72,7 @@ def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -
             settings.train,
             seed=settings.seed,
             stream="dense",
-            device=pick_device(settings.device),
+            device=prepare(settings.device, settings.threads),
             report=lines.append,
             progress=progress,
         )

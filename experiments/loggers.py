@@ -68,6 +68,7 @@ class WandbLogger:
             mode=mode,
             resume="allow",
             reinit="finish_previous",
+            settings=wandb.Settings(silent=True, console="off"),
         )
 
     def metrics(self, row: dict[str, Any]) -> None:
@@ -79,7 +80,7 @@ class WandbLogger:
         """Put the result into the summary and close the run."""
         if result is not None:
             self.run.summary.update(dict(result))
-        self.run.finish(exit_code=0 if result is not None else 1, quiet=True)
+        self.run.finish(exit_code=0 if result is not None else 1)
 
 
 class Careful:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+CODE = ("spa", "experiments", "conf", "hydra_plugins")
 PACKAGES = (
     "numpy",
     "scipy",
@@ -27,13 +28,13 @@ PACKAGES = (
 
 @cache
 def code() -> dict[str, Any]:
-    """Return the version, the git commit, and whether tracked files differ from it."""
+    """Return the version, the git commit, and whether tracked code differs from it."""
     try:
         version = importlib.metadata.version("structurally-prune-anything")
     except importlib.metadata.PackageNotFoundError:
         version = None
     commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     return {
         "version": version,
         "commit": commit,
@@ -72,7 +73,7 @@ def environment() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True

@@ -12,6 +12,7 @@ command end with code 1.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -98,7 +99,8 @@ def _label(hydra_config: DictConfig) -> str:
     if hydra_config.mode == RunMode.RUN:
         return "[run]"
     number = hydra_config.job.get("num")
-    return f"[{'?' if number is None else number + 1}]"
+    total = os.environ.get("SPA_SWEEP_RUNS", "?")
+    return f"[{'?' if number is None else number + 1}/{total}]"
 
 
 def _quiet() -> None:

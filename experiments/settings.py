@@ -85,6 +85,7 @@ class Settings:
     latency: dict[str, int]
     force: bool
     device: str
+    threads: int | None
     workers: int
     results: Path
     data_root: str | None
@@ -203,6 +204,9 @@ def parse(cfg: DictConfig) -> Settings:
         },
         force=_flag("force", cfg.force),
         device=_choice("device", cfg.device, ("auto", "cpu", "cuda")),
+        threads=None
+        if trainer.get("threads") is None
+        else _whole("trainer.threads", trainer["threads"], 1),
         workers=_whole("workers", cfg.workers, 1),
         results=Path(str(cfg.results_dir)),
         data_root=_name_or_none(cfg.data_root),

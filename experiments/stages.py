@@ -113,7 +113,7 @@ def tune(
     progress: Progress,
 ) -> onnx.ModelProto:
     """Train a pruned file through the bridge; the weights go back into the file by name."""
-    from experiments.train import fit, pick_device
+    from experiments.train import fit, prepare
     from spa.bridge import to_onnx, to_torch
 
     net = fit(
@@ -122,7 +122,7 @@ def tune(
         budget,
         seed=settings.seed,
         stream="finetune",
-        device=pick_device(settings.device),
+        device=prepare(settings.device, settings.threads),
         report=folder.log,
         progress=progress,
     )

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 Report = Callable[[dict[str, Any]], None]
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device that training runs on; ``auto`` takes a GPU where there is one."""
+def prepare(name: str, threads: int | None) -> torch.device:
+    """Return the device to train on (``auto``: a GPU where there is one) and set the threads."""
+    if threads is not None:
+        torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -17,6 +17,7 @@ given on the command line replaces the lists of the same name. The command ends 
 any run failed; the others have been run.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+
+TOTAL = "SPA_SWEEP_RUNS"
 
 
 @dataclass
@@ -84,10 +87,10 @@ class GridSweeper(BasicSweeper):
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         size = self.max_batch_size or len(runs)
         done: list[Any] = []
+        os.environ[TOTAL] = str(len(runs))  # so that a run can say "3 of 18", in any process
         for start in range(0, len(runs), size):
-            batch = runs[start : start + size]
-            print(f"sweep of {len(runs)} runs", file=sys.stderr)
-            done.extend(self.launcher.launch(batch, initial_job_idx=start))
+            done.extend(self.launcher.launch(runs[start : start + size], initial_job_idx=start))
+        del os.environ[TOTAL]
         failed = sum(job.return_value == "failed" for job in done)
         if failed:
             print(f"error: {failed} of {len(done)} runs failed", file=sys.stderr)

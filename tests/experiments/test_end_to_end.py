@@ -1,0 +1,144 @@
+"""The main job on real data: train, export, prune, fine-tune, measure, record, tabulate."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from experiments import run, tables
+from experiments.data import load
+from experiments.schema import REQUIRED
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return tmp_path_factory.mktemp("results")
+
+
+def command(results, monkeypatch, *arguments: str) -> int:
+    line = ["experiments.run", *arguments, "trainer=smoke", f"results_dir={results}"]
+    monkeypatch.setattr(sys, "argv", line)
+    try:
+        run.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def only(results, time: str, **same) -> tuple[dict, object]:
+    found = []
+    for path in results.glob("runs/*/*/*/result.json"):
+        result = json.loads(path.read_text())
+        if result["time"] == time and all(result[key] == value for key, value in same.items()):
+            found.append((result, path.parent))
+    (pair,) = found
+    return pair
+
+
+def measured(path) -> float:
+    """Accuracy by a loop of its own, to compare with the recorded one."""
+    net = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    test = load({"name": "digits"}).test
+    x, y = test.take(np.arange(len(test)))
+    return float((net.run(None, {net.get_inputs()[0].name: x})[0].argmax(1) == y).mean())
+
+
+def test_train_prune_finetune_reaches_70_percent_at_rf_2(results, monkeypatch):
+    assert command(results, monkeypatch, "model=resnet8", "target.rf=2", "logger=csv") == 0
+    result, folder = only(results, "train_prune_finetune")
+    assert set(REQUIRED) <= set(result)
+    assert result["acc"]["finetuned"] >= 0.7
+    assert result["reached"]["rf"] >= 2
+    assert result["reached"]["rf"] == pytest.approx(
+        result["macs"]["dense"] / result["macs"]["pruned"]
+    )
+    assert result["reached"]["rp"] == pytest.approx(
+        result["params"]["dense"] / result["params"]["pruned"]
+    )
+    for stage in ("dense", "pruned", "finetuned"):
+        assert result["acc"][stage] == pytest.approx(measured(folder / f"{stage}.onnx"))
+        onnx.checker.check_model(onnx.load(folder / f"{stage}.onnx"), full_check=True)
+    made = {path.name for path in folder.iterdir()}
+    assert made >= {
+        *("config.yaml", "overrides.yaml", "env.json", "status.json", "metrics.jsonl"),
+        *("plan.json", "result.json", "metrics.csv"),
+    }
+    plan = json.loads((folder / "plan.json").read_text())
+    assert plan["schema"] == 1
+    assert plan["model"] == result["plan_input"]["sha256"] == result["dense_sha256"]
+    assert result["latency_ms"]["dense"] > 0
+    assert result["proof"]
+
+
+def test_prune_train_prunes_fresh_weights_and_trains_them(results, monkeypatch):
+    arguments = ("time=prune_train", "criterion=snip", "target.rf=2")
+    assert command(results, monkeypatch, *arguments) == 0
+    result, folder = only(results, "prune_train")
+    assert result["acc"]["pruned"] < 0.4  # near chance: nothing has been trained
+    assert result["acc"]["finetuned"] >= 0.7
+    assert result["plan_input"]["file"] == "init.onnx"
+    assert result["acc"]["dense"] == pytest.approx(measured(folder / "dense.onnx"))
+
+
+def test_obspa_without_data_needs_no_fine_tuning(results, monkeypatch):
+    arguments = ("time=train_prune", "target.rf=2")
+    assert command(results, monkeypatch, *arguments, "method=obspa", "criterion=snip") == 0
+    assert command(results, monkeypatch, *arguments, "criterion=l1") == 0
+    obspa, folder = only(results, "train_prune", method="obspa")
+    l1, _ = only(results, "train_prune", method="spa")
+    assert obspa["criterion"] is None
+    assert obspa["calibration"] == "bn"
+    assert obspa["scores"] in ("static", "renewed")
+    assert obspa["acc"]["finetuned"] is None
+    assert not (folder / "finetuned.onnx").exists()
+    assert obspa["acc"]["pruned"] > l1["acc"]["pruned"]
+
+
+@pytest.mark.parametrize("calibration", ["noise", "uniform", "id", "ood"])
+def test_obspa_with_every_calibration(results, monkeypatch, calibration):
+    arguments = ("time=train_prune", "method=obspa", f"calibration={calibration}", "target.rf=1.5")
+    assert command(results, monkeypatch, *arguments, f"experiment_name={calibration}") == 0
+
+
+def test_dense_baselines_are_trained_once(results, monkeypatch):
+    assert command(results, monkeypatch, "criterion=random") == 0
+    assert len(list(results.glob("dense/*/done.json"))) == 1
+    sums = {
+        json.loads(path.read_text())["dense_sha256"]
+        for path in results.glob("runs/*/*/*/result.json")
+    }
+    assert len(sums) == 1
+
+
+def test_an_onnx_file_is_pruned_as_it_is(results, monkeypatch, tmp_path):
+    _, folder = only(results, "train_prune_finetune", criterion="l1")
+    (tmp_path / "mine.onnx").write_bytes((folder / "dense.onnx").read_bytes())
+    name = f"onnx/{tmp_path}/mine.onnx"
+    assert command(results, monkeypatch, f"model={name}", "experiment_name=file") == 0
+    result, _ = only(results, "train_prune_finetune", model=name)
+    assert result["training"]["dense"]["epochs"] == 0
+    assert result["acc"]["finetuned"] >= 0.7
+
+
+def test_out_of_reach_is_recorded_with_what_is_reachable(results, monkeypatch):
+    assert command(results, monkeypatch, "target.rf=1e9", "experiment_name=far") == 1
+    (path,) = results.glob("runs/far/*/*/status.json")
+    status = json.loads(path.read_text())
+    assert status["state"] == "failed"
+    assert status["error"].startswith("InfeasibleTarget")
+
+
+def test_the_table_has_every_run(results, capsys):
+    arguments = ["--experiment", "adhoc", "--results", str(results), "--print"]
+    assert tables.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert text.count("| resnet8 |") == 5
+    assert "—" not in text.split("- Mean")[0]
+    assert (results / "tables/adhoc.png").stat().st_size > 5000

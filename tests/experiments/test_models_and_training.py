@@ -1,0 +1,141 @@
+"""Networks fit small pictures; training is reproducible and learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from experiments import seeds
+from experiments.data import load
+from experiments.models import MODELS
+from experiments.progress import Progress
+from experiments.settings import Budget
+from experiments.train import fit, learning_rate
+from spa.errors import InputError, ModelError, SettingError
+
+NAMED = [name for name in MODELS.names() if not name.endswith("/")]
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
+def test_every_network_takes_small_pictures(name, shape):
+    net = MODELS.get(name)(shape, 7).eval()
+    with torch.no_grad():
+        assert net(torch.randn(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v2"])
+def test_large_pictures_get_the_usual_stem(name):
+    import torchvision
+
+    net, usual = MODELS.get(name)((3, 64, 64), 1000), getattr(torchvision.models, name)()
+    assert {k: v.shape for k, v in net.state_dict().items()} == {
+        k: v.shape for k, v in usual.state_dict().items()
+    }
+
+
+def test_sizes_are_the_published_ones():
+    def parameters(name, shape=(3, 32, 32)):
+        return sum(p.numel() for p in MODELS.get(name)(shape, 10).parameters())
+
+    assert parameters("resnet20") == pytest.approx(0.27e6, rel=0.02)
+    assert parameters("resnet56") == pytest.approx(0.85e6, rel=0.02)
+    assert parameters("vgg_small", (1, 8, 8)) >= 100_000
+    convs = [m for m in MODELS.get("vgg_small")((1, 8, 8), 10).modules() if hasattr(m, "stride")]
+    assert sum(isinstance(m, torch.nn.Conv2d) for m in convs) == 6
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/vit_b_32"])
+def test_networks_of_torchvision_take_small_grey_pictures(name):
+    net = MODELS.get(name)((1, 8, 8), 10).eval()
+    with torch.no_grad():
+        assert net(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_unknown_networks_offer_near_matches():
+    with pytest.raises(SettingError, match="did you mean resnet8"):
+        MODELS.get("resnet9")
+    with pytest.raises(SettingError, match="did you mean resnet18"):
+        MODELS.get("torchvision/resnet17")((3, 32, 32), 10)
+    with pytest.raises(SettingError, match="unknown model"):
+        MODELS.get("torchvision/")
+
+
+def onnx_file(path, classes: int) -> None:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])],
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 1, 8, 8])],
+        [value("y", TensorProto.FLOAT, ["N", classes])],
+        [helper.make_tensor("w", TensorProto.FLOAT, [64, classes], [0.0] * 64 * classes)],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+
+
+def test_an_onnx_file_must_fit_the_data(tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx_file(path, 10)
+    assert MODELS.get(f"onnx/{path}")((1, 8, 8), 10).graph.name == "g"
+    with pytest.raises(InputError, match="the data set needs"):
+        MODELS.get(f"onnx/{path}")((3, 32, 32), 10)
+    with pytest.raises(InputError, match="output"):
+        MODELS.get(f"onnx/{path}")((1, 8, 8), 100)
+    path.write_text("no model")
+    with pytest.raises(ModelError, match="no valid ONNX"):
+        MODELS.get(f"onnx/{path}")((1, 8, 8), 10)
+    with pytest.raises(SettingError, match="there is no file"):
+        MODELS.get("onnx/no/such.onnx")((1, 8, 8), 10)
+
+
+def trained(seed: int) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    data, rows = load({"name": "digits"}), []
+    seeds.seed_torch(seed, "initial weights")
+    net = MODELS.get("resnet8")(data.shape, data.classes)
+    fit(
+        *(net, data.train, Budget(epochs=2, batch=128)),
+        **{"seed": seed, "stream": "dense", "device": torch.device("cpu")},
+        **{"report": rows.append, "progress": Progress("test")},
+    )
+    return net.state_dict(), rows
+
+
+def test_training_learns_and_repeats_itself():
+    (first, rows), (second, _) = trained(-4), trained(-4)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[1]["loss"] < rows[0]["loss"] < 2.3
+    other, _ = trained(4)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+def test_a_loss_that_explodes_is_named():
+    data = load({"name": "digits"})
+    net = MODELS.get("vgg_small")(data.shape, data.classes)
+    with pytest.raises(SettingError, match="smaller learning rate than"):
+        fit(
+            *(net, data.train, Budget(epochs=3, batch=128, lr=1e30)),
+            **{"seed": 0, "stream": "dense", "device": torch.device("cpu")},
+            **{"report": lambda _: None, "progress": Progress("test")},
+        )
+
+
+def test_learning_rates():
+    cosine = Budget(epochs=10, batch=1, lr=1.0, warmup=2)
+    rates = [learning_rate(cosine, epoch) for epoch in (0, 1, 2, 6, 10)]
+    assert rates == pytest.approx([0.1 / 2.1, 1.1 / 2.1, 1, 0.5, 0])
+    steps = Budget(epochs=200, batch=1, lr=0.1, schedule="multistep", milestones=(120, 150, 180))
+    rates = [learning_rate(steps, epoch) for epoch in (0, 119.9, 120, 150, 199)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001])
+    assert learning_rate(Budget(epochs=3, batch=1, lr=0.1, schedule="constant"), 2.5) == 0.1
+
+
+def test_streams_of_one_seed_are_independent_and_stable():
+    assert seeds.whole(0, "a") == seeds.whole(0, "a") != seeds.whole(0, "b")
+    assert seeds.whole(-1, "a") != seeds.whole(1, "a")
+    draws = seeds.generator(-1, "a").random(3)
+    assert np.array_equal(draws, seeds.generator(-1, "a").random(3))

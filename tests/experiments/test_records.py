@@ -1,0 +1,133 @@
+"""What is written about runs, and what is refused when it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from experiments import files, paths, provenance, records
+from experiments.records import RunFolder, read_result
+from spa.errors import InputError, OutputError, SettingError
+
+
+@pytest.fixture
+def folder(parsed, tmp_path) -> RunFolder:
+    return RunFolder(parsed(f"results_dir={tmp_path}", "experiment=demo", "seed=-3"))
+
+
+def test_the_folder_is_experiment_run_id_and_seed(folder, tmp_path):
+    expected = tmp_path / "runs" / "demo" / folder.settings.run_id / "seed_-3"
+    assert folder.path == expected
+
+
+def test_a_run_goes_from_nothing_to_running_to_done(folder, made_result):
+    def state() -> str:
+        return json.loads((folder.path / "status.json").read_text())["state"]
+
+    assert not folder.done()
+    folder.start({"seed": -3}, ["seed=-3"])
+    assert state() == "running"
+    assert not folder.done()
+    folder.log({"stage": "dense", "epoch": 1, "loss": 0.5})
+    folder.finish(made_result())
+    assert state() == "done"
+    assert folder.done()
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {
+        *("config.yaml", "overrides.yaml", "env.json", "status.json"),
+        *("metrics.jsonl", "result.json"),
+    }
+    (line,) = (folder.path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["loss"] == 0.5
+
+
+def test_a_failure_keeps_its_traceback_and_is_not_done(folder):
+    folder.start({}, [])
+    try:
+        raise ZeroDivisionError("on purpose")
+    except ZeroDivisionError as error:
+        folder.fail(error)
+    status = json.loads((folder.path / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert status["error"] == "ZeroDivisionError: on purpose"
+    assert "test_records.py" in status["traceback"]
+    assert not folder.done()
+
+
+def test_a_second_try_starts_clean(folder, made_result):
+    folder.start({}, [])
+    folder.finish(made_result())
+    (folder.path / "finetuned.onnx").write_bytes(b"old")
+    folder.start({}, [])
+    assert not (folder.path / "finetuned.onnx").exists()
+    assert not (folder.path / "result.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", '"text"', '{"schema_version": 1}'])
+def test_done_with_a_torn_result_is_not_done(folder, made_result, content):
+    folder.start({}, [])
+    folder.finish(made_result())
+    (folder.path / "result.json").write_text(content)
+    assert not folder.done()
+    with pytest.raises(InputError, match=r"seed_-3/result\.json is torn"):
+        read_result(folder.path / "result.json")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_schema_version_is_refused(tmp_path, made_result, version):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(made_result(schema_version=version)))
+    with pytest.raises(InputError, match="schema_version"):
+        read_result(path)
+
+
+def test_writing_is_atomic(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"n": 1})
+
+    def broken(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OutputError, match=r"a\.json: No space left on device"):
+        files.write_json(path, {"n": 2})
+    assert json.loads(path.read_text()) == {"n": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(path, {"n": float("nan")})
+
+
+def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        files.write_text(tmp_path / "file" / "a.txt", "")
+
+
+def test_collect_copies_what_is_finished_and_drops_what_is_gone(tmp_path, made_result):
+    for seed in (0, -1):
+        path = paths.run(tmp_path, "made", "aaaaaaaaaa", seed) / "result.json"
+        files.write_json(path, made_result(seed=seed))
+    files.write_json(tmp_path / "records/made/old_seed_0.json", {})
+    assert records.main(["collect", "made", "--results", str(tmp_path)]) == 0
+    names = sorted(path.name for path in (tmp_path / "records/made").iterdir())
+    assert names == ["aaaaaaaaaa_seed_-1.json", "aaaaaaaaaa_seed_0.json"]
+    both = [records.read_results(tmp_path / source, "made") for source in ("runs", "records")]
+    assert both[0] == both[1]
+    frame = records.load(tmp_path / "records", "made")
+    assert frame["acc.finetuned"].tolist() == [0.98, 0.98]
+
+
+def test_collecting_nothing_is_an_error(tmp_path, capsys):
+    with pytest.raises(SettingError, match="no finished run"):
+        records.collect(tmp_path, "nothing")
+    assert records.main(["collect", "nothing", "--results", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: there is no finished run")
+
+
+def test_the_environment_names_no_path_user_or_host():
+    text = json.dumps(provenance.environment())
+    for secret in (os.path.expanduser("~"), os.uname().nodename, str(paths.Path.cwd())):
+        assert secret not in text
+    assert provenance.environment()["packages"]["numpy"]
