@@ -84,6 +84,7 @@ def couple(model: Model) -> Coupling:
     tracker = Tracker(model)
     for node in model.graph.nodes:
         _visit(node, tracker)
+    _keep_computed_sizes(tracker)
     for name in model.graph.outputs:
         tracker.keep_layers(tracker.layers.get(name, []), None, "it is an output of the model")
     for name in model.graph.captured:
@@ -124,6 +125,16 @@ def _visit(node: Node, tracker: Tracker) -> None:
     for i in range(len(node.outputs)):
         if node.outputs[i] and node.outputs[i] in tracker.model.shapes:
             tracker.write(node, [], i)
+
+
+def _keep_computed_sizes(tracker: Tracker) -> None:
+    """Numbers computed from a size that varies can be neither pinned nor rewritten; see `Cut`.
+
+    A target of Reshape or Expand is rewritten by those operators' own resize functions.
+    """
+    for node, i in tracker.arithmetic.reads():
+        if tracker.value(node, i) is None and node.op not in ("Reshape", "Expand"):
+            tracker.keep_origins(node, i, "its size is used in a computation")
 
 
 class Cut:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spa.coupling.arithmetic import ShapeArithmetic
 from spa.coupling.components import Alternative, Choice, Pairs
 from spa.coupling.labels import (
     KEPT,
@@ -48,6 +49,7 @@ class Tracker:
         self.choices: list[Choice] = []
         self.kept: list[Remark] = []
         self.inexact: list[Remark] = []
+        self.arithmetic = ShapeArithmetic(model)
         self._aliases = _aliases(model)
         self._private = _coincidental_uses(model, self._aliases)
         self._per_use: dict[Use, list[Layer]] = {}
@@ -118,6 +120,12 @@ class Tracker:
         for i in range(len(node.inputs)):
             if node.has_input(i):
                 self.keep_layers(self.read(node, i), node, reason)
+
+    def keep_origins(self, node: Node, i: int, reason: str) -> None:
+        """Keeps every axis whose size goes into the numbers that input ``i`` holds."""
+        for name, axis in sorted(self.arithmetic.of(node.inputs[i])):
+            followed = [layer for layer in self.layers.get(name, []) if layer.shape[axis] > 1]
+            self.keep_layers(followed, node, reason)
 
     def mark_inexact(self, labels: Labels, node: Node, reason: str) -> None:
         """States that removing these labels changes what the rest computes at ``node``."""

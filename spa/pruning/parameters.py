@@ -60,7 +60,7 @@ def rewrite_parameters(
         if reads is None:
             masks = cut.of_tensor(root)
             if any(mask is not None for mask in masks):
-                _set_value(model, proto, root, edit(model.array(root), masks))
+                set_parameter(model, proto, root, edit(model.array(root), masks))
             continue
         by_masks: dict[tuple[bytes | None, ...], list[Use]] = {}
         for use, masks in reads.items():
@@ -69,7 +69,7 @@ def rewrite_parameters(
         if len(by_masks) == 1:
             masks = next(iter(reads.values()))
             if any(mask is not None for mask in masks):
-                _set_value(model, proto, root, edit(model.array(root), masks))
+                set_parameter(model, proto, root, edit(model.array(root), masks))
             continue
         taken = {tensor.name for tensor in proto.graph.initializer}
         for number, uses in enumerate(by_masks.values()):
@@ -77,9 +77,19 @@ def rewrite_parameters(
             while name in taken or name in model.shapes:
                 name += "_"
             value = edit(model.array(root), reads[uses[0]])
-            proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+            add_initializer(proto, name, value)
             for use in uses:
                 proto.graph.node[use.node].input[use.position] = name
+
+
+def add_initializer(proto: onnx.ModelProto, name: str, value: Array) -> None:
+    """Adds an initializer; before IR version 4 it must be listed as an input too."""
+    tensor = onnx.numpy_helper.from_array(value, name)
+    proto.graph.initializer.append(tensor)
+    if proto.ir_version < 4:
+        proto.graph.input.append(
+            onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+        )
 
 
 def _root(model: Model, name: str) -> str:
@@ -89,7 +99,8 @@ def _root(model: Model, name: str) -> str:
     return name
 
 
-def _set_value(model: Model, proto: onnx.ModelProto, name: str, value: Array) -> None:
+def set_parameter(model: Model, proto: onnx.ModelProto, name: str, value: Array) -> None:
+    """Gives a parameter of ``proto``, a copy of the model's, another value."""
     if name in model.graph.initializers:
         position = model.initializer_positions[name]
         proto.graph.initializer[position].CopyFrom(onnx.numpy_helper.from_array(value, name))

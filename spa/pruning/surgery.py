@@ -1,9 +1,11 @@
 """Surgery: the only module that makes a smaller model, always on a copy.
 
 1. Parameters are cut (`spa.pruning.parameters`).
-2. Every node's size-dependent pieces follow: each operator family's resize function asks for new
+2. Numbers that are computed from the size of a tensor that shrank, and are read as numbers (slice
+   bounds, the scale of a softmax), are pinned to what they were.
+3. Every node's size-dependent pieces follow: each operator family's resize function asks for new
    attributes, constants of the node's own, or other nodes in its place.
-3. Declared shapes follow: value_info, and inputs that have an initializer.
+4. Declared shapes follow: value_info, and inputs that have an initializer.
 
 Names, metadata, opset and dynamic axes survive. The model's real interface never changes.
 """
@@ -17,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from spa.coupling.arithmetic import ShapeArithmetic
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups
 from spa.coupling.rules.base import RESIZES
 from spa.coupling.tracker import Shape
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
-from spa.pruning.parameters import cut_slices, rewrite_parameters
+from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
 from spa.pruning.plan import Plan, cut_of
 
 
@@ -54,6 +57,7 @@ def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
     proto.CopyFrom(model.proto)
     rewrite_parameters(model, proto, cut, cut_slices)
     surgeon = Surgeon(model, cut, proto)
+    surgeon.pin()
     for node in model.graph.nodes:
         if node.op in RESIZES and all(name in model.shapes for name in node.outputs if name):
             RESIZES[node.op](node, surgeon)
@@ -71,8 +75,20 @@ class Surgeon:
         self._model = model
         self._cut = cut
         self._proto = proto
+        self._arithmetic = ShapeArithmetic(model)
         self._replacements: dict[int, Sequence[onnx.NodeProto]] = {}
         self._names = set(model.shapes) | {t.name for t in proto.graph.initializer}
+
+    def pin(self) -> None:
+        """Writes numbers that would change as constants, where they are read."""
+        for node, i in self._arithmetic.reads():
+            value = self.value(node, i)
+            if value is not None and self.is_stale(node, i):
+                self.set_input(node, i, value)
+
+    def is_stale(self, node: Node, i: int) -> bool:
+        """Says whether input ``i`` is computed from a size that shrinks."""
+        return any(self.is_cut(*origin) for origin in self._arithmetic.of(node.inputs[i]))
 
     def old_shape(self, name: str) -> Shape:
         """Shape before the cut."""
@@ -136,7 +152,7 @@ class Surgeon:
             number += 1
             name = f"{stem}_{number}"
         self._names.add(name)
-        self._proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+        add_initializer(self._proto, name, value)
         return name
 
     def finish(self) -> None:

@@ -24,12 +24,14 @@ from spa.graph.example import resized
 from spa.graph.execute import Array, run
 from spa.graph.model import Model
 from spa.graph.read import first_line
-from spa.pruning.parameters import rewrite_parameters, zero_slices
+from spa.pruning.parameters import rewrite_parameters, set_parameter, zero_slices
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.surgery import cut_model
 
-# Largest difference allowed, as a share of the dense output's largest value.
+# Largest difference allowed, as a share of the dense output's largest value, and the part of it that
+# rounding makes in any output (a sigmoid near 0 is no more precise than this).
 TOLERANCE = 1e-4
+ROUNDING = 1e-6
 CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 RANDOM_OPS = (
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -104,7 +106,7 @@ def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, *, exact: bool) 
         flat = flat and all(_is_flat(output) for output in dense)
     if flat:
         worst = max(worst, _compare_random(model, cut, feeds[0]))
-        checks.append("equals the zeroed dense model with random weights (its own output is constant)")
+        checks.append("equals the zeroed dense model with random weights too (its own output hardly varies)")
     else:
         checks.append(f"equals the zeroed dense model (largest difference {worst:.1e} of the scale)")
     return Proof(tuple(checks), True, worst)
@@ -138,20 +140,20 @@ def contracted_parameters(model: Model) -> frozenset[str]:
     return frozenset(found)
 
 
-def randomised(model: Model, seed: int = 0) -> Model:
-    """The same structure with random weights; batch norm variances stay positive."""
+def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:
+    """The same structure with random values of the named parameters; variances stay positive."""
     rng = np.random.default_rng(seed)
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     variances = {n.inputs[4] for n in model.graph.nodes if n.op == "BatchNormalization"}
-    wanted = set(model.counted_parameters) & set(model.graph.initializers)
-    for tensor in proto.graph.initializer:
-        if tensor.name in wanted or tensor.name in variances:
-            old = onnx.numpy_helper.to_array(tensor)
-            fan_in = max(1, int(np.prod(old.shape[1:])))
-            value = rng.standard_normal(old.shape) / np.sqrt(fan_in)
-            value = np.abs(value) + 0.5 if tensor.name in variances else value
-            tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(old.dtype), tensor.name))
+    for name in sorted(names):
+        old = model.array(name)
+        if old.dtype.kind in "iub":
+            continue
+        value = rng.standard_normal(old.shape) / np.sqrt(max(1, int(np.prod(old.shape[1:]))))
+        if name in variances:
+            value = np.abs(value) + 0.5
+        set_parameter(model, proto, name, value.astype(old.dtype))
     return model.with_weights(proto)
 
 
@@ -177,13 +179,18 @@ def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
 
 
 def _check_interface(dense: onnx.ModelProto, pruned: onnx.ModelProto) -> str:
-    weights = {tensor.name for tensor in dense.graph.initializer}
     for kind in ("input", "output"):
-        before = [v for v in getattr(dense.graph, kind) if v.name not in weights]
-        after = [v for v in getattr(pruned.graph, kind) if v.name not in weights]
+        before, after = (
+            [v for v in getattr(proto.graph, kind) if v.name not in _initializer_names(proto)]
+            for proto in (dense, pruned)
+        )
         if before != after:
             raise VerificationError(f"The pruned model's {kind}s are not what they were.")
     return "keeps its inputs and outputs"
+
+
+def _initializer_names(proto: onnx.ModelProto) -> set[str]:
+    return {tensor.name for tensor in proto.graph.initializer}
 
 
 def _compare(model: Model, dense: list[Array], pruned: list[Array], what: str) -> float:
@@ -201,8 +208,8 @@ def _compare(model: Model, dense: list[Array], pruned: list[Array], what: str) -
         scale = float(np.nanmax(np.abs(np.where(np.isfinite(x), x, 0.0)))) or 1.0
         same = (x == y) | (np.isnan(x) & np.isnan(y))
         with np.errstate(invalid="ignore"):
-            gap = float(np.max(np.where(same, 0.0, np.abs(x - y)))) / scale
-        if not gap <= TOLERANCE:
+                gap = float(np.max(np.where(same, 0.0, np.abs(x - y)))) / scale
+        if not gap <= TOLERANCE + ROUNDING / scale:
             raise VerificationError(
                 f'Output "{name}" differs from {what} by {gap:.2e} of its scale; {TOLERANCE:.0e} is '
                 "allowed. This is a defect of SPA: please report the model's structure."
@@ -212,18 +219,20 @@ def _compare(model: Model, dense: list[Array], pruned: list[Array], what: str) -
 
 
 def _compare_random(model: Model, cut: Cut, feed: Mapping[str, Array]) -> float:
-    other = randomised(model)
+    labelled = frozenset(axis.tensor for axis in cut.coupling.axes if axis.is_parameter)
+    other = randomised(model, labelled)
     dense = run(zeroed(other, cut), feed)
     return _compare(model, dense, run(cut_model(other, cut), feed), "the zeroed random model")
 
 
 def _is_flat(output: Array) -> bool:
-    """Whether an output does not depend on its example (the same row for each of the batch)."""
+    """Whether an output hardly depends on its example, measured by what the comparison tolerates."""
     if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub" or output.size == 0:
         return True
     values = output.astype(np.float64)
     spread = np.ptp(values, axis=0) if values.ndim and values.shape[0] > 1 else np.ptp(values)
-    return bool(np.max(spread) <= 1e-7 * max(1e-30, float(np.max(np.abs(values)))))
+    tolerated = TOLERANCE * float(np.max(np.abs(values))) + ROUNDING
+    return bool(np.max(spread) <= 10 * tolerated)
 
 
 def _differs(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:

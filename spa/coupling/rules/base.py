@@ -50,6 +50,9 @@ class Cutter(Protocol):
     def varies(self, name: str, axis: int) -> bool:
         """Says whether an axis follows a dynamic size."""
 
+    def is_stale(self, node: Node, i: int) -> bool:
+        """Says whether input ``i`` is computed from a size that shrinks."""
+
     def set_attr(self, node: Node, name: str, value: Any) -> None:
         """Gives a node an attribute."""
 

@@ -156,7 +156,11 @@ def expand(node: Node, tracker: Tracker) -> None:  # 3
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     layers = [lift(layer, len(new)) for layer in tracker.read(node, 0)]
     wide = (1,) * (len(new) - len(old)) + tuple(old)
-    if tracker.value(node, 1) is not None:
+    if tracker.value(node, 1) is None:
+        grown = [k for k in range(len(new)) if wide[k] != new[k]]
+        if any(not tracker.model.varies(node.outputs[0], k) for k in grown):
+            tracker.keep_origins(node, 1, "its size is used in a computation")
+    else:
         layers += [
             along(tracker.made_up(node, k, new[k]), k, len(new))
             for k in range(len(new))
@@ -169,7 +173,7 @@ def expand(node: Node, tracker: Tracker) -> None:  # 3
 def resize_expand(node: Node, cutter: Cutter) -> None:
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
-    if old == new:
+    if old == new and not cutter.is_stale(node, 1):
         return
     target = cutter.value(node, 1)
     if target is None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spa.coupling.labels import Layer, reshape_layer, support
+from spa.coupling.labels import Layer, reshape_layer
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Shape, Tracker
 from spa.graph.nodes import Node
@@ -52,9 +52,10 @@ def squeeze(node: Node, tracker: Tracker) -> None:
 def reshape(node: Node, tracker: Tracker) -> None:
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     layers = [reshape_layer(layer, old, new) for layer in tracker.read(node, 0)]
-    if node.op == "Reshape" and not _can_rewrite(node, tracker, layers, old, new):
+    if node.op == "Reshape" and not _can_rewrite(node, tracker, old, new):
         reason = "its target shape is computed from several dynamic sizes"
         tracker.keep_layers(layers, node, reason)
+        tracker.keep_origins(node, 1, reason)
         layers = []
     tracker.write(node, layers)
 
@@ -63,7 +64,7 @@ def reshape(node: Node, tracker: Tracker) -> None:
 def resize_reshape(node: Node, cutter: Cutter) -> None:
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
-    if old == new:
+    if old == new and not cutter.is_stale(node, 1):
         return
     target = cutter.value(node, 1)
     if target is not None:
@@ -95,10 +96,8 @@ def _with_copies(sizes: list[int], inputs: Shape, outputs: Shape, dynamic: list[
     return result
 
 
-def _can_rewrite(
-    node: Node, tracker: Tracker, layers: list[Layer], old: Shape, new: Shape
-) -> bool:
-    if not any(support(layer) for layer in layers) or tracker.value(node, 1) is not None:
+def _can_rewrite(node: Node, tracker: Tracker, old: Shape, new: Shape) -> bool:
+    if tracker.value(node, 1) is not None:
         return True
     model = tracker.model
     dynamic = [k for k in range(len(new)) if model.varies(node.outputs[0], k)]
