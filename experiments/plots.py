@@ -75,6 +75,7 @@ def _panel(panel: Any, rows: Sequence[Row], methods: Sequence[str]) -> None:
             panel.errorbar(x, y, yerr=spread, capsize=2, **_look(i))
     panel.grid(color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
+    panel.set_ylim(0, 103)
 
 
 def _series(row: Row) -> str:

@@ -67,6 +67,7 @@ class Result(TypedDict):
     plan_input: dict[str, str]  # file and sha256 of what plan.json applies to
     proof: list[Any]
     scores: str | None  # OBSPA: static or renewed; None elsewhere
+    details: dict[str, Any]  # what else the method says about itself
     training: dict[str, Any]  # epochs and seconds of each stage, and the budget
     hardware: dict[str, Any]
     code: dict[str, Any]  # git commit, whether the tree had changes, version

@@ -55,6 +55,7 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
 
     acc = measure(folder, data)
     latency = latency_ms(dense, folder.path / "pruned.onnx", data.shape, **settings.latency)
+    details = dict(pruned.details or {})
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": settings.run_id,
@@ -82,8 +83,9 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
         "latency": settings.latency,
         "dense_sha256": _sha256(dense),
         "plan_input": {"file": source.name, "sha256": _sha256(source)},
-        "proof": [str(check) for check in getattr(pruned.proof, "checks", ())],
-        "scores": getattr(pruned, "scores", None),
+        "proof": [str(check) for check in pruned.proof.checks],
+        "scores": details.get("scores"),
+        "details": details,
         "training": training | {"budget": settings.semantic()["trainer"]},
         "hardware": provenance.hardware(),
         "code": provenance.code(),

@@ -82,6 +82,7 @@ def made_result() -> Callable[..., dict[str, Any]]:
             "plan_input": {"file": "dense.onnx", "sha256": "00"},
             "proof": [],
             "scores": None,
+            "details": {},
             "training": {},
             "hardware": {"cpu": "a processor", "cores": 2, "gpu": None},
             "code": {"version": "0.1.0", "commit": "0123456789abcdef", "dirty": False},

@@ -29,9 +29,9 @@ def test_every_network_takes_small_pictures(name, shape):
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v2"])
 def test_large_pictures_get_the_usual_stem(name):
-    import torchvision
+    from spa.bridge.torchvision_shim import import_torchvision
 
-    net, usual = MODELS.get(name)((3, 64, 64), 1000), getattr(torchvision.models, name)()
+    net, usual = MODELS.get(name)((3, 64, 64), 1000), getattr(import_torchvision().models, name)()
     assert {k: v.shape for k, v in net.state_dict().items()} == {
         k: v.shape for k, v in usual.state_dict().items()
     }
