@@ -37,14 +37,16 @@ def to_onnx(net: OnnxModule, proto: onnx.ModelProto) -> onnx.ModelProto:
         if name in values and not _same(values[name], values.get(source), plain.constants[source])
     }
     separate(model, parted, plain)
+    # What has not changed stays as it was written, bit for bit.
+    changed = {n: v for n, v in values.items() if not _same(v, None, plain.constants[n])}
     for tensor in model.graph.initializer:
-        if tensor.name in values:
-            _write(tensor, values[tensor.name])
+        if tensor.name in changed:
+            _write(tensor, changed[tensor.name])
     for node in model.graph.node:
-        if node.op_type == "Constant" and node.output[0] in values:
+        if node.op_type == "Constant" and node.output[0] in changed:
             tensor = onnx.TensorProto()
             tensor.CopyFrom(plain.constants[node.output[0]])
-            _write(tensor, values[node.output[0]])
+            _write(tensor, changed[node.output[0]])
             attribute = onnx.helper.make_attribute("value", tensor)
             del node.attribute[:]
             node.attribute.append(attribute)
@@ -72,7 +74,7 @@ def _check(name: str, value: Tensor, tensor: onnx.TensorProto | None) -> None:
 
 
 def _same(value: Tensor, source: Tensor | None, tensor: onnx.TensorProto) -> bool:
-    """Tell whether a separated constant still equals the one that the file shares it with."""
+    """Tell whether a value still equals another, or else the one in the file."""
     shared = tensor_of(tensor) if source is None else source.detach().cpu()
     return torch.equal(value.detach().cpu(), shared)
 

@@ -44,7 +44,7 @@ def _places(mode: str, size: int, out: int, scale: float, region: tuple[float, f
     if mode == "half_pixel_symmetric":
         reached = np.float32(out) / (s * np.float32(size))
         offset = np.float32(size / 2) * (1 - reached)
-        return np.asarray(offset + ((i + half) / s - half), np.float32)
+        return np.asarray(offset + (i + half) / s - half, np.float32)
     if mode == "align_corners":
         return i * np.float32(0 if out == 1 else (size - 1) / (out - 1))
     if mode == "asymmetric":
