@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A dense network: the file before training, the file after, and what the training took."""
+    """A dense network: the file before training, the file after, and how the training went."""
 
     init: Path
     dense: Path
     training: dict[str, Any]
+    metrics: list[dict[str, Any]]
 
 
 def baseline(settings: Settings, data: Dataset, progress: Progress) -> Baseline:
@@ -55,7 +56,8 @@ def baseline(settings: Settings, data: Dataset, progress: Progress) -> Baseline:
         if not (folder / "done.json").is_file():
             _make(folder, settings, data, progress)
     training = json.loads((folder / "done.json").read_text())
-    return Baseline(folder / "init.onnx", folder / "dense.onnx", training)
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return Baseline(folder / "init.onnx", folder / "dense.onnx", training, metrics)
 
 
 def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> None:

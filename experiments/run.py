@@ -117,7 +117,11 @@ def main() -> None:
     except SpaError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    task()
+    try:
+        task()
+    except KeyboardInterrupt:
+        print("interrupted; launch again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

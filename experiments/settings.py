@@ -24,8 +24,8 @@ VERSION = 1
 
 CALIBRATIONS = ("bn", "noise", "uniform", "id", "ood")
 TIMES = ("prune_train", "train_prune_finetune", "train_prune")
-# Settings of a dataset that say where and how it is read, not what it is.
-_READING = ("download", "verify")
+# Settings of a dataset that say how it is read, or what else is at hand, not what it is.
+_NOT_THE_DATA = ("download", "verify", "ood")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Settings:
 
     def semantic(self) -> dict[str, Any]:
         """Return what the run is, in plain JSON values: the hash's input."""
-        dataset = {key: value for key, value in self.dataset.items() if key not in _READING}
+        dataset = {key: value for key, value in self.dataset.items() if key not in _NOT_THE_DATA}
         what: dict[str, Any] = {
             "version": VERSION,
             "model": _identity(self.model),
@@ -124,6 +124,8 @@ class Settings:
                 "calibration_samples": self.calibration_samples,
                 "bn_refresh": self.bn_refresh,
             }
+        if self.calibration == "ood":
+            what["ood"] = self.dataset.get("ood", "photos")
         return what
 
     @property

@@ -37,6 +37,8 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
     """Do what the settings say and return what result.json holds."""
     data = load(settings.dataset, settings.data_root, settings.workers)
     base = baseline(settings, data, progress)
+    for row in base.metrics:
+        folder.log(row)
     dense = _take(base.dense, folder.path / "dense.onnx")
     early = settings.time == "prune_train"
     source = _take(base.init, folder.path / "init.onnx") if early else dense

@@ -127,7 +127,7 @@ def test_a_file_is_known_by_its_content_not_its_place(parsed, tmp_path):
     "other",
     [
         *("seed=-7", "logger=csv", "force=true", "device=cpu", "workers=1", "results_dir=x"),
-        *("data_root=x", "calibration=noise", "bn_refresh=true"),
+        *("data_root=x", "calibration=noise", "bn_refresh=true", "dataset.ood=fashion_mnist"),
     ],
 )
 def test_the_run_id_ignores_what_is_not_semantic(parsed, other):
@@ -151,12 +151,14 @@ def test_obspa_ignores_a_criterion_but_not_its_calibration(parsed):
     assert plain.criterion is None
     assert parsed("method=obspa", "time=train_prune", "criterion=snip").run_id == plain.run_id
     assert parsed("method=obspa", "time=train_prune", "calibration=id").run_id != plain.run_id
+    ood = ("method=obspa", "time=train_prune", "calibration=ood")
+    assert parsed(*ood, "dataset.ood=fashion_mnist").run_id != parsed(*ood).run_id
 
 
 def test_experiments_share_a_run_id(parsed):
     assert (
         parsed("experiment=demo", "criterion=l1").run_id
-        == parsed("trainer=cpu", "target.rf=2.0").run_id
+        == parsed("trainer=cpu", "target.rf=2.0", "round_to=4").run_id
     )
 
 

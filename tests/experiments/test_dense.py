@@ -1,0 +1,68 @@
+"""Dense baselines are made once, whoever asks, and again after a crash."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+
+from experiments import dense
+from experiments.progress import Progress
+from experiments.settings import dense_key
+from spa.errors import OutputError
+
+
+@pytest.fixture
+def makes(monkeypatch) -> list[str]:
+    made: list[str] = []
+
+    def make(folder, settings, data, progress):
+        made.append(folder.name)
+        time.sleep(0.3)
+        for name in ("init.onnx", "dense.onnx", "metrics.jsonl"):
+            (folder / name).write_text("")
+        (folder / "done.json").write_text(json.dumps({"epochs": 1}))
+
+    monkeypatch.setattr(dense, "_make", make)
+    return made
+
+
+def test_two_runs_at_once_train_one_baseline(parsed, tmp_path, makes, capsys):
+    settings = parsed(f"results_dir={tmp_path}")
+    found = []
+
+    def ask() -> None:
+        found.append(dense.baseline(settings, None, Progress("test")))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(makes) == 1
+    assert found[0] == found[1]
+    assert "waiting for another run" in capsys.readouterr().err
+
+
+def test_a_baseline_that_was_not_finished_is_made_again(parsed, tmp_path, makes):
+    settings = parsed(f"results_dir={tmp_path}")
+    dense.baseline(settings, None, Progress("test"))
+    (tmp_path / "dense" / dense_key(settings) / "done.json").unlink()
+    dense.baseline(settings, None, Progress("test"))
+    assert len(makes) == 2
+
+
+def test_who_shares_a_baseline(parsed):
+    mine = dense_key(parsed())
+    for same in ("criterion=l2", "target.rf=3", "time=prune_train", "trainer.finetune.epochs=1"):
+        assert dense_key(parsed(same)) == mine
+    for other in ("seed=1", "model=resnet20", "dataset.size=16", "trainer.train.epochs=1"):
+        assert dense_key(parsed(other)) != mine
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(parsed, tmp_path):
+    (tmp_path / "dense").write_text("a file where a folder should be")
+    with pytest.raises(OutputError, match="cannot write in"):
+        dense.baseline(parsed(f"results_dir={tmp_path}"), None, Progress("test"))
