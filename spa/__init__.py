@@ -2,8 +2,8 @@
 
     model -> graph -> labels -> groups -> importance -> plan -> surgery -> proof -> model
 
-`prune` does it all in one call; `load`, `find_groups`, `score`, `make_plan`, `apply_plan` and `verify`
-are its parts. Heavy packages are imported only where they are used.
+`prune` does it all in one call; `load`, `find_groups`, `score`, `make_plan`, `apply_plan` and
+`verify` are its parts. Heavy packages are imported only where they are used.
 """
 
 from __future__ import annotations

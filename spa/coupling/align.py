@@ -4,9 +4,9 @@ Axes are taken in blocks: axes that one layer follows together belong to one blo
 1. An axis of size 1 couples with nothing.
 2. An operand with an axis of size over 1 that no layer of its follows keeps that axis in all.
 3. In a block of one axis, all operands' layers are equal.
-4. In a block of several, layers with the same axes are equal; where they differ (one operand follows
-   rows and columns with one layer, another follows rows alone), the block shrinks along one axis,
-   and which one is a choice.
+4. In a block of several, layers with the same axes are equal; where they differ (one operand
+   follows rows and columns with one layer, another follows rows alone), the block shrinks along one
+   axis, and which one is a choice.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def _align_block(
             for layer in layers:
                 tracker.equal(mine[0][0], layer, node)
         return [mine[0][0]]
-    same = all(
-        len(layers) == 1 and support(layers[0]) == block for layers in mine
-    )
+    same = all(len(layers) == 1 and support(layers[0]) == block for layers in mine)
     if same:
         for layers in mine[1:]:
             tracker.equal(mine[0][0], layers[0], node)
@@ -97,8 +95,10 @@ def _choose_axis(
     operands: Sequence[tuple[Shape, list[Layer]]],
     block: tuple[int, ...],
 ) -> list[Layer]:
-    """The block shrinks along one axis; layers that do not follow it are kept, and so is an operand
-    whose axis nothing follows."""
+    """The block shrinks along one axis.
+
+    Layers that do not follow it are kept, and so is an operand whose axis nothing follows.
+    """
     rank = len(operands[0][0])
     size = {k: max(shape[k] for shape, _ in operands) for k in block}
     fresh = {k: tracker.made_up(node, k, size[k]) for k in block}
@@ -117,9 +117,7 @@ def _choose_axis(
                 pairs.append((layer, target) if follows else (layer, _zeros(layer)))
         alternatives.append((f"axis {axis}", pairs))
     tracker.choose(node, alternatives)
-    return [
-        fresh[k].reshape([-1 if a == k else 1 for a in range(rank)]) for k in block
-    ]
+    return [fresh[k].reshape([-1 if a == k else 1 for a in range(rank)]) for k in block]
 
 
 def _zeros(layer: Layer) -> Labels:

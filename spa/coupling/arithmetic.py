@@ -1,9 +1,9 @@
 """Shape arithmetic: which computed numbers depend on the size of which tensor axis.
 
-Exporters compute targets of Reshape, slice bounds and scales from ``Shape`` of some tensor. When that
-tensor shrinks, such a number may have to follow, or to stay what it was. So every number that starts
-at a Shape carries the set of (tensor, axis) that it depends on; movement operators move these sets as
-they move the numbers.
+Exporters compute targets of Reshape, slice bounds and scales from ``Shape`` of some tensor. When
+that tensor shrinks, such a number may have to follow, or to stay what it was. So every number that
+starts at a Shape carries the set of (tensor, axis) that it depends on; movement operators move
+these sets as they move the numbers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ShapeArithmetic:
         return NOTHING if origins is None else NOTHING.union(*origins.reshape(-1))
 
     def reads(self) -> Iterator[tuple[Node, int]]:
-        """Places where such numbers leave the arithmetic: a node that is no part of it reads them."""
+        """Places where such numbers leave the arithmetic, read by a node that is no part of it."""
         for node in self._model.graph.nodes:
             if node.op in ("Shape", "Size") or (node.outputs and node.outputs[0] in self.origins):
                 continue

@@ -1,4 +1,4 @@
-"""The one pass: walk the nodes in topological order, then solve for the sets of coupled channels."""
+"""The one pass: walk the nodes in order, then solve for the sets of coupled channels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.rules.base import RULES
@@ -16,8 +17,6 @@ from spa.coupling.tracker import Remark, Tracker
 from spa.errors import PlanError
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
-
-import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 
 Mask = npt.NDArray[np.bool_]
 

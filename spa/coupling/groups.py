@@ -1,4 +1,4 @@
-"""Groups: sets of coupled channels with the same structure (same tensors and axes, other indices)."""
+"""Groups: sets of coupled channels of one structure (same tensors and axes, other indices)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ KEPT = 0
 
 @dataclass(frozen=True)
 class LabelledAxis:
-    """A run of labels: one axis of a parameter, or entries that a node makes up (``Pad``, ``Expand``).
+    """A run of labels: one axis of a parameter, or entries that a node makes up (Pad, Expand).
 
     Attributes:
         tensor: the parameter's name, or the tensor that the entries appear in.

@@ -1,7 +1,7 @@
 """What the one pass over the graph carries: label layers of every tensor, and what rules stated.
 
-Rules see a `Tracker`. They ask for the layers of a node's inputs, state equalities, keep labels with
-a reason, and set the layers of the outputs. Nothing is decided here.
+Rules see a `Tracker`. They ask for the layers of a node's inputs, state equalities, keep labels
+with a reason, and set the layers of the outputs. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ class Tracker:
         self.kept: list[Remark] = []
         self.inexact: list[Remark] = []
         self.arithmetic = ShapeArithmetic(model)
-        self._aliases = _aliases(model)
-        self._private = _coincidental_uses(model, self._aliases)
+        self._private = _coincidental_uses(model)
         self._per_use: dict[Use, list[Layer]] = {}
         self._grids: set[tuple[Shape, bytes]] = set()
 
@@ -76,7 +75,7 @@ class Tracker:
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
         name = node.inputs[i]
-        root = self._aliases.get(name, name)
+        root = self.model.root(name)
         use = Use(node.index, i)
         if use in self._private:
             if use not in self._per_use:
@@ -88,7 +87,7 @@ class Tracker:
 
     def is_alias(self, name: str) -> bool:
         """Says whether a tensor is a parameter behind Identity nodes."""
-        return name in self._aliases
+        return name in self.model.aliases
 
     # --- stating --------------------------------------------------------------------------------
 
@@ -251,18 +250,7 @@ def _flat(a: Labels, b: Labels) -> Pairs:
     return x.reshape(-1), y.reshape(-1)
 
 
-def _aliases(model: Model) -> dict[str, str]:
-    """Tensors that are a parameter behind Identity nodes, with that parameter."""
-    aliases: dict[str, str] = {}
-    for node in model.graph.nodes:
-        if node.op == "Identity":
-            root = aliases.get(node.inputs[0], node.inputs[0])
-            if root in model.parameters:
-                aliases[node.outputs[0]] = root
-    return aliases
-
-
-def _coincidental_uses(model: Model, aliases: dict[str, str]) -> frozenset[Use]:
+def _coincidental_uses(model: Model) -> frozenset[Use]:
     """Reads of parameters that are shared only because their values happen to be equal.
 
     Exporters merge equal tensors: every fresh batch norm's scale is one tensor of ones. Vectors and
@@ -272,7 +260,7 @@ def _coincidental_uses(model: Model, aliases: dict[str, str]) -> frozenset[Use]:
     reads: dict[str, list[Use]] = {}
     for node in model.graph.nodes:
         for i, name in enumerate(node.inputs):
-            root = aliases.get(name, name)
+            root = model.root(name)
             if root in model.parameters and node.op != "Identity":
                 reads.setdefault(root, []).append(Use(node.index, i))
     private: set[Use] = set()

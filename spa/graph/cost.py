@@ -67,9 +67,7 @@ def measure_cost(model: Model) -> Cost:
     return Cost(params=params, macs=round(float(macs)))
 
 
-def _axes(
-    node: Node, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[float, list[AxisRef]] | None:
+def _axes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> tuple[float, list[AxisRef]] | None:
     """Fixed factor and shrinkable axes of one node's MACs; None where it has none."""
     if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return None

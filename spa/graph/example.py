@@ -94,9 +94,7 @@ def candidates(
     declared: Sequence[Declared], given: Mapping[str, InputSpec], graph: Graph, seed: int = 0
 ) -> Iterator[dict[str, Array]]:
     """Yields example inputs, the likeliest first."""
-    free = any(
-        d.name not in given and any(dim is None for dim in d.dims[1:]) for d in declared
-    )
+    free = any(d.name not in given and any(dim is None for dim in d.dims[1:]) for d in declared)
     images = any(len(d.dims) >= 4 for d in declared)
     for size in (IMAGE_SIZES if images else OTHER_SIZES) if free else (1,):
         rng = np.random.default_rng(seed)
@@ -123,9 +121,14 @@ def draw(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any]) -
 
 
 def resized(
-    feeds: Mapping[str, Array], declared: Sequence[Declared], *, batch: int, other: int, seed: int = 0
+    feeds: Mapping[str, Array],
+    declared: Sequence[Declared],
+    *,
+    batch: int,
+    other: int,
+    seed: int = 0,
 ) -> dict[str, Array]:
-    """Example inputs with dynamic first axes grown by ``batch`` and the other dynamic ones by ``other``."""
+    """Example inputs, dynamic first axes grown by ``batch``, other dynamic ones by ``other``."""
     rng = np.random.default_rng(seed + 1)
     grown = {}
     for d in declared:

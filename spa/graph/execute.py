@@ -42,7 +42,9 @@ class Run:
     values: Mapping[str, Array]
 
 
-def session(proto: onnx.ModelProto, *, optimize: bool = True, threads: int = 0) -> ort.InferenceSession:
+def session(
+    proto: onnx.ModelProto, *, optimize: bool = True, threads: int = 0
+) -> ort.InferenceSession:
     """Makes a silent CPU session.
 
     Raises:
@@ -61,7 +63,9 @@ def session(proto: onnx.ModelProto, *, optimize: bool = True, threads: int = 0) 
         raise ModelError(f"ONNX Runtime cannot load the model: {_clean(error)}") from error
 
 
-def run(proto: onnx.ModelProto, feeds: Mapping[str, Array], *, optimize: bool = True) -> list[Array]:
+def run(
+    proto: onnx.ModelProto, feeds: Mapping[str, Array], *, optimize: bool = True
+) -> list[Array]:
     """Runs a model and returns its outputs in order.
 
     Raises:

@@ -84,6 +84,21 @@ class Model:
         return found
 
     @cached_property
+    def aliases(self) -> Mapping[str, str]:
+        """Tensors that are a parameter behind Identity nodes, with that parameter's name."""
+        found: dict[str, str] = {}
+        for node in self.graph.nodes:
+            if node.op == "Identity":
+                root = found.get(node.inputs[0], node.inputs[0])
+                if root in self.parameters:
+                    found[node.outputs[0]] = root
+        return found
+
+    def root(self, name: str) -> str:
+        """The parameter behind a tensor, or the tensor itself."""
+        return self.aliases.get(name, name)
+
+    @cached_property
     def counted_parameters(self) -> tuple[str, ...]:
         """Names of the tensors that count as parameters (see `spa.graph.cost`)."""
         statistics = {
@@ -231,8 +246,10 @@ def load_proto(
 def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
     for node in graph.nodes:
         if node.op in _unknown_standard_ops(graph):
-            raise ModelError(f"{label}: operator {node} is in no ONNX operator set up to opset "
-                             f"{graph.opset}, and no runtime here knows it.")
+            raise ModelError(
+                f"{label}: operator {node} is in no ONNX operator set up to opset "
+                f"{graph.opset}, and no runtime here knows it."
+            )
     known = set(graph.initializers) | {v.name for v in proto.graph.input} | {""}
     for node in graph.nodes:
         for name in (*node.inputs, *node.captured):
@@ -312,7 +329,8 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
     attribute = node.attribute[0]
     kinds = onnx.AttributeProto
     if attribute.type == kinds.TENSOR:
-        return attribute.t
+        tensor: onnx.TensorProto = attribute.t
+        return tensor
     if attribute.type in (kinds.FLOAT, kinds.FLOATS):
         value = np.asarray(onnx.helper.get_attribute_value(attribute), dtype=np.float32)
     elif attribute.type in (kinds.INT, kinds.INTS):

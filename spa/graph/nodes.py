@@ -129,7 +129,9 @@ def _read_node(index: int, node: onnx.NodeProto) -> Node:
                 captured.extend(_outer_names(sub))
             continue
         value = onnx.helper.get_attribute_value(attribute)
-        attrs[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        attrs[attribute.name] = (
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        )
     op = qualified_op(node)
     return Node(
         index=index,

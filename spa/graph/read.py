@@ -44,7 +44,7 @@ def parse_model(data: bytes, label: str) -> onnx.ModelProto:
         proto.ParseFromString(data)
     except DecodeError as error:
         raise ModelError(
-            f"{label} is not an ONNX model, or is truncated ({len(data)} bytes could not be parsed)."
+            f"{label} is not an ONNX model, or is truncated: its {len(data)} bytes do not parse."
         ) from error
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"{label} is not an ONNX model: it holds no graph ({len(data)} bytes).")
@@ -101,7 +101,9 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
     try:
         load_external_data_for_model(proto, str(folder))
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: its external data cannot be read: {first_line(error)}") from error
+        raise ModelError(
+            f"{path}: its external data cannot be read: {first_line(error)}"
+        ) from error
 
 
 def _all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:

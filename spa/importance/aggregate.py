@@ -1,8 +1,8 @@
 """From scores of parameters to the importance of coupled channels.
 
 *Aggregation* folds the slices of one coupled set into a number: a member's slice counts the sum of
-its elements, and members are folded by ``aggregate``. *Normalisation* then makes the channels of one
-group comparable with those of others.
+its elements, and members are folded by ``aggregate``. *Normalisation* then makes the channels of
+one group comparable with those of others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The registry of criteria.
 
 Two kinds. An *element* criterion gives every parameter an array of scores of the parameter's own
-shape. A *channel* criterion gives one value per index of a parameter's axis. Neither knows of groups:
-aggregation and normalisation turn any of them into a structured criterion. Higher means keep.
+shape. A *channel* criterion gives one value per index of a parameter's axis. Neither knows of
+groups: aggregation and normalisation turn any of them into a structured criterion. Higher means
+keep.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def score(
     table = _channel_table(chosen, model, Context(data, seed))
     by_group = {}
     for group in groups.groups:
-        members = _member_scores(group, table)
+        members = _member_scores(model, group, table)
         if members is not None:
             values = AGGREGATES[aggregate](members)
             by_group[group.id] = NORMALIZATIONS[normalize](values)
@@ -100,11 +100,19 @@ def _channel_table(
     return _Sums(dict(raw)) if criterion.kind == "element" else dict(raw)
 
 
-def _member_scores(group: Group, table: _Sums | dict[tuple[str, int], Values]) -> Values | None:
+def _member_scores(
+    model: Model, group: Group, table: _Sums | dict[tuple[str, int], Values]
+) -> Values | None:
     """Scores of every scored member, shape (members, channels)."""
     rows = []
     for member in group.members:
-        values = table.get((member.name, member.axis.axis))
+        values = None
+        # A read with labels of its own may have scores of its own (a gradient), by the name read.
+        for use in member.axis.uses:
+            read = model.graph.nodes[use.node].inputs[use.position]
+            values = table.get((read, member.axis.axis))
+        if values is None:
+            values = table.get((member.name, member.axis.axis))
         if values is not None:
             rows.append(_gather(member, values))
     return np.stack(rows) if rows else None

@@ -1,10 +1,10 @@
 """The budget: from scores and a target to a plan.
 
-All prunable channels stand in one total order. Global scope: by score, then group, then place within
-the group. Local scope: by the share of its group that is gone once the channel goes, so that every
-group shrinks alike. Floors and caps take the end of each group out of the order, and a prefix of the
-order is then rounded down to the widths that are asked for. RF and RP only grow along the order, so
-the shortest prefix that reaches the target is found by bisection, and ties do no harm.
+All prunable channels stand in one total order. Global scope: by score, then group, then place
+within the group. Local scope: by the share of its group that is gone once the channel goes, so that
+every group shrinks alike. Floors and caps take the end of each group out of the order, and a prefix
+of the order is then rounded down to the widths that are asked for. RF and RP only grow along the
+order, so the shortest prefix that reaches the target is found by bisection, and ties do no harm.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Target:
         return {name: float(value) for name, value in values.items() if value is not None}
 
     def part(self, step: int, steps: int) -> Target:
-        """The target of one of several steps: equal factors for RF and RP, equal shares for ratio."""
+        """The target of one of several steps: equal factors for RF and RP, shares for ratio."""
         ((name, value),) = self.as_dict().items()
         share = step / steps
         return Target(**{name: value * share if name == "ratio" else value**share})
@@ -131,9 +131,7 @@ class Selection:
         }
 
 
-def make_plan(
-    groups: Groups, scores: Scores, target: Target, limits: Limits | None = None
-) -> Plan:
+def make_plan(groups: Groups, scores: Scores, target: Target, limits: Limits | None = None) -> Plan:
     """Turns scores and a target into a plan.
 
     Raises:
@@ -214,10 +212,10 @@ def select(
     selection = Selection(order.prefix(low), dense, costs.cost(order.prefix(low)), ())
     value = selection.reached[name]
     if value > asked * (1 + CLOSE):
+        unit = "channel" if limits.round_to == 1 else f"step of {limits.round_to}"
         notes.append(
             f"{name} {asked:g} was asked and {value:.3g} is the nearest reachable value not below "
-            f"it: one more {'step of ' + str(limits.round_to) if limits.round_to > 1 else 'channel'} "
-            "removes that much."
+            f"it: one more {unit} removes that much."
         )
     return Selection(selection.removed, dense, selection.pruned, tuple(notes))
 
@@ -270,9 +268,7 @@ class _Order:
         """Components that go for a removed share: of every group (local), or of all (global)."""
         # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
         if self._local:
-            return self._remove(
-                [math.floor(ratio * g.channels + 1e-9) for g in self._groups]
-            )
+            return self._remove([math.floor(ratio * g.channels + 1e-9) for g in self._groups])
         total = sum(group.channels for group in self._groups)
         return self.prefix(min(self.size, math.floor(ratio * total + 1e-9)))
 
@@ -289,7 +285,7 @@ class _Order:
 
 def _width(group: Group) -> int:
     """Axis entries that one channel takes where the group is narrowest."""
-    return min(member.indices.shape[1] for member in group.members)
+    return int(min(member.indices.shape[1] for member in group.members))
 
 
 def _most(group: Group, limits: Limits) -> int:
@@ -304,9 +300,7 @@ def _cap(limits: Limits) -> float:
     return DEFAULT_GLOBAL_CAP if limits.scope == "global" else 1.0
 
 
-def _eligible(
-    groups: Groups, scores: Scores, limits: Limits
-) -> tuple[list[Group], list[str]]:
+def _eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group], list[str]]:
     """Groups that may shrink, and remarks on those that may not for want of a score."""
     for kind, globs in (("include", limits.include), ("exclude", limits.exclude)):
         for glob in globs:

@@ -1,7 +1,8 @@
 """Giving a model's parameters other values: the one place that writes initializers.
 
-Surgery cuts slices out; the proof zeroes the same slices. Both go through `rewrite_parameters`, which
-works on a copy, keeps names and types, and gives reads that must differ a tensor of their own.
+Surgery cuts slices out; the proof zeroes the same slices. Both go through `rewrite_parameters`,
+which works on a copy, keeps names and types, and gives reads that must differ a tensor of their
+own.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def rewrite_parameters(
     """
     private: dict[str, dict[Use, Masks]] = {}
     for use in cut.coupling.private_layers:
-        root = _root(model, model.graph.nodes[use.node].inputs[use.position])
+        root = model.root(model.graph.nodes[use.node].inputs[use.position])
         private.setdefault(root, {})[use] = cut.of_read(use)
     for root in model.parameters:
         if only is not None and root not in only:
@@ -90,13 +91,6 @@ def add_initializer(proto: onnx.ModelProto, name: str, value: Array) -> None:
         proto.graph.input.append(
             onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
         )
-
-
-def _root(model: Model, name: str) -> str:
-    """The parameter behind a chain of Identity nodes."""
-    while name not in model.parameters:
-        name = model.graph.producers[name].inputs[0]
-    return name
 
 
 def set_parameter(model: Model, proto: onnx.ModelProto, name: str, value: Array) -> None:

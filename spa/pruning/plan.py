@@ -256,7 +256,7 @@ def cut_of(plan: Plan, coupling: Coupling) -> Cut:
     Raises:
         PlanError: the plan is of another model, or leaves part of a set of coupled channels.
     """
-    if plan.model != coupling.model.sha256:
+    if coupling.model.sha256 not in (plan.model, plan.weights):
         raise PlanError(
             f"The plan was made for a model with sha256 {plan.model[:12]}..., but this one has "
             f"{coupling.model.sha256[:12]}...; apply it to the file that it was made for."
@@ -270,7 +270,7 @@ def cut_of(plan: Plan, coupling: Coupling) -> Cut:
         entries = by_axis.get((removal.name, removal.axis))
         if entries is None or entries[0].size != removal.size:
             raise PlanError(
-                f'The plan removes indices of axis {removal.axis} (size {removal.size}) of '
+                f"The plan removes indices of axis {removal.axis} (size {removal.size}) of "
                 f'"{removal.name}", which this model does not have.'
             )
         if removal.removed and not 0 <= removal.removed[0] <= removal.removed[-1] < removal.size:
@@ -294,7 +294,7 @@ def _closed(coupling: Coupling, gone: Mask) -> Cut:
     if torn.size:
         axis = coupling.axes[int(coupling.axis_of_label[torn[0]])]
         raise PlanError(
-            f'The plan tears coupled channels apart: index {int(torn[0]) - axis.start} of axis '
+            f"The plan tears coupled channels apart: index {int(torn[0]) - axis.start} of axis "
             f'{axis.axis} of "{axis.tensor}" must go too. Remove whole sets (see: spa inspect).'
         )
     stays = np.flatnonzero(component_goes & coupling.components.kept)

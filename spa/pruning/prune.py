@@ -43,8 +43,8 @@ class Pruned:
         pruned: cost after.
         proof: what was checked; None if that was not asked for.
         seconds: wall-clock time from the loaded model to the proven one.
-        reconstructed: the dense-shaped model that the proof compares with, where weights were changed
-            too (OBSPA); None otherwise.
+        reconstructed: the dense-shaped model that the proof compares with, where weights were
+            changed too (OBSPA); None otherwise.
         details: what a method adds to a record (OBSPA's settings).
     """
 
@@ -79,8 +79,8 @@ def prune(
     """Prunes a model and proves that nothing else changed.
 
     Args:
-        source: path of an ONNX file, a ``ModelProto``, a ``torch.nn.Module`` (with ``inputs``), or a
-            loaded `Model`.
+        source: path of an ONNX file, a ``ModelProto``, a ``torch.nn.Module`` (with ``inputs``), or
+            a loaded `Model`.
         criterion: what scores parameters or channels.
         target: what to reach; or give one of ``rf``, ``rp`` (dense over pruned FLOPs and
             parameters) and ``ratio`` (removed share of the channels).

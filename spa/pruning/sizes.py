@@ -1,7 +1,7 @@
 """The cost of a plan from the number of kept channels alone, without touching the graph.
 
-MACs of a node and elements of a parameter are products of axis sizes. The size of an axis after a cut
-is the number of its indices whose components stay.
+MACs of a node and elements of a parameter are products of axis sizes. The size of an axis after a
+cut is the number of its indices whose components stay.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ class CostModel:
                 sizes[slot] = fixed - removed[vectors[0]].sum()
             else:
                 sizes[slot] = fixed - np.any([removed[v] for v in vectors], axis=0).sum()
-        macs = (self._factors * sizes[self._node_axes].prod(axis=1)).sum() if len(
-            self._factors
-        ) else 0.0
+        macs = (
+            (self._factors * sizes[self._node_axes].prod(axis=1)).sum()
+            if len(self._factors)
+            else 0.0
+        )
         params = sizes[self._parameter_axes].prod(axis=1).sum()
         return Cost(params=round(float(params)), macs=round(float(macs)))
 
@@ -73,9 +75,7 @@ class CostModel:
                 ),
                 [],
             )
-        vectors = [
-            vector for layer in layers if (vector := self._vector(layer, axis)) is not None
-        ]
+        vectors = [vector for layer in layers if (vector := self._vector(layer, axis)) is not None]
         key = repr(size).encode() + b"|".join(v.tobytes() for v in vectors)
         if key not in self._slots:
             self._slots[key] = len(self._axes)
@@ -96,6 +96,6 @@ class CostModel:
 
 def _padded(rows: list[list[int]]) -> npt.NDArray[np.int64]:
     width = max((len(row) for row in rows), default=0)
-    return np.array(
-        [row + [-1] * (width - len(row)) for row in rows], dtype=np.int64
-    ).reshape(len(rows), width)
+    return np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64).reshape(
+        len(rows), width
+    )

@@ -51,8 +51,10 @@ def apply_plan(model: Model, plan: Plan, groups: Groups | None = None) -> onnx.M
 
 
 def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
-    """Makes the smaller model for labels that go; ``model`` may hold other weights than the
-    coupling's own model, of the same shapes."""
+    """Makes the smaller model for labels that go.
+
+    ``model`` may hold other weights than the coupling's own model, of the same shapes.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     rewrite_parameters(model, proto, cut, cut_slices)
@@ -138,7 +140,9 @@ class Surgeon:
         proto = self._proto.graph.node[node.index]
         while len(proto.input) <= i:
             proto.input.append("")
-        proto.input[i] = self.constant(node, f"input_{i}", value if old is None else value.astype(old))
+        proto.input[i] = self.constant(
+            node, f"input_{i}", value if old is None else value.astype(old)
+        )
 
     def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
         """Puts other nodes in a node's place."""
@@ -201,7 +205,9 @@ def _drop_unread(proto: onnx.ModelProto) -> None:
         kept.append(node)
         read.update(node.input)
         for attribute in node.attribute:
-            for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            for graph in ([attribute.g] if attribute.HasField("g") else []) + list(
+                attribute.graphs
+            ):
                 read.update(_names_in(graph))
     if len(kept) < len(proto.graph.node):
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]

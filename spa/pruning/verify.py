@@ -2,11 +2,12 @@
 
 1. ``onnx.checker`` with full shape inference, and the same interface as before.
 2. It runs on ONNX Runtime on the example input, and at another batch size where that is dynamic.
-3. Where every pruned group is exact: its outputs equal, to float tolerance, those of the dense model
-   in which the removed slices are zero. Zeroed are only the weights and biases of operators that
-   contract (Conv, ConvTranspose, Gemm, MatMul); statistics, scales and divisors are left alone.
-4. A constant output proves nothing (a head that starts at zero, dead ReLUs), so then the same cut is
-   made and compared with random weights.
+3. Where every pruned group is exact: its outputs equal, to float tolerance, those of the dense
+   model in which the removed slices are zero. Zeroed are only the weights and biases of operators
+   that contract (Conv, ConvTranspose, Gemm, MatMul); statistics, scales and divisors are left
+   alone.
+4. A constant output proves nothing (a head that starts at zero, dead ReLUs), so then the same cut
+   is made and compared with random weights.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from spa.pruning.parameters import rewrite_parameters, set_parameter, zero_slice
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.surgery import cut_model
 
-# Largest difference allowed, as a share of the dense output's largest value, and the part of it that
-# rounding makes in any output (a sigmoid near 0 is no more precise than this).
+# Largest difference allowed, as a share of the dense output's largest value, and the part of it
+# that rounding makes in any output (a sigmoid near 0 is no more precise than this).
 TOLERANCE = 1e-4
 ROUNDING = 1e-6
 CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -61,8 +62,8 @@ def verify(
     """Proves that a pruned model is what its plan promises.
 
     Args:
-        model: the dense model that the plan was made for (with ``plan.weights`` set: the dense-shaped
-            model that holds the changed weights).
+        model: the dense model that the plan was made for (with ``plan.weights`` set: the
+            dense-shaped model that holds the changed weights).
         pruned: the pruned model.
         plan: what was removed.
         groups: the dense model's groups, where they are at hand already.
@@ -106,9 +107,13 @@ def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, *, exact: bool) 
         flat = flat and all(_is_flat(output) for output in dense)
     if flat:
         worst = max(worst, _compare_random(model, cut, feeds[0]))
-        checks.append("equals the zeroed dense model with random weights too (its own output hardly varies)")
+        checks.append(
+            "equals the zeroed dense model with random weights too (its own output hardly varies)"
+        )
     else:
-        checks.append(f"equals the zeroed dense model (largest difference {worst:.1e} of the scale)")
+        checks.append(
+            f"equals the zeroed dense model (largest difference {worst:.1e} of the scale)"
+        )
     return Proof(tuple(checks), True, worst)
 
 
@@ -208,11 +213,11 @@ def _compare(model: Model, dense: list[Array], pruned: list[Array], what: str) -
         scale = float(np.nanmax(np.abs(np.where(np.isfinite(x), x, 0.0)))) or 1.0
         same = (x == y) | (np.isnan(x) & np.isnan(y))
         with np.errstate(invalid="ignore"):
-                gap = float(np.max(np.where(same, 0.0, np.abs(x - y)))) / scale
+            gap = float(np.max(np.where(same, 0.0, np.abs(x - y)))) / scale
         if not gap <= TOLERANCE + ROUNDING / scale:
             raise VerificationError(
-                f'Output "{name}" differs from {what} by {gap:.2e} of its scale; {TOLERANCE:.0e} is '
-                "allowed. This is a defect of SPA: please report the model's structure."
+                f'Output "{name}" differs from {what} by {gap:.2e} of its scale; '
+                f"{TOLERANCE:.0e} is allowed. This is a defect of SPA: please report the model."
             )
         worst = max(worst, gap)
     return worst
@@ -226,7 +231,7 @@ def _compare_random(model: Model, cut: Cut, feed: Mapping[str, Array]) -> float:
 
 
 def _is_flat(output: Array) -> bool:
-    """Whether an output hardly depends on its example, measured by what the comparison tolerates."""
+    """Whether an output hardly depends on its example, by what the comparison tolerates."""
     if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub" or output.size == 0:
         return True
     values = output.astype(np.float64)

@@ -15,7 +15,7 @@ from spa.graph.nodes import Node
 @rule("Constant", "ConstantOfShape", "Range", "Shape", "Size", "EyeLike",
       "RandomNormal", "RandomUniform")  # fmt: skip
 def constant(node: Node, tracker: Tracker) -> None:
-    """Shape reads no values, so what it reads may shrink; its arithmetic is rewritten downstream."""
+    """Shape reads no values, so what it reads may shrink (see `spa.coupling.arithmetic`)."""
     if node.op == "EyeLike":
         tracker.keep_inputs(node, "EyeLike takes its shape")
 

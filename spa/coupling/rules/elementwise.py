@@ -23,7 +23,7 @@ BROADCASTING = (
 
 @rule(*UNARY)
 def unary(node: Node, tracker: Tracker) -> None:
-    """y has the layers of x. Further inputs (bounds, ratios, seeds) are scalars.
+    """Y has the layers of x. Further inputs (bounds, ratios, seeds) are scalars.
 
     Dropout's mask, a second output, has them too. Identity of a parameter is that parameter.
     """

@@ -1,7 +1,8 @@
 """Concat, Pad, Expand and Tile: tensors that grow along an axis.
 
-1. Concat: along its axis, labels are put one after another, zeros (kept) for an operand that nothing
-   follows there; over the other axes the operands are aligned, as in an elementwise operator.
+1. Concat: along its axis, labels are put one after another, zeros (kept) for an operand that
+   nothing follows there; over the other axes the operands are aligned, as in an elementwise
+   operator.
 2. Pad: entries that a constant pad adds get fresh labels, so they may go too; other modes repeat
    entries, so they keep the axis. A negative pad crops.
 3. Expand: entries made by repeating an axis of size 1 get fresh labels.
@@ -79,9 +80,7 @@ def pad(node: Node, tracker: Tracker) -> None:  # 2
         if not constant and (before > 0 or after > 0):
             layers = tracker.keep_axes(layers, [axis], node, "the padding repeats its entries")
             continue
-        layers = [
-            _padded(node, tracker, layer, axis, before, after) for layer in layers
-        ]
+        layers = [_padded(node, tracker, layer, axis, before, after) for layer in layers]
     tracker.write(node, layers)
 
 
@@ -102,7 +101,7 @@ def _padded(
 
 @resize("Pad")
 def resize_pad(node: Node, cutter: Cutter) -> None:
-    """Made-up entries that went are padded no more; cropped entries that went are cropped no more."""
+    """Made-up entries that went are padded no more; cropped ones that went, cropped no more."""
     old = cutter.old_shape(node.inputs[0])
     output = node.outputs[0]
     pads = _pads(node, cutter.value(node, 1), cutter.value(node, 3), len(old))
@@ -116,7 +115,9 @@ def resize_pad(node: Node, cutter: Cutter) -> None:
         begins[axis], ends[axis] = before, after
         if axis in cut:
             source, target = cutter.kept(node.inputs[0], axis), cutter.kept(output, axis)
-            begins[axis] = _count(target[:before], source[:-before] if before else source[:0], before)
+            begins[axis] = _count(
+                target[:before], source[:-before] if before else source[:0], before
+            )
             ends[axis] = _count(target[target.size - after :], source[source.size + after :], after)
     numbers = begins + ends
     if "pads" in node.attrs:
@@ -134,9 +135,7 @@ def _count(made_up: Kept, cropped: Kept, entries: int) -> int:
     return int(made_up.sum()) if entries > 0 else -int(cropped.sum())
 
 
-def _pads(
-    node: Node, value: object, axes: object, rank: int
-) -> dict[int, tuple[int, int]] | None:
+def _pads(node: Node, value: object, axes: object, rank: int) -> dict[int, tuple[int, int]] | None:
     """Entries before and after, by axis; None where they are computed."""
     numbers = node.attr("pads")
     if numbers is None:
@@ -206,4 +205,3 @@ def tile(node: Node, tracker: Tracker) -> None:  # 4
 def _tiled(layer: Layer, repeats: list[int]) -> Layer:
     counts = [int(r) if size > 1 else 1 for r, size in zip(repeats, layer.shape, strict=True)]
     return np.tile(layer, counts)
-

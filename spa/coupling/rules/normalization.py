@@ -1,4 +1,4 @@
-"""Norms. Batch norm and instance norm treat channels apart; the others mix what they normalise over.
+"""Norms: batch and instance norm treat channels apart, the others mix what they normalise.
 
 1. BatchNormalization, InstanceNormalization: the vectors go with the channel axis (axis 1).
 2. LayerNormalization and friends over a tracked axis: prunable, but not exact.
@@ -68,9 +68,7 @@ def over_one_axis(node: Node, tracker: Tracker) -> None:
 @rule("LRN")
 def local_response(node: Node, tracker: Tracker) -> None:
     """The window slides over axis 1."""  # 4
-    layers = tracker.keep_axes(
-        tracker.read(node, 0), [1], node, "a window reaches over this axis"
-    )
+    layers = tracker.keep_axes(tracker.read(node, 0), [1], node, "a window reaches over this axis")
     tracker.write(node, layers)
 
 

@@ -7,7 +7,6 @@ from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
 
 
-
 @rule("AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool")
 def pool(node: Node, tracker: Tracker) -> None:
     shape = tracker.shape(node, 0)

@@ -4,9 +4,10 @@
 2. Reshape and Flatten cut both shapes into blocks of equal products; a layer is expanded only over
    the block that it follows (`spa.coupling.labels.reshape_layer`).
 
-Reshape's target is rewritten when the output shrinks. A constant target keeps its 0 and -1. A target
-that is computed from dynamic sizes is written with the kept sizes and a single -1; where two or more
-of its sizes are dynamic (and not copied from the input by a 0), the labels are kept instead.
+Reshape's target is rewritten when the output shrinks. A constant target keeps its 0 and -1. A
+target that is computed from dynamic sizes is written with the kept sizes and a single -1; where two
+or more of its sizes are dynamic (and not copied from the input by a 0), the labels are kept
+instead.
 """
 
 from __future__ import annotations
@@ -102,7 +103,5 @@ def _can_rewrite(node: Node, tracker: Tracker, old: Shape, new: Shape) -> bool:
     model = tracker.model
     dynamic = [k for k in range(len(new)) if model.varies(node.outputs[0], k)]
     sizes = _with_copies([-1 if k in dynamic else s for k, s in enumerate(new)], old, new, dynamic)
-    copies_hold = all(
-        sizes[k] != 0 or model.varies(node.inputs[0], k) for k in dynamic
-    )
+    copies_hold = all(sizes[k] != 0 or model.varies(node.inputs[0], k) for k in dynamic)
     return copies_hold and sum(size == -1 for size in sizes) <= 1

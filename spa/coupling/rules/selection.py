@@ -1,7 +1,7 @@
 """Slice, Split and Gather: along the chosen axis, the output's labels are the input's, selected.
 
-Any selection is a Gather of ranks among the kept. Surgery writes it as a Slice with new bounds where
-the ranks are evenly spaced, and as a Gather where they are not.
+Any selection is a Gather of ranks among the kept. Surgery writes it as a Slice with new bounds
+where the ranks are evenly spaced, and as a Gather where they are not.
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ def resize_gather(node: Node, cutter: Cutter) -> None:
     if kept.all() or indices is None:
         return
     output = node.outputs[0]
-    places = [
-        np.flatnonzero(cutter.kept(output, axis + k)) for k in range(np.ndim(indices))
-    ]
+    places = [np.flatnonzero(cutter.kept(output, axis + k)) for k in range(np.ndim(indices))]
     left = indices[np.ix_(*places)] if places else indices
     ranks = np.cumsum(kept) - 1
     cutter.set_input(node, 1, np.asarray(ranks[left], dtype=np.int64).reshape(np.shape(left)))
@@ -187,8 +185,11 @@ def _bounds(
 
 
 def _python_slice(start: int, end: int, step: int, size: int) -> tuple[int, int | None, int]:
-    """ONNX clamps bounds as Python does, except that a far negative end with a negative step means
-    "past the first"."""
+    """Bounds as Python takes them.
+
+    ONNX clamps as Python does, except that with a negative step a far negative end means "past the
+    first".
+    """
     if step < 0:
         start = min(start + size if start < 0 else start, size - 1)
         end = end + size if end < 0 else end

@@ -25,8 +25,8 @@ def bn_scale(model: Model, context: Context) -> ChannelScores:
         candidates = [node.inputs[1]] if node.op == "BatchNormalization" else []
         candidates += list(node.inputs) if node.op == "Mul" else []
         for tensor in candidates:
-            name = _root(model, tensor)
-            if name is None:
+            name = model.root(tensor)
+            if name not in model.counted_parameters:
                 continue
             long_axes = [axis for axis, size in enumerate(model.shapes[name]) if size > 1]
             if len(long_axes) == 1:
@@ -38,12 +38,3 @@ def bn_scale(model: Model, context: Context) -> ChannelScores:
             "convolutions. Export with batch norm kept (see README), or use another criterion."
         )
     return scores
-
-
-def _root(model: Model, name: str) -> str | None:
-    while name not in model.parameters:
-        producer = model.graph.producers.get(name)
-        if producer is None or producer.op != "Identity":
-            return None
-        name = producer.inputs[0]
-    return name if name in model.counted_parameters else None

@@ -21,5 +21,6 @@ def grasp(model: Model, context: Context) -> ElementScores:
 
     products = hessian_gradient_products(model, context, TEMPERATURE)
     return {
-        name: model.array(name).astype(np.float64) * product for name, product in products.items()
+        name: model.array(model.root(name)).astype(np.float64) * product
+        for name, product in products.items()
     }

@@ -14,6 +14,6 @@ def snip(model: Model, context: Context) -> ElementScores:
     from spa.importance.gradients import gradients
 
     return {
-        name: np.abs(model.array(name).astype(np.float64) * gradient)
+        name: np.abs(model.array(model.root(name)).astype(np.float64) * gradient)
         for name, gradient in gradients(model, context).items()
     }
