@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from experiments import files, paths
 from experiments.models import MODELS
 from experiments.seeds import seed_torch
@@ -115,7 +117,7 @@ def export(net: nn.Module, init: onnx.ModelProto, data: Dataset) -> onnx.ModelPr
 def _example(data: Dataset) -> Any:
     import torch
 
-    return torch.from_numpy(data.test.take([0, 1])[0])
+    return torch.from_numpy(data.test.take(np.arange(2))[0])
 
 
 @contextmanager

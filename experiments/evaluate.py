@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.data import Split
 from experiments.data.base import batches
+from experiments.schema import Pair
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -54,7 +55,7 @@ def latency_ms(
     threads: int,
     warmup: int,
     repeats: int,
-) -> dict[str, float]:
+) -> Pair:
     """Time both models in one process, in turn, so that what else runs hits both alike.
 
     Returns:

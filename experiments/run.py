@@ -16,6 +16,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -51,8 +52,7 @@ def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
         if folder.done() and not settings.force:
             progress.say(f"{describe(settings)}: done already ({folder.path}); force=true re-runs")
             return "skipped"
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(plain, dict)
+        plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         folder.start({**plain, "semantic": settings.semantic()}, overrides)
     except SpaError as error:  # wrong settings, or nowhere to write: there is nothing to record
         progress.say(f"error: {error}")
@@ -95,7 +95,7 @@ def _foreign(error: Exception) -> bool:
     return not isinstance(error, SpaError)
 
 
-def _label(hydra_config: DictConfig) -> str:
+def _label(hydra_config: Any) -> str:
     if hydra_config.mode == RunMode.RUN:
         return "[run]"
     number = hydra_config.job.get("num")

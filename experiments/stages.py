@@ -120,8 +120,9 @@ def tune(
     from experiments.train import fit, prepare
     from spa.bridge import to_onnx, to_torch
 
-    net = fit(
-        to_torch(model),
+    net = to_torch(model)
+    fit(
+        net,
         data.train,
         budget,
         seed=settings.seed,

@@ -88,7 +88,7 @@ def fit(
             correct += int((logits.detach().argmax(1) == labels).sum())
             seen += len(y)
             progress.step(f"{stream}: epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{steps}")
-        row = {
+        row: dict[str, Any] = {
             "stage": stream,
             "epoch": epoch + 1,
             "loss": loss_sum / seen,
@@ -111,7 +111,8 @@ def fit(
 
 def first(output: Any) -> torch.Tensor:
     """Return the logits of a network that gives several things."""
-    return output[0] if isinstance(output, (tuple, list)) else output
+    logits: torch.Tensor = output[0] if isinstance(output, (tuple, list)) else output
+    return logits
 
 
 def learning_rate(budget: Budget, epoch: float) -> float:

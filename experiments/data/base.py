@@ -22,7 +22,10 @@ Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 class Split(Protocol):
     """Samples that are read by index."""
 
-    labels: np.ndarray
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels (N,) int64."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of samples."""

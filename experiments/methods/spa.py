@@ -18,6 +18,7 @@ def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any
     """Prune by a criterion."""
     import spa
 
+    assert cfg.criterion is not None
     return spa.prune(
         dense,
         criterion=cfg.criterion,
@@ -31,15 +32,14 @@ def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any
 
 
 def limits(cfg: Settings) -> Any:
-    """Return what the user set about plans; what is not set stays the library's default."""
+    """Return what holds for the plan whatever the scores say."""
     import spa
 
-    given = {
-        "scope": cfg.scope,
-        "round_to": cfg.round_to,
-        "min_channels": cfg.min_channels,
-        "max_ratio": cfg.max_ratio,
-        "include": cfg.include,
-        "exclude": cfg.exclude,
-    }
-    return spa.Limits(**{key: value for key, value in given.items() if value is not None})
+    return spa.Limits(
+        scope="local" if cfg.scope == "local" else "global",
+        round_to=cfg.round_to,
+        min_channels=cfg.min_channels,
+        max_ratio=cfg.max_ratio,
+        include=cfg.include,
+        exclude=cfg.exclude,
+    )

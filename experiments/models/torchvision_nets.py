@@ -7,6 +7,8 @@ enlarged inside the network by repeating pixels.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from torch import nn
 
 from experiments.models import MODELS, Shape
@@ -75,7 +77,7 @@ def torchvision_net(name: str, shape: Shape, classes: int) -> nn.Module:
     return nn.Sequential(nn.Upsample(scale_factor=factor), net) if factor > 1 else net
 
 
-def _torchvision_models():  # noqa: ANN202  a module without types
+def _torchvision_models() -> Any:
     from spa.bridge.torchvision_shim import import_torchvision
 
     return import_torchvision().models
@@ -104,9 +106,9 @@ def _take_channels(net: nn.Module, channels: int) -> nn.Module:
             fresh = nn.Conv2d(
                 channels,
                 module.out_channels,
-                module.kernel_size,
-                module.stride,
-                module.padding,
+                cast(tuple[int, int], module.kernel_size),
+                cast(tuple[int, int], module.stride),
+                cast(tuple[int, int], module.padding),
                 bias=module.bias is not None,
             )
             owner, _, attribute = name.rpartition(".")
