@@ -1,0 +1,88 @@
+"""``spa inspect``: parameters, MACs, groups, and what is kept dense and why."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import spa
+from spa.cli.options import add_json, add_model, parse_inputs
+
+
+def register(commands: Any) -> None:
+    """Adds the sub-command."""
+    parser = commands.add_parser(
+        "inspect", help="show parameters, MACs, groups, and what is kept dense and why"
+    )
+    add_model(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Returns the result as JSON-ready values and as text."""
+    model = spa.load(args.model, parse_inputs(args.input))
+    groups = spa.find_groups(model)
+    cost = spa.measure_cost(model)
+    document = {
+        "model": args.model,
+        "sha256": model.sha256,
+        "opset": model.graph.opset,
+        "nodes": len(model.graph.nodes),
+        "inputs": {name: list(value.shape) for name, value in model.example.items()},
+        "outputs": {name: list(model.shapes[name]) for name in model.graph.outputs},
+        "params": cost.params,
+        "macs": cost.macs,
+        "groups": [_group(group) for group in groups.groups],
+        "kept": [
+            {
+                "name": kept.tensor,
+                "axis": kept.axis,
+                "size": kept.size,
+                "kept": kept.kept,
+                "reason": kept.reason,
+            }
+            for kept in groups.kept
+        ],
+    }
+    return document, _text(document)
+
+
+def _group(group: spa.Group) -> dict[str, Any]:
+    return {
+        "id": group.id,
+        "channels": group.channels,
+        "exact": group.exact,
+        "why_inexact": group.why_inexact,
+        "members": [
+            {"name": m.name, "axis": m.axis.axis, "per_channel": int(m.indices.shape[1])}
+            for m in group.members
+        ],
+        "nodes": list(group.nodes),
+    }
+
+
+def _text(document: dict[str, Any]) -> str:
+    lines = [
+        f"{document['model']}: opset {document['opset']}, {document['nodes']} nodes, "
+        f"{document['params']:,} parameters, {document['macs']:,} MACs per example"
+    ]
+    for kind in ("inputs", "outputs"):
+        shapes = [f"{name} {'x'.join(map(str, s))}" for name, s in document[kind].items()]
+        lines.append(f"{kind}: {', '.join(shapes)}")
+    channels = sum(group["channels"] for group in document["groups"])
+    lines.append(f"\n{len(document['groups'])} groups, {channels:,} prunable channels")
+    for group in document["groups"]:
+        exact = "exact" if group["exact"] else f"not exact: {group['why_inexact']}"
+        lines.append(f"  group {group['id']}: {group['channels']} channels, {exact}")
+        for member in group["members"]:
+            times = f" x{member['per_channel']}" if member["per_channel"] > 1 else ""
+            lines.append(f"    {member['name']} axis {member['axis']}{times}")
+    if document["kept"]:
+        lines.append("\nkept dense")
+        for kept in document["kept"]:
+            share = "" if kept["kept"] == kept["size"] else f"{kept['kept']} of "
+            lines.append(
+                f"  {kept['name']} axis {kept['axis']} ({share}{kept['size']}): {kept['reason']}"
+            )
+    return "\n".join(lines)

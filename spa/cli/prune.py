@@ -1,0 +1,146 @@
+"""``spa prune``: an ONNX file in, a smaller one out, proven."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import spa
+from spa.cli.options import add_json, add_model, parse_inputs
+from spa.errors import SettingError
+from spa.graph.model import Array
+from spa.graph.write import check_writable, write_json, write_model
+from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
+from spa.importance.registry import get, names
+from spa.progress import stage
+
+
+def register(commands: Any) -> None:
+    """Adds the sub-command."""
+    parser = commands.add_parser("prune", help="remove channels and write the smaller model")
+    add_model(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.onnx")
+    parser.add_argument("--criterion", default="l1", help=f"one of {', '.join(names())}")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--rf", type=float, help="dense FLOPs over pruned FLOPs, such as 2")
+    target.add_argument("--rp", type=float, help="dense parameters over pruned parameters")
+    target.add_argument("--ratio", type=float, help="removed share of the channels, in [0, 1)")
+    parser.add_argument(
+        "--scope",
+        default="global",
+        choices=("global", "local"),
+        help="rank all channels together, or shrink every group alike",
+    )
+    whole, share = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
+    glob: dict[str, Any] = {"action": "append", "default": [], "metavar": "GLOB"}
+    for name, settings, text in (
+        ("--round-to", {**whole, "default": 1}, "kept widths are multiples of N"),
+        ("--min-channels", {**whole, "default": 1}, "channels that every group keeps"),
+        ("--max-ratio", share, "largest share of a group that may go (global scope: 0.9)"),
+        ("--include", glob, "only groups with a matching parameter or node; repeatable"),
+        ("--exclude", glob, "no groups with a matching parameter or node; repeatable"),
+        ("--aggregate", {"choices": sorted(AGGREGATES)}, "how slices of a channel are folded"),
+        ("--normalize", {"choices": sorted(NORMALIZATIONS)}, "how groups are made comparable"),
+        ("--steps", {**whole, "default": 1}, "rounds, scored anew in each"),
+        ("--data", {"metavar": "DATA.npz"}, "arrays x and y for criteria with gradients"),
+        ("--seed", {"type": int, "default": 0}, "for whatever is drawn"),
+        ("--plan", {"metavar": "plan.json"}, "write the plan there too"),
+    ):
+        parser.add_argument(name, help=text, **settings)
+    parser.add_argument("--no-verify", action="store_true", help="skip the proof")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Returns the result as JSON-ready values and as text."""
+    # All that can be refused is refused before the work.
+    get(args.criterion)
+    target = spa.Target(rf=args.rf, rp=args.rp, ratio=args.ratio)
+    limits = spa.Limits(
+        scope=args.scope,
+        round_to=args.round_to,
+        min_channels=args.min_channels,
+        max_ratio=args.max_ratio,
+        include=args.include,
+        exclude=args.exclude,
+    )
+    check_writable(args.output)
+    if args.plan:
+        check_writable(args.plan)
+    stage(f"Loading {args.model}")
+    model = spa.load(args.model, parse_inputs(args.input))
+    stage(f"Pruning by {args.criterion}")
+    result = spa.prune(
+        model,
+        criterion=args.criterion,
+        target=target,
+        limits=limits,
+        aggregate=args.aggregate,
+        normalize=args.normalize,
+        steps=args.steps,
+        data=_read_data(args.data),
+        seed=args.seed,
+        verify=not args.no_verify,
+    )
+    write_model(args.output, result.model)
+    if args.plan:
+        write_json(args.plan, result.plan.to_json())
+    document = _document(args, result)
+    return document, _text(document)
+
+
+def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
+    proof = result.proof
+    return {
+        "model": args.model,
+        "output": args.output,
+        "criterion": args.criterion,
+        "asked": dict(result.plan.target),
+        "reached": dict(result.plan.reached),
+        "params": {"dense": result.dense.params, "pruned": result.pruned.params},
+        "macs": {"dense": result.dense.macs, "pruned": result.pruned.macs},
+        "channels": {
+            "prunable": sum(g.channels for g in result.plan.groups),
+            "removed": sum(len(g.removed) for g in result.plan.groups),
+        },
+        "exact": result.plan.exact,
+        "proof": None if proof is None else {"equal": proof.equal, "checks": list(proof.checks)},
+        "notes": list(result.plan.notes),
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _text(document: dict[str, Any]) -> str:
+    asked = ", ".join(f"{name} {value:g}" for name, value in document["asked"].items())
+    reached = ", ".join(f"{name} {value:.3f}" for name, value in document["reached"].items())
+    channels = document["channels"]
+    lines = [
+        f"asked {asked}; reached {reached}",
+        f"parameters {document['params']['dense']:,} -> {document['params']['pruned']:,}, "
+        f"MACs {document['macs']['dense']:,} -> {document['macs']['pruned']:,}, "
+        f"{channels['removed']:,} of {channels['prunable']:,} channels removed",
+        *(f"note: {note}" for note in document["notes"]),
+    ]
+    if document["proof"] is None:
+        lines.append("not verified (--no-verify)")
+    else:
+        lines += [f"verified: {check}" for check in document["proof"]["checks"]]
+    lines.append(f"wrote {document['output']}")
+    return "\n".join(lines)
+
+
+def _read_data(path: str | None) -> tuple[Array, Array] | None:
+    if path is None:
+        return None
+    try:
+        with np.load(Path(path), allow_pickle=False) as arrays:
+            return arrays["x"], arrays["y"]
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise SettingError(
+            f"--data {path} cannot be read ({error}); an .npz file with arrays x (inputs, the "
+            "first axis is the batch) and y (integer labels) is needed."
+        ) from error
