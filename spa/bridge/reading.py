@@ -8,6 +8,7 @@ from torch import Tensor
 import spa.bridge.ops  # noqa: F401  registers the converters
 from spa.bridge.normalise import plain_graph
 from spa.bridge.onnx_module import OnnxModule, Step
+from spa.bridge.ops.casting import DTYPES
 from spa.bridge.registry import build_operator, plain_value, tensor_of
 from spa.errors import BridgeError
 
@@ -25,7 +26,34 @@ _WEIGHTED = {
     "RMSNormalization",
 }
 
-# Integer constants of at most this many elements are shapes, axes or indices: read by the host.
+# Operators through which no gradient passes.
+_BLIND = {
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "Ceil",
+    "ConstantOfShape",
+    "Equal",
+    "EyeLike",
+    "Floor",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "NonZero",
+    "Not",
+    "Or",
+    "Round",
+    "Shape",
+    "Sign",
+    "Size",
+    "Xor",
+}
+
+# Constants of at most this many elements that are no data (integers, most of the time) are
+# shapes, axes or indices: read by the host.
 _HOST_SIZE = 1024
 
 
@@ -64,7 +92,7 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
         name = node.name or node.output[0]
         steps.append(Step(name, node.op_type, tuple(inputs), tuple(node.output), attrs, run))
 
-    roles = _roles(steps)
+    roles = _roles(steps, plain.outputs)
     weights: dict[str, Tensor] = {}
     statistics: dict[str, Tensor] = {}
     constants: dict[str, Tensor] = {}
@@ -75,9 +103,11 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
         tensor, role = tensor_of(tensor_proto), roles.get(name, set())
         if role == {"statistic"}:
             statistics[name] = tensor
-        elif role == {"host"}:
+        elif role == {"host"} or (role <= {"host", "no data"} and tensor.numel() <= _HOST_SIZE):
             host[name] = tensor
-        elif tensor.is_floating_point() and ("weight" in role or tensor.numel() > 1):
+        elif tensor.is_floating_point() and (
+            "weight" in role or ("data" in role and tensor.numel() > 1)
+        ):
             weights[name] = tensor
         elif not tensor.is_floating_point() and tensor.numel() <= _HOST_SIZE:
             host[name] = tensor
@@ -87,18 +117,32 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
     return net.eval()
 
 
-def _roles(steps: list[Step]) -> dict[str, set[str]]:
-    """Tell what every input name is used as: statistic, host, weight or data."""
+def _roles(steps: list[Step], outputs: list[str]) -> dict[str, set[str]]:
+    """Tell what every input name is used as: statistic, host, weight, data or no data.
+
+    A value is no data where nothing of it reaches an output but sizes, indices or comparisons:
+    a gradient would never come.
+    """
+    reaching = set(outputs)
     roles: dict[str, set[str]] = {}
-    for step in steps:
+    for step in reversed(steps):
+        alive = not reaching.isdisjoint(step.outputs) and not _is_blind(step)
         for i, name in enumerate(step.inputs):
             if step.op == "BatchNormalization" and i >= 3:
                 role = "statistic"
             elif i in step.run.host:
                 role = "host"
-            elif step.op in _WEIGHTED:
-                role = "weight"
+            elif not alive:
+                role = "no data"
             else:
-                role = "data"
+                role = "weight" if step.op in _WEIGHTED else "data"
+                reaching.add(name)
             roles.setdefault(name, set()).add(role)
     return roles
+
+
+def _is_blind(step: Step) -> bool:
+    """Tell whether an operator has no gradient to pass on."""
+    return step.op in _BLIND or (
+        step.op == "Cast" and not DTYPES[step.attrs["to"]].is_floating_point
+    )

@@ -1,5 +1,7 @@
 """Where weights come from, and how they find back into the file."""
 
+import copy
+
 import ml_dtypes
 import numpy as np
 import onnx
@@ -192,3 +194,35 @@ def test_an_error_names_the_node():
     with pytest.raises(RuntimeError) as caught:
         net(torch.zeros(2, 5))
     assert 'in MatMul node "a"' in caught.value.__notes__[0]
+
+
+def test_scales_that_are_computed_are_no_weights():
+    proto = text_model(
+        """
+        <ir_version: 8, opset_import: ["" : 13]>
+        agraph (float[1, 1, 4, 4] x) => (float[1, 1, 8, 8] y)
+        <float[2] ones = {1.0, 1.0}, float[2] half = {1.0, 1.0},
+         float[4] shift = {1.0, 2.0, 3.0, 4.0}> {
+            twos = Add (ones, half)
+            scales = Concat <axis = 0> (ones, twos)
+            z = Add (x, shift)
+            y = Resize <mode = "linear"> (z, , scales)
+        }
+        """
+    )
+    net = to_torch(proto)
+    assert set(net.weights) == {"shift"}
+    assert compare(proto, {"x": f32(1, 1, 4, 4)}) <= 1e-6
+
+
+def test_a_copy_is_independent():
+    net = to_torch(text_model(SHARED))
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other.weights["w"].zero_()
+    other.train()
+    x = {"x": f32(3, 2, 4)}
+    assert float(net.weights["w"].detach().abs().sum()) > 0
+    assert not any(step.run.training for step in net.steps)
+    assert all(step.run.training for step in other.steps)
+    assert difference(run_torch(net, x), run_onnx(text_model(SHARED), x)) <= 1e-6
