@@ -44,6 +44,8 @@ def check(argv: list[str], conf: Path) -> None:
 def _check_choices(group: str, value: str, names: set[str]) -> None:
     if any(mark in value for mark in "(*{["):  # choice(...), glob(...): Hydra's own
         return
+    if group == "experiment" and "," in value:
+        raise SettingError(f"one experiment at a time, but experiment={value} is given")
     for choice in value.split(","):
         name = choice.strip().strip("'\"")
         if not name:

@@ -9,14 +9,12 @@ train_prune            dense.onnx       nothing
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import provenance
+from experiments import files, provenance
 from experiments.data import Dataset, load
 from experiments.dense import baseline
 from experiments.evaluate import accuracy, latency_ms
@@ -145,12 +143,8 @@ def measure(folder: RunFolder, data: Dataset) -> Any:
 
 
 def _take(source: Path, target: Path) -> Path:
-    """Put a shared file into the run's folder: a second name for it, or a copy."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
+    """Copy a shared file into the run's folder, so that nobody who edits it there harms others."""
+    files.write_bytes(target, source.read_bytes())
     return target
 
 

@@ -97,7 +97,8 @@ DATASETS: Registry[Loader] = Registry("dataset", package="experiments.data")
 
 def find_root(data_root: str | None) -> Path:
     """Return the folder that data sets are looked for in and downloaded to."""
-    return Path(data_root or os.environ.get("SPA_DATA") or Path.home() / ".cache" / "spa-data")
+    default = os.environ.get("SPA_DATA") or Path.home() / ".cache" / "spa-data"
+    return Path(data_root or default).expanduser()
 
 
 def load(options: Mapping[str, Any], data_root: str | None = None, workers: int = 1) -> Dataset:

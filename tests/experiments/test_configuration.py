@@ -215,6 +215,7 @@ def test_obspa_needs_a_trained_network(parsed):
         ("crit=l1", "did you mean criterion"),
         ("target.fr=2", "or target.rf"),
         ("criterion=", "needs a name"),
+        ("experiment=demo,digits_rf2", "one experiment at a time"),
     ],
 )
 def test_a_wrong_name_on_the_command_line_is_one_line(argument, words):
