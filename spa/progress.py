@@ -5,8 +5,11 @@ Nothing is shown for what takes under two seconds, so that quick work stays quie
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 QUIET_SECONDS = 2.0
@@ -65,6 +68,17 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
 
-def stage(text: str) -> None:
-    """Says what begins now; for stages of a command that may take over two seconds."""
+@contextlib.contextmanager
+def stage(text: str) -> Iterator[None]:
+    """Says what is being done, once it has taken over two seconds."""
+    timer = threading.Timer(QUIET_SECONDS, _say, [f"{text} ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

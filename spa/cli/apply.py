@@ -26,11 +26,12 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     plan = spa.Plan.load(args.plan)
     check_writable(args.output)
-    stage(f"Loading {args.model}")
-    model = spa.load(args.model, parse_inputs(args.input))
-    groups = spa.find_groups(model)
-    pruned = spa.apply_plan(model, plan, groups)
-    proof = None if args.no_verify else spa.verify(model, pruned, plan, groups)
+    with stage(f"Loading {args.model}"):
+        model = spa.load(args.model, parse_inputs(args.input))
+    with stage("Applying the plan"):
+        groups = spa.find_groups(model)
+        pruned = spa.apply_plan(model, plan, groups)
+        proof = None if args.no_verify else spa.verify(model, pruned, plan, groups)
     write_model(args.output, pruned)
     document = {
         "model": args.model,

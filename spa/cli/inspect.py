@@ -7,6 +7,7 @@ from typing import Any
 
 import spa
 from spa.cli.options import add_json, add_model, parse_inputs
+from spa.progress import stage
 
 
 def register(commands: Any) -> None:
@@ -21,8 +22,10 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
-    model = spa.load(args.model, parse_inputs(args.input))
-    groups = spa.find_groups(model)
+    with stage(f"Loading {args.model}"):
+        model = spa.load(args.model, parse_inputs(args.input))
+    with stage("Finding groups"):
+        groups = spa.find_groups(model)
     cost = spa.measure_cost(model)
     document = {
         "model": args.model,

@@ -32,15 +32,15 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     shapes = parse_inputs(args.input)
     models = []
     for path in paths:
-        stage(f"Loading {path}")
-        models.append(spa.load(path, shapes))
-    stage("Timing")
-    times = measure_latency(
-        [model.proto for model in models],
-        models[0].example,
-        rounds=max(1, args.rounds),
-        threads=args.threads,
-    )
+        with stage(f"Loading {path}"):
+            models.append(spa.load(path, shapes))
+    with stage("Timing"):
+        times = measure_latency(
+            [model.proto for model in models],
+            models[0].example,
+            rounds=max(1, args.rounds),
+            threads=args.threads,
+        )
     rows = []
     for path, model, latency in zip(paths, models, times, strict=True):
         cost = spa.measure_cost(model)

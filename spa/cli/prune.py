@@ -71,21 +71,22 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     check_writable(args.output)
     if args.plan:
         check_writable(args.plan)
-    stage(f"Loading {args.model}")
-    model = spa.load(args.model, parse_inputs(args.input))
-    stage(f"Pruning by {args.criterion}")
-    result = spa.prune(
-        model,
-        criterion=args.criterion,
-        target=target,
-        limits=limits,
-        aggregate=args.aggregate,
-        normalize=args.normalize,
-        steps=args.steps,
-        data=_read_data(args.data),
-        seed=args.seed,
-        verify=not args.no_verify,
-    )
+    shapes, data = parse_inputs(args.input), _read_data(args.data)
+    with stage(f"Loading {args.model}"):
+        model = spa.load(args.model, shapes)
+    with stage(f"Pruning by {args.criterion}"):
+        result = spa.prune(
+            model,
+            criterion=args.criterion,
+            target=target,
+            limits=limits,
+            aggregate=args.aggregate,
+            normalize=args.normalize,
+            steps=args.steps,
+            data=data,
+            seed=args.seed,
+            verify=not args.no_verify,
+        )
     write_model(args.output, result.model)
     if args.plan:
         write_json(args.plan, result.plan.to_json())

@@ -27,9 +27,10 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     plan = spa.Plan.load(args.plan)
     pruned, _ = read_model(args.pruned)
-    stage(f"Loading {args.dense}")
-    model = spa.load(args.dense, parse_inputs(args.input))
-    proof = spa.verify(model, pruned, plan)
+    with stage(f"Loading {args.dense}"):
+        model = spa.load(args.dense, parse_inputs(args.input))
+    with stage("Comparing"):
+        proof = spa.verify(model, pruned, plan)
     document = {
         "dense": args.dense,
         "pruned": args.pruned,

@@ -60,7 +60,8 @@ class Coupling:
         """Layers of an input as one node reads it."""
         if use in self.private_layers:
             return self.private_layers[use]
-        return self.layers.get(self.model.graph.nodes[use.node].inputs[use.position], [])
+        name = self.model.graph.nodes[use.node].inputs[use.position]
+        return self.layers.get(self.model.root(name), [])
 
     def remark_of(self, remarks: tuple[Remark, ...], component: int) -> Remark | None:
         """The first remark that touches a component."""
@@ -159,7 +160,7 @@ class Cut:
         name = node.inputs[use.position]
         if use in self.coupling.private_layers:
             return self._masks(use, name, self.coupling.private_layers[use])
-        return self.of_tensor(name)
+        return self.of_tensor(self.coupling.model.root(name))
 
     def _masks(self, key: Any, name: str, layers: list[Layer]) -> tuple[Mask | None, ...]:
         if key not in self._cache:

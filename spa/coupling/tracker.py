@@ -50,7 +50,7 @@ class Tracker:
         self.kept: list[Remark] = []
         self.inexact: list[Remark] = []
         self.arithmetic = ShapeArithmetic(model)
-        self._private = _coincidental_uses(model)
+        self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
         self._per_use: dict[Use, list[Layer]] = {}
         self._grids: set[tuple[Shape, bytes]] = set()
 
@@ -248,32 +248,3 @@ def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
 def _flat(a: Labels, b: Labels) -> Pairs:
     x, y = np.broadcast_arrays(a, b)
     return x.reshape(-1), y.reshape(-1)
-
-
-def _coincidental_uses(model: Model) -> frozenset[Use]:
-    """Reads of parameters that are shared only because their values happen to be equal.
-
-    Exporters merge equal tensors: every fresh batch norm's scale is one tensor of ones. Vectors and
-    constant-valued tensors are therefore labelled once per read; other shared weights are tied on
-    purpose, and have one set of labels.
-    """
-    reads: dict[str, list[Use]] = {}
-    for node in model.graph.nodes:
-        for i, name in enumerate(node.inputs):
-            root = model.root(name)
-            if root in model.parameters and node.op != "Identity":
-                reads.setdefault(root, []).append(Use(node.index, i))
-    private: set[Use] = set()
-    for root, uses in reads.items():
-        if len(uses) > 1 and root not in model.graph.outputs and root not in model.graph.captured:
-            long_axes = sum(size > 1 for size in model.shapes[root])
-            if long_axes == 1 or (long_axes > 1 and _is_constant_valued(model, root)):
-                private.update(uses)
-    return frozenset(private)
-
-
-def _is_constant_valued(model: Model, name: str) -> bool:
-    if model.parameters[name] is None:
-        return True
-    flat = model.array(name).reshape(-1)
-    return bool(flat.size and flat[0] == flat[-1] and (flat == flat[0]).all())

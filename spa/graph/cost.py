@@ -3,7 +3,8 @@
 One convention everywhere: 1 MAC = 2 FLOPs, counted for the operators that contract (Conv,
 ConvTranspose, Gemm, MatMul); everything else counts nothing. RF is dense MACs over pruned MACs,
 which equals the ratio of FLOPs. Parameters are the elements of floating-point constants with more
-than one element, batch norm's running statistics left out, as PyTorch counts them.
+than one element, batch norm's running statistics left out, as PyTorch counts them; a vector that an
+exporter shares among operators because its values are equal counts once per operator.
 
 A node's MACs are a constant times the sizes of a few tensor axes. That form is kept, so that the
 budget can evaluate a plan from the number of kept channels without touching the graph.
@@ -62,7 +63,8 @@ def measure_cost(model: Model) -> Cost:
         for cost in node_costs(model)
     )
     params = sum(
-        int(np.prod(model.shapes[name], dtype=np.int64)) for name in model.counted_parameters
+        int(np.prod(model.shapes[name], dtype=np.int64)) * model.counted_reads(name)
+        for name in model.counted_parameters
     )
     return Cost(params=params, macs=round(float(macs)))
 

@@ -16,7 +16,7 @@ import onnx
 from spa.errors import InputError, ModelError
 from spa.graph.example import Declared, InputSpec, candidates, check_given, declared_inputs, resized
 from spa.graph.execute import Run, observe
-from spa.graph.nodes import DEFAULT_DOMAINS, Graph
+from spa.graph.nodes import DEFAULT_DOMAINS, Graph, Use
 from spa.graph.read import first_line, model_sha256, read_model
 
 if TYPE_CHECKING:
@@ -99,18 +99,41 @@ class Model:
         return self.aliases.get(name, name)
 
     @cached_property
+    def private_reads(self) -> Mapping[str, tuple[Use, ...]]:
+        """Parameters that are shared only because their values happen to be equal, with the reads.
+
+        Exporters merge equal tensors: every fresh batch norm's scale is one tensor of ones. Vectors
+        and constant-valued tensors are therefore taken as one tensor per read; other shared weights
+        are tied on purpose.
+        """
+        reads: dict[str, list[Use]] = {}
+        for node in self.graph.nodes:
+            for i, name in enumerate(node.inputs):
+                if node.op != "Identity" and self.root(name) in self.parameters:
+                    reads.setdefault(self.root(name), []).append(Use(node.index, i))
+        exposed = self.graph.captured.union(self.graph.outputs)
+        return {
+            root: tuple(uses)
+            for root, uses in reads.items()
+            if len(uses) > 1 and root not in exposed and self._may_be_coincidence(root)
+        }
+
+    def _may_be_coincidence(self, name: str) -> bool:
+        long_axes = sum(size > 1 for size in self.shapes[name])
+        if long_axes < 2:
+            return long_axes == 1
+        if self.parameters[name] is None:
+            return True
+        flat = self.array(name).reshape(-1)
+        return bool(flat[0] == flat[-1] and (flat == flat[0]).all())
+
+    @cached_property
     def counted_parameters(self) -> tuple[str, ...]:
         """Names of the tensors that count as parameters (see `spa.graph.cost`)."""
-        statistics = {
-            name
-            for node in self.graph.nodes
-            if node.op == "BatchNormalization"
-            for name in node.inputs[3:5]
-        }
         return tuple(
             name
             for name, tensor in self.parameters.items()
-            if name not in statistics
+            if self.counted_reads(name) > 0
             and np.prod(self.shapes.get(name, (0,)), dtype=np.int64) > 1
             and (tensor is None or _is_weight_type(tensor.data_type))
         )
@@ -129,6 +152,26 @@ class Model:
             graph=Graph.from_proto(proto),
             _arrays={},
         )
+
+    @cached_property
+    def statistic_reads(self) -> frozenset[Use]:
+        """Reads of batch norm's running mean and variance."""
+        return frozenset(
+            Use(node.index, i)
+            for node in self.graph.nodes
+            if node.op == "BatchNormalization"
+            for i in (3, 4)
+        )
+
+    def counted_reads(self, name: str) -> int:
+        """How often a parameter counts: per read where it is shared by coincidence, else once.
+
+        Running statistics do not count.
+        """
+        if name in self.private_reads:
+            return len(set(self.private_reads[name]) - self.statistic_reads)
+        uses = self.graph.uses.get(name, ())
+        return 0 if uses and self.statistic_reads.issuperset(uses) else 1
 
     def array(self, name: str) -> Array:
         """Value of a parameter, in its own shape and type (a read-only array)."""

@@ -106,6 +106,8 @@ def _member_scores(
     """Scores of every scored member, shape (members, channels)."""
     rows = []
     for member in group.members:
+        if member.axis.uses and model.statistic_reads.issuperset(member.axis.uses):
+            continue
         values = None
         # A read with labels of its own may have scores of its own (a gradient), by the name read.
         for use in member.axis.uses:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from spa.coupling.couple import Coupling
 from spa.coupling.labels import Labels, Layer, support
 from spa.graph.cost import Cost, node_costs
+from spa.graph.nodes import Use
 
 Mask = npt.NDArray[np.bool_]
 
@@ -32,12 +33,19 @@ class CostModel:
         costs = node_costs(model)
         self._factors = np.array([cost.factor for cost in costs])
         self._node_axes = _padded(
-            [[self._slot(name, axis) for name, axis in cost.axes] for cost in costs]
+            [
+                [
+                    self._slot(self._layers_at(cost.node, name), name, axis)
+                    for name, axis in cost.axes
+                ]
+                for cost in costs
+            ]
         )
         self._parameter_axes = _padded(
             [
-                [self._slot(name, axis) for axis in range(len(model.shapes[name]))]
+                [self._slot(layers, name, axis) for axis in range(len(model.shapes[name]))]
                 for name in model.counted_parameters
+                for layers in self._layers_of_parameter(name)
             ]
         )
 
@@ -60,21 +68,24 @@ class CostModel:
         params = sizes[self._parameter_axes].prod(axis=1).sum()
         return Cost(params=round(float(params)), macs=round(float(macs)))
 
-    def _slot(self, name: str, axis: int) -> int:
+    def _layers_at(self, index: int, name: str) -> list[Layer]:
+        """Layers of a tensor as one node reads or makes it."""
+        node = self._coupling.model.graph.nodes[index]
+        if name in node.inputs:
+            return self._coupling.layers_read(Use(index, node.inputs.index(name)))
+        return self._coupling.layers.get(name, [])
+
+    def _layers_of_parameter(self, name: str) -> list[list[Layer]]:
+        """Layers of a parameter; one entry per read where each has labels of its own."""
+        reads = self._coupling.model.private_reads.get(name)
+        if reads is None:
+            return [self._coupling.layers.get(name, [])]
+        counted = [use for use in reads if use not in self._coupling.model.statistic_reads]
+        return [self._coupling.layers_read(use) for use in counted]
+
+    def _slot(self, layers: list[Layer], name: str, axis: int) -> int:
         """A number for an axis; axes that hold the same components share it."""
-        coupling = self._coupling
-        size = coupling.model.shapes[name][axis]
-        layers = coupling.layers.get(name)
-        if layers is None:
-            # A parameter whose every read has labels of its own: the first read stands for it.
-            layers = next(
-                (
-                    private
-                    for use, private in coupling.private_layers.items()
-                    if coupling.model.graph.nodes[use.node].inputs[use.position] == name
-                ),
-                [],
-            )
+        size = self._coupling.model.shapes[name][axis]
         vectors = [vector for layer in layers if (vector := self._vector(layer, axis)) is not None]
         key = repr(size).encode() + b"|".join(v.tobytes() for v in vectors)
         if key not in self._slots:
