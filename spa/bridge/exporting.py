@@ -91,8 +91,9 @@ def _first_that_passes(
     reasons = []
     for exporter in exporters:
         try:
-            proto = _EXPORT[exporter](module, inputs, free, *names)
-            proto = tidy(proto, module.state_dict(keep_vars=True))
+            with _silence():
+                proto = _EXPORT[exporter](module, inputs, free, *names)
+                proto = tidy(proto, module.state_dict(keep_vars=True))
             lost = _gate(module, proto, batches)
         except Exception as error:  # the exporters raise whatever torch's internals raise
             reasons.append(f"{exporter}: {type(error).__name__}: {str(error).strip()[:500]}")
@@ -151,7 +152,7 @@ def _torchscript(
     axes = {n: {0: "batch"} for n, f in zip(input_names, free, strict=True) if f}
     if axes:
         axes.update({name: {0: "batch"} for name in output_names})
-    with _silence(), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"  # a path, so that more than 2 GB work too
         torch.onnx.export(
             module,
@@ -176,19 +177,18 @@ def _dynamo(
 ) -> onnx.ModelProto:
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple({0: batch} if f else None for f in free)
-    with _silence():
-        program: Any = torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-            input_names=input_names,
-            output_names=output_names,
-            dynamic_shapes=shapes if any(free) else None,
-        )
-        proto: onnx.ModelProto = program.model_proto
-        return proto
+    program: Any = torch.onnx.export(
+        module,
+        inputs,
+        dynamo=True,
+        optimize=False,
+        verbose=False,
+        input_names=input_names,
+        output_names=output_names,
+        dynamic_shapes=shapes if any(free) else None,
+    )
+    proto: onnx.ModelProto = program.model_proto
+    return proto
 
 
 _EXPORT: dict[str, Callable[..., onnx.ModelProto]] = {
