@@ -2,6 +2,7 @@
 
 SpaError
 ├── ModelError            the file or module cannot be read, checked or run
+│   └── RunError          it loads, but does not run on these inputs
 ├── InputError            example inputs are missing, or do not fit the model
 ├── SettingError          a target, ratio, criterion or option has no meaning
 ├── InfeasibleTarget      the target is out of reach; carries what is reachable (exit code 2)
@@ -25,6 +26,10 @@ class SpaError(Exception):
 
 class ModelError(SpaError):
     """The model cannot be read, checked or run."""
+
+
+class RunError(ModelError):
+    """The model loads, but does not run on these inputs."""
 
 
 class InputError(SpaError):

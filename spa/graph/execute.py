@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from spa.errors import ModelError
+from spa.errors import ModelError, RunError
 from spa.graph.read import first_line
 
 Array = npt.NDArray[Any]
@@ -69,7 +69,8 @@ def run(
     """Runs a model and returns its outputs in order.
 
     Raises:
-        ModelError: the model cannot be loaded or run on these inputs.
+        ModelError: the model cannot be loaded.
+        RunError: it cannot be run on these inputs.
     """
     return run_session(session(proto, optimize=optimize), feeds)
 
@@ -79,7 +80,7 @@ def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> lis
     try:
         outputs: list[Array] = runner.run(None, dict(feeds))
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
-        raise ModelError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
+        raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
     return outputs
 
 
@@ -91,7 +92,8 @@ def observe(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> Run:
         feeds: example inputs by name.
 
     Raises:
-        ModelError: the model cannot be loaded or run on these inputs.
+        ModelError: the model cannot be loaded.
+        RunError: it cannot be run on these inputs.
     """
     with _every_tensor_as_output(proto) as (open_proto, names):
         runner = session(open_proto, optimize=False)
@@ -99,7 +101,7 @@ def observe(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> Run:
         try:
             outputs = runner.run_with_ort_values(names, inputs)
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
-            raise ModelError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
+            raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
     shapes: dict[str, tuple[int, ...]] = {name: value.shape for name, value in feeds.items()}
     dtypes: dict[str, np.dtype[Any]] = {name: value.dtype for name, value in feeds.items()}
     values: dict[str, Array] = {}

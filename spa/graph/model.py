@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from spa.errors import InputError, ModelError
+from spa.errors import InputError, ModelError, RunError
+from spa.graph.check import check
 from spa.graph.example import Declared, InputSpec, candidates, check_given, declared_inputs, resized
 from spa.graph.execute import Run, observe
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph, Use
-from spa.graph.read import first_line, model_sha256, read_model
+from spa.graph.read import model_sha256, read_model
 
 if TYPE_CHECKING:
     import torch
@@ -305,18 +306,9 @@ def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
     for name in graph.outputs:
         if name not in known:
             raise ModelError(f'{label}: output "{name}" is made by no node; the file is damaged.')
-    try:
-        onnx.checker.check_model(_without_stale_shapes(proto))
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise ModelError(f"{label} is not a valid ONNX model: {first_line(error)}") from error
-
-
-def _without_stale_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The checker copies the model anyway, so this costs nothing more than that copy."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
-    del bare.graph.value_info[:]
-    return bare
+    problem = check(proto)
+    if problem is not None:
+        raise ModelError(f"{label} is not a valid ONNX model: {problem}")
 
 
 def _unknown_standard_ops(graph: Graph) -> set[str]:
@@ -334,11 +326,11 @@ def _first_run(
     given: Mapping[str, InputSpec],
     label: str,
 ) -> tuple[dict[str, Array], Run]:
-    failure: ModelError | None = None
+    failure: RunError | None = None
     for feeds in candidates(declared, given, graph):
         try:
             return feeds, observe(proto, feeds)
-        except ModelError as error:
+        except RunError as error:
             failure = failure or error
     free = [d for d in declared if d.name not in given and None in d.dims]
     if free:

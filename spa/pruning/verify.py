@@ -21,10 +21,10 @@ import onnx
 from spa.coupling.couple import Cut, couple
 from spa.coupling.groups import Groups
 from spa.errors import ModelError, VerificationError
+from spa.graph.check import check
 from spa.graph.example import resized
 from spa.graph.execute import Array, run
 from spa.graph.model import Model
-from spa.graph.read import first_line
 from spa.pruning.parameters import rewrite_parameters, set_parameter, zero_slices
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.surgery import cut_model
@@ -163,24 +163,16 @@ def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:
 
 
 def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
-    try:
-        onnx.checker.check_model(pruned, full_check=True)
+    problem = check(pruned, full=True)
+    if problem is None:
         return "passes onnx.checker with full shape inference"
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        try:
-            onnx.checker.check_model(model.proto, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError):
-            # The file that came in fails the full check too; hold it to the plain one.
-            try:
-                onnx.checker.check_model(pruned)
-            except (onnx.checker.ValidationError, ValueError) as plain:
-                raise VerificationError(
-                    f"onnx.checker refuses the pruned model: {first_line(plain)}"
-                ) from plain
-            return "passes onnx.checker (full shape inference fails on the input file already)"
-        raise VerificationError(
-            f"onnx.checker refuses the pruned model: {first_line(error)}"
-        ) from error
+    if check(model.proto, full=True) is None:
+        raise VerificationError(f"onnx.checker refuses the pruned model: {problem}")
+    # The file that came in fails the full check too; hold the result to the plain one.
+    problem = check(pruned)
+    if problem is not None:
+        raise VerificationError(f"onnx.checker refuses the pruned model: {problem}")
+    return "passes onnx.checker (full shape inference fails on the input file already)"
 
 
 def _check_interface(dense: onnx.ModelProto, pruned: onnx.ModelProto) -> str:
