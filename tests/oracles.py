@@ -1,0 +1,390 @@
+"""Oracles that share nothing with the code they judge.
+
+`assert_equals_zeroed` reads the plan's JSON and uses NumPy, onnx and ONNX Runtime alone.
+`assert_change_stays_inside` ignores every rule: it perturbs what is removed and looks where the
+change goes. `plant` hides a narrow network inside a wide one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# Axis of the weight that a contraction consumes; MatMul's depends on the side.
+TOLERANCE = 1e-5
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+def run(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, optimize: bool = True):
+    """Outputs of a model by name."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, dict(feeds)), strict=True))
+
+
+def random_feeds(
+    proto: onnx.ModelProto, seed: int, *, batch: int, free: int = 16
+) -> dict[str, np.ndarray]:
+    """Normal inputs; dynamic first axes take ``batch``, other dynamic ones ``free``."""
+    rng = np.random.default_rng(seed)
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    feeds = {}
+    for value in proto.graph.input:
+        if value.name in weights:
+            continue
+        kind = value.type.tensor_type
+        shape = [
+            d.dim_value if d.dim_value > 0 else (batch if axis == 0 else free)
+            for axis, d in enumerate(kind.shape.dim)
+        ]
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        drawn = rng.standard_normal(shape)
+        feeds[value.name] = (drawn if np.dtype(dtype).kind == "f" else drawn > 0).astype(dtype)
+    return feeds
+
+
+# --- (a) the zeroed dense model -----------------------------------------------------------------
+
+
+def parameters(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Every tensor that the file holds: initializers, Constants, filled tensors."""
+    found = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
+            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type == "ConstantOfShape" and node.input[0] in found:
+            fill = numpy_helper.to_array(node.attribute[0].t) if node.attribute else np.zeros(1)
+            found[node.output[0]] = np.full(found[node.input[0]].tolist(), fill.reshape(-1)[0])
+    return found
+
+
+def constant_tensors(proto: onnx.ModelProto) -> set[str]:
+    """Tensors computed from parameters alone."""
+    found = set(parameters(proto))
+    for node in proto.graph.node:
+        if node.input and all(name in found for name in node.input if name):
+            found.update(node.output)
+    return found
+
+
+def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelProto:
+    """The input file with the plan's slices of contracting operators' weights and biases at zero.
+
+    Every read of a contraction gets a copy of its own, so that a tensor that something else reads
+    too (a batch norm's variance that happens to equal a bias) is left alone there.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    values = parameters(proto)
+    producers = {name: i for i, node in enumerate(proto.graph.node) for name in node.output}
+    constants = constant_tensors(proto)
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in plan["parameters"]:
+        assert values[entry["name"]].shape[entry["axis"]] == entry["size"]
+        entries.setdefault(entry["name"], []).append(entry)
+    nodes: list[onnx.NodeProto] = []
+
+    def strip(name: str) -> str:
+        while name not in values and proto.graph.node[producers[name]].op_type == "Identity":
+            name = proto.graph.node[producers[name]].input[0]
+        return name
+
+    def zeroed(index: int, position: int, name: str) -> str:
+        """Name of a zeroed copy of what node ``index`` reads; the nodes on the way are copied."""
+        root = strip(name)
+        if root in values:
+            value = values[root].copy()
+            for entry in entries.get(root, ()):
+                uses = {(use["node"], use["input"]) for use in entry.get("uses", ())}
+                if not uses or (index, position) in uses:
+                    value[(slice(None),) * entry["axis"] + (entry["removed"],)] = 0
+            copy = f"{root}@{index}.{position}"
+            result.graph.initializer.append(numpy_helper.from_array(value, copy))
+            return copy
+        made_by = proto.graph.node[producers[root]]
+        copy = onnx.NodeProto()
+        copy.CopyFrom(made_by)
+        for k, source in enumerate(made_by.input):
+            if source and np.asarray(values.get(strip(source), 0.0)).dtype.kind == "f":
+                copy.input[k] = zeroed(producers[root], k, source)
+        for k, output in enumerate(made_by.output):
+            copy.output[k] = f"{output}@{index}.{position}"
+        copy.name = f"{made_by.name}@{index}.{position}"
+        nodes.append(copy)
+        return f"{root}@{index}.{position}"
+
+    for index, node in enumerate(result.graph.node):
+        if node.op_type in CONTRACTIONS:
+            for position, name in enumerate(proto.graph.node[index].input):
+                if name in constants and name:
+                    node.input[position] = zeroed(index, position, name)
+        nodes.append(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    names = [t.name for t in result.graph.initializer]
+    seen: set[str] = set()
+    for tensor in [t for t, n in zip(result.graph.initializer, names, strict=True) if "@" in n]:
+        if tensor.name in seen:
+            result.graph.initializer.remove(tensor)
+        seen.add(tensor.name)
+    del result.graph.node[:]
+    result.graph.node.extend(copies)
+    return result
+
+
+def assert_equals_zeroed(
+    dense: onnx.ModelProto,
+    pruned: onnx.ModelProto,
+    plan: Mapping[str, Any],
+    *,
+    batches: Sequence[int] = (1, 3),
+    seeds: Sequence[int] = (0, 1),
+    tolerance: float = TOLERANCE,
+    free: int = 16,
+) -> float:
+    """Fails unless the pruned model computes what the zeroed dense one computes."""
+    reference = zeroed_dense(dense, plan)
+    worst = 0.0
+    for seed in seeds:
+        for batch in batches:
+            feeds = random_feeds(dense, seed, batch=batch, free=free)
+            expected, got = run(reference, feeds), run(pruned, feeds)
+            assert list(expected) == list(got)
+            for name, want in expected.items():
+                have = got[name]
+                assert have.shape == want.shape, f"{name}: {have.shape} instead of {want.shape}"
+                assert have.dtype == want.dtype
+                if not want.size:
+                    continue
+                assert np.isfinite(want).all(), f"{name}: the zeroed dense model is not finite"
+                scale = max(float(np.abs(want).max()), 0.1)
+                gap = float(np.abs(want.astype(np.float64) - have).max()) / scale
+                assert gap <= tolerance, f"{name}: differs by {gap:.2e} of its scale"
+                worst = max(worst, gap)
+    return worst
+
+
+# --- (b) perturbation ---------------------------------------------------------------------------
+
+
+def _contracted_axis(node: onnx.NodeProto, position: int, rank: int) -> int | None:
+    """The axis of a direct weight that a contraction sums over; None for a bias."""
+    attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if position == 2 or rank < 2:
+        return None
+    if node.op_type == "Conv":
+        return 1 if position == 1 else None
+    if node.op_type == "ConvTranspose":
+        # With several groups, whole groups may go: their input rows of W go with their outputs.
+        return 0 if position == 1 else None
+    if node.op_type == "Gemm":
+        if position == 1:
+            return 1 if attrs.get("transB", 0) else 0
+        return 0 if attrs.get("transA", 0) else 1
+    return rank - 2 if position == 1 else rank - 1
+
+
+def perturbed(
+    proto: onnx.ModelProto, plan: Mapping[str, Any], seed: int
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Two dense models: consumers zeroed; and the same with the removed producers disturbed.
+
+    Only for models whose removed parameters are initializers read directly.
+    """
+    rng = np.random.default_rng(seed)
+    variances = {n.input[4] for n in proto.graph.node if n.op_type == "BatchNormalization"}
+    values = {t.name: numpy_helper.to_array(t).copy() for t in proto.graph.initializer}
+    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+    for node in proto.graph.node:
+        for position, name in enumerate(node.input):
+            readers.setdefault(name, []).append((node, position))
+    base = {name: value.copy() for name, value in values.items()}
+    entries = [e for e in plan["parameters"] if e["name"] in values]
+    consumed: list[tuple[str, int, list[int]]] = []
+    for entry in entries:
+        name, axis = entry["name"], entry["axis"]
+        if values[name].dtype.kind != "f":
+            continue
+        for node, position in readers[name]:
+            if node.op_type in CONTRACTIONS and axis == _contracted_axis(
+                node, position, values[name].ndim
+            ):
+                consumed.append((name, axis, entry["removed"]))
+    noisy = {name: value.copy() for name, value in base.items()}
+    for entry in entries:
+        name, axis, gone = entry["name"], entry["axis"], entry["removed"]
+        if (name, axis, gone) in consumed or values[name].dtype.kind != "f":
+            continue
+        place = (slice(None),) * axis + (gone,)
+        noise = 10 * rng.standard_normal(noisy[name][place].shape)
+        if name in variances:
+            noise = np.abs(noise)
+        noisy[name][place] += noise.astype(noisy[name].dtype)
+    for table in (base, noisy):
+        for name, axis, gone in consumed:
+            table[name][(slice(None),) * axis + (gone,)] = 0
+    return _with_values(proto, base), _with_values(proto, noisy)
+
+
+def _with_values(proto: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    for tensor in result.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
+    return result
+
+
+def opened(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Every intermediate tensor as an output."""
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    del result.graph.output[:]
+    del result.graph.value_info[:]
+    result.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for node in proto.graph.node for name in node.output if name
+    )
+    return result
+
+
+def changes(
+    proto: onnx.ModelProto, plan: Mapping[str, Any], *, trials: int = 3, batch: int = 2
+) -> dict[str, np.ndarray]:
+    """By tensor, which entries changed in any of several trials."""
+    found: dict[str, np.ndarray] = {}
+    for trial in range(trials):
+        feeds = random_feeds(proto, trial, batch=batch)
+        still, moved = (run(opened(m), feeds, optimize=False) for m in perturbed(proto, plan, trial))
+        for name, before in still.items():
+            after = moved[name]
+            if before.dtype.kind not in "fiub":
+                continue
+            scale = float(np.abs(before).max()) if before.size else 1.0
+            with np.errstate(invalid="ignore"):
+                differs = ~(np.abs(before.astype(np.float64) - after) <= 1e-6 * max(scale, 1e-3))
+            found[name] = found.get(name, False) | differs
+    return found
+
+
+def assert_change_stays_inside(
+    proto: onnx.ModelProto,
+    plan: Mapping[str, Any],
+    masks: Mapping[str, Sequence[np.ndarray | None]],
+    *,
+    skip: Iterable[str] = (),
+    silent: Mapping[str, Sequence[np.ndarray | None]] | None = None,
+) -> int:
+    """Fails unless the change reaches exactly the slices that are predicted as removed.
+
+    Args:
+        proto: the dense model.
+        plan: the plan's JSON.
+        masks: by tensor, by axis, which indices stay (None: all); the prediction.
+        skip: tensors after the first operator that is not exact.
+        silent: by tensor, by axis, removed indices that nothing can disturb (padding).
+
+    Returns:
+        Number of removed slices in which the change was seen.
+    """
+    skip = set(skip)
+    seen = 0
+    for name, changed in changes(proto, plan).items():
+        if name in skip:
+            continue
+        prediction = masks.get(name) or [None] * changed.ndim
+        inside = np.zeros(changed.shape, dtype=bool)
+        for axis, mask in enumerate(prediction):
+            if mask is not None:
+                inside |= np.expand_dims(~mask, [k for k in range(changed.ndim) if k != axis])
+        leaked = changed & ~inside
+        assert not leaked.any(), (
+            f"{name}: the change reaches {np.argwhere(leaked)[:3].tolist()}, which should stay"
+        )
+        for axis, mask in enumerate(prediction):
+            if mask is None:
+                continue
+            quiet = None if silent is None or name not in silent else silent[name][axis]
+            for i in np.flatnonzero(~mask):
+                if quiet is not None and quiet[i]:
+                    continue
+                touched = changed.take(i, axis=axis).any()
+                assert touched, f"{name}: index {i} of axis {axis} goes, but nothing reaches it"
+                seen += 1
+    return seen
+
+
+# --- (c) planting -------------------------------------------------------------------------------
+
+# What an axis of a parameter holds: an int (a fixed size), or runs of (symbol, inner, outer):
+# the symbol's channels, each `inner` times in a row (a flatten), the whole `outer` times (groups).
+AxisSpec = int | Sequence[tuple[str, int, int]]
+
+
+def _places(spec: AxisSpec, wide: Mapping[str, int], chosen: Mapping[str, np.ndarray]):
+    """Size of an axis in the wide network, and where the narrow one's indices lie in it."""
+    if isinstance(spec, int):
+        return spec, np.arange(spec)
+    start, places = 0, []
+    for symbol, inner, outer in spec:
+        for _ in range(outer):
+            here = chosen[symbol]
+            places.append(start + (here[:, None] * inner + np.arange(inner)).reshape(-1))
+            start += wide[symbol] * inner
+    return start, np.concatenate(places)
+
+
+def plant(
+    narrow: onnx.ModelProto,
+    specs: Mapping[str, Sequence[AxisSpec]],
+    widths: Mapping[str, int],
+    *,
+    factor: int = 2,
+    seed: int = 0,
+    scale: float = 1e-3,
+) -> onnx.ModelProto:
+    """Widens a network with channels of tiny weights at random positions.
+
+    Args:
+        narrow: the network.
+        specs: by initializer, what every axis of it holds.
+        widths: narrow width of every symbol.
+        factor: how many times wider.
+        seed: of positions and tiny weights.
+        scale: size of the tiny weights.
+
+    Returns:
+        The wide network; pruning ``1 - 1/factor`` of every group must give the narrow one back.
+    """
+    rng = np.random.default_rng(seed)
+    wide = {symbol: factor * width for symbol, width in widths.items()}
+    chosen = {s: np.sort(rng.permutation(wide[s])[:width]) for s, width in widths.items()}
+    result = onnx.ModelProto()
+    result.CopyFrom(narrow)
+    for tensor in result.graph.initializer:
+        if tensor.name not in specs:
+            continue
+        value = numpy_helper.to_array(tensor)
+        axes = [_places(spec, wide, chosen) for spec in specs[tensor.name]]
+        array = scale * (0.5 + rng.random([size for size, _ in axes]))
+        array = array.astype(value.dtype)
+        array[np.ix_(*(places for _, places in axes))] = value
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    del result.graph.value_info[:]
+    return result
+
+
+def float_inputs(*shapes: tuple[str, Sequence[int | str]]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes]
