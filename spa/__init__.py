@@ -25,10 +25,11 @@ from spa.errors import (
 from spa.graph.cost import Cost, measure_cost
 from spa.graph.model import Model, load
 from spa.importance.score import Scores, score
-from spa.pruning.budget import Limits, Target, make_plan
+from spa.pruning.budget import make_plan
 from spa.pruning.plan import Plan
 from spa.pruning.prune import Pruned, Reached, prune
 from spa.pruning.surgery import apply_plan
+from spa.pruning.target import Limits, Target
 from spa.pruning.verify import Proof, verify
 
 __version__ = "0.1.0"

@@ -1,19 +1,15 @@
 """The budget: from scores and a target to a plan.
 
-All prunable channels stand in one total order. Global scope: by score, then group, then place
-within the group. Local scope: by the share of its group that is gone once the channel goes, so that
-every group shrinks alike. Floors and caps take the end of each group out of the order, and a prefix
-of the order is then rounded down to the widths that are asked for. RF and RP only grow along the
-order, so the shortest prefix that reaches the target is found by bisection, and ties do no harm.
+RF and RP only grow along the total order of channels (`spa.pruning.order`), so the shortest prefix
+that reaches the target is found by bisection. Where its last channel overshoots by more than 3 %,
+it is passed over for channels behind it.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,88 +18,15 @@ from spa.coupling.groups import Group, Groups
 from spa.errors import InfeasibleTarget, SettingError
 from spa.graph.cost import Cost
 from spa.importance.score import Scores
+from spa.pruning.order import Order
 from spa.pruning.plan import Plan, build_plan
 from spa.pruning.sizes import CostModel
+from spa.pruning.target import Limits, Target
 
 Mask = npt.NDArray[np.bool_]
 
-# Uncapped global rankings are known to wipe out whole layers (papers: collapse at RF 4 and up).
-DEFAULT_GLOBAL_CAP = 0.9
 # A reached value within this share of the asked one needs no remark.
 CLOSE = 0.03
-
-
-@dataclass(frozen=True)
-class Target:
-    """What to reach; exactly one of the three.
-
-    Attributes:
-        rf: dense FLOPs over pruned FLOPs, at least 1.
-        rp: dense parameters over pruned parameters, at least 1.
-        ratio: removed share of the channels, in [0, 1).
-    """
-
-    rf: float | None = None
-    rp: float | None = None
-    ratio: float | None = None
-
-    def __post_init__(self) -> None:
-        given = self.as_dict()
-        if len(given) != 1:
-            raise SettingError(
-                f"Give exactly one target, rf, rp or ratio; {len(given)} were given."
-            )
-        ((name, value),) = given.items()
-        if name == "ratio" and not 0.0 <= value < 1.0:
-            raise SettingError(f"ratio must lie in [0, 1), the removed share; {value:g} was given.")
-        if name != "ratio" and not (1.0 <= value < math.inf):
-            raise SettingError(
-                f"{name} is dense over pruned, so it must be a finite number of at least 1; "
-                f"{value:g} was given."
-            )
-
-    def as_dict(self) -> dict[str, float]:
-        """The given target by name."""
-        values = {"rf": self.rf, "rp": self.rp, "ratio": self.ratio}
-        return {name: float(value) for name, value in values.items() if value is not None}
-
-    def part(self, step: int, steps: int) -> Target:
-        """The target of one of several steps: equal factors for RF and RP, shares for ratio."""
-        ((name, value),) = self.as_dict().items()
-        share = step / steps
-        return Target(**{name: value * share if name == "ratio" else value**share})
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What holds whatever the scores say.
-
-    Attributes:
-        scope: ``global`` ranks all channels together, ``local`` shrinks every group alike.
-        round_to: kept widths are multiples of this where they shrink.
-        min_channels: channels that every group keeps at least.
-        max_ratio: largest share of a group that may go; None is 0.9 for global scope, 1 for local.
-        include: globs over parameter and node names; only groups with a match may shrink.
-        exclude: likewise; groups with a match are left alone.
-    """
-
-    scope: Literal["global", "local"] = "global"
-    round_to: int = 1
-    min_channels: int = 1
-    max_ratio: float | None = None
-    include: Sequence[str] = field(default=())
-    exclude: Sequence[str] = field(default=())
-
-    def __post_init__(self) -> None:
-        if self.scope not in ("global", "local"):
-            raise SettingError(f'scope must be global or local; "{self.scope}" was given.')
-        if self.round_to < 1 or self.min_channels < 1:
-            raise SettingError(
-                "round_to and min_channels must be 1 or more; "
-                f"{self.round_to} and {self.min_channels} were given."
-            )
-        if self.max_ratio is not None and not 0.0 <= self.max_ratio <= 1.0:
-            raise SettingError(f"max_ratio must lie in [0, 1]; {self.max_ratio:g} was given.")
 
 
 @dataclass(frozen=True)
@@ -125,10 +48,15 @@ class Selection:
     @property
     def reached(self) -> dict[str, float]:
         """RF and RP."""
-        return {
-            "rf": self.dense.macs / self.pruned.macs if self.pruned.macs else 1.0,
-            "rp": self.dense.params / self.pruned.params if self.pruned.params else 1.0,
-        }
+        return ratios(self.dense, self.pruned)
+
+
+def ratios(dense: Cost, pruned: Cost) -> dict[str, float]:
+    """Dense over pruned MACs (which is that of FLOPs) and parameters; 1 for a model without any."""
+    return {
+        "rf": dense.macs / pruned.macs if pruned.macs else 1.0,
+        "rp": dense.params / pruned.params if pruned.params else 1.0,
+    }
 
 
 def make_plan(groups: Groups, scores: Scores, target: Target, limits: Limits | None = None) -> Plan:
@@ -157,7 +85,7 @@ def plan_of(
             "scope": limits.scope,
             "round_to": limits.round_to,
             "min_channels": limits.min_channels,
-            "max_ratio": _cap(limits),
+            "max_ratio": limits.cap,
             "include": list(limits.include),
             "exclude": list(limits.exclude),
             "aggregate": scores.aggregate,
@@ -181,7 +109,7 @@ def select(
         SettingError: a glob matches nothing.
     """
     chosen, notes = _eligible(groups, scores, limits)
-    order = _Order(groups, chosen, scores, limits, already)
+    order = Order(groups, chosen, scores, limits, already)
     costs = CostModel(groups.coupling)
     nothing = np.zeros(groups.coupling.components.kept.size, dtype=bool)
     dense = costs.cost(nothing)
@@ -190,114 +118,65 @@ def select(
         removed = order.of_ratio(asked)
         return Selection(removed, dense, costs.cost(removed), tuple(notes))
 
-    def reached(length: int) -> float:
-        return Selection(nothing, dense, costs.cost(order.prefix(length)), ()).reached[name]
+    def reached(removed: Mask) -> float:
+        return ratios(dense, costs.cost(removed))[name]
 
-    low, high = 0, order.size
-    top = reached(high)
-    # A hair of slack: RF 1 of a model without MACs, or a target that a former plan reached.
-    if top < asked * (1 - 1e-9):
+    # A hair of slack, so that a value that was reached once is reached again.
+    enough = asked * (1 - 1e-9)
+    top = reached(order.prefix(order.size))
+    if top < enough:
         raise InfeasibleTarget(
             _out_of_reach(name, asked, top, chosen, limits),
             quantity=name,
             asked=asked,
             reachable=top,
         )
+    low, high = 0, order.size
     while low < high:
         middle = (low + high) // 2
-        if reached(middle) >= asked * (1 - 1e-9):
+        if reached(order.prefix(middle)) >= enough:
             high = middle
         else:
             low = middle + 1
-    selection = Selection(order.prefix(low), dense, costs.cost(order.prefix(low)), ())
-    value = selection.reached[name]
-    if value > asked * (1 + CLOSE):
+    removed = order.prefix(low)
+    too_much = asked * (1 + CLOSE)
+    if reached(removed) > too_much:
+        removed = _closer(order, low - 1, reached, enough, too_much)
+    value = reached(removed)
+    if value > too_much:
         unit = "channel" if limits.round_to == 1 else f"step of {limits.round_to}"
         notes.append(
-            f"{name} {asked:g} was asked and {value:.3g} is the nearest reachable value not below "
-            f"it: one more {unit} removes that much."
+            f"{name} {asked:g} was asked and {value:.3g} is the nearest value found that is not "
+            f"below it: one more {unit} removes that much."
         )
-    return Selection(selection.removed, dense, selection.pruned, tuple(notes))
+    return Selection(removed, dense, costs.cost(removed), tuple(notes))
 
 
-class _Order:
-    """All channels that may go, in one total order; see the module's text."""
+def _closer(
+    order: Order, length: int, reached: Callable[[Mask], float], enough: float, too_much: float
+) -> Mask:
+    """Where the next channel in the order overshoots: leaves it out and tries those behind it.
 
-    def __init__(
-        self,
-        groups: Groups,
-        chosen: Sequence[Group],
-        scores: Scores,
-        limits: Limits,
-        already: Mask | None,
-    ) -> None:
-        self._components = groups.coupling.components.kept.size
-        self._groups = list(chosen)
-        self._local = limits.scope == "local"
-        self._limits = limits
-        self._steps = [max(1, limits.round_to // math.gcd(limits.round_to, _width(g)))
-                       for g in chosen]  # fmt: skip
-        self._caps = [_most(group, limits) for group in chosen]
-        keys: list[tuple[float, float, int, int]] = []
-        self._ranked: list[npt.NDArray[np.int64]] = []
-        for number, group in enumerate(chosen):
-            values = scores.by_group[group.id]
-            gone = np.zeros(group.channels) if already is None else already[group.components]
-            # What went in an earlier step stays first; ties are broken by index.
-            ranked = np.lexsort((np.arange(group.channels), values, ~gone.astype(bool)))
-            self._ranked.append(group.components[ranked])
-            for place in range(self._caps[number]):
-                went = bool(gone[ranked[place]])
-                share = (place + 1) / group.channels
-                key = share if self._local else float(values[ranked[place]])
-                keys.append((0.0 if went else 1.0, key, number, place))
-        keys.sort()
-        self._order = np.array([key[2] for key in keys], dtype=np.int64)
-
-    @property
-    def size(self) -> int:
-        """Number of channels that may go."""
-        return int(self._order.size)
-
-    def prefix(self, length: int) -> Mask:
-        """Components that go when the first ``length`` channels do, rounded down."""
-        counts = np.bincount(self._order[:length], minlength=len(self._groups))
-        return self._remove([int(c) for c in counts])
-
-    def of_ratio(self, ratio: float) -> Mask:
-        """Components that go for a removed share: of every group (local), or of all (global)."""
-        # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
-        if self._local:
-            return self._remove([math.floor(ratio * g.channels + 1e-9) for g in self._groups])
-        total = sum(group.channels for group in self._groups)
-        return self.prefix(min(self.size, math.floor(ratio * total + 1e-9)))
-
-    def _remove(self, counts: Sequence[int]) -> Mask:
-        removed = np.zeros(self._components, dtype=bool)
-        for number, count in enumerate(counts):
-            count = min(count, self._caps[number])
-            channels, step = self._groups[number].channels, self._steps[number]
-            while count > 0 and (channels - count) % step:
-                count -= 1
-            removed[self._ranked[number][:count]] = True
-        return removed
-
-
-def _width(group: Group) -> int:
-    """Axis entries that one channel takes where the group is narrowest."""
-    return int(min(member.indices.shape[1] for member in group.members))
-
-
-def _most(group: Group, limits: Limits) -> int:
-    """How many channels of a group may go; nothing may empty a layer."""
-    by_share = math.floor(_cap(limits) * group.channels + 1e-9)
-    return max(0, min(by_share, group.channels - limits.min_channels, group.channels - 1))
-
-
-def _cap(limits: Limits) -> float:
-    if limits.max_ratio is not None:
-        return limits.max_ratio
-    return DEFAULT_GLOBAL_CAP if limits.scope == "global" else 1.0
+    Returns the first selection between ``enough`` and ``too_much``, or else the smallest overshoot.
+    """
+    counts = order.counts(length)
+    best = order.prefix(length + 1)
+    passed_over: set[int] = set()
+    for group, larger in order.following(length):
+        if group in passed_over:
+            continue
+        trial = list(counts)
+        trial[group] = larger(counts[group])
+        removed = order.remove(trial)
+        value = reached(removed)
+        if trial == counts or value > too_much:
+            passed_over.add(group)
+            best = removed if enough <= value < reached(best) else best
+        elif value >= enough:
+            return removed
+        else:
+            counts = trial
+    return best
 
 
 def _eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group], list[str]]:
@@ -339,7 +218,7 @@ def _out_of_reach(
             "1. spa inspect says what is kept dense and why."
         )
     held: Mapping[str, object] = {
-        "max_ratio": _cap(limits),
+        "max_ratio": limits.cap,
         "min_channels": limits.min_channels,
         "round_to": limits.round_to,
     }

@@ -16,10 +16,11 @@ from spa.errors import SettingError
 from spa.graph.cost import Cost
 from spa.graph.model import Array, Model, Source, load
 from spa.importance.score import score
-from spa.pruning.budget import Limits, Selection, Target, plan_of, select
+from spa.pruning.budget import Selection, plan_of, select
 from spa.pruning.parameters import rewrite_parameters, zero_slices
 from spa.pruning.plan import Plan
 from spa.pruning.surgery import apply_plan
+from spa.pruning.target import Limits, Target
 from spa.pruning.verify import Proof, verify
 
 
