@@ -87,7 +87,7 @@ class Order:
         return removed
 
     def following(self, length: int) -> Iterator[tuple[int, Callable[[int], int]]]:
-        """Groups in the order after a prefix, each with what makes a count the next feasible one."""
+        """Groups in the order after a prefix, each with the step to its next feasible count."""
         for number in self._order[length:].tolist():
             yield number, functools.partial(self._next, number)
 
