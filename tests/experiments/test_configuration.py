@@ -28,7 +28,9 @@ def stems(group: str) -> set[str]:
 
 
 def every(*skip: str) -> list[str]:
-    return [f"{group}={name}" for group in GROUPS if group not in skip for name in stems(group)]
+    return [
+        f"{group}={name}" for group in GROUPS if group not in skip for name in sorted(stems(group))
+    ]
 
 
 @pytest.mark.parametrize(
