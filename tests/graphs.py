@@ -185,8 +185,12 @@ class Builder:
         if self.opset < 11:
             return self.node("Resize", [x, scales], mode="nearest")
         if sizes is not None:
-            return self.node("Resize", [x, "", "", self.ints(list(sizes))], mode="nearest")
-        return self.node("Resize", [x, "", scales], mode="nearest")
+            none = "" if self.opset >= 13 else self.weight(np.zeros(0, np.float32), "none",
+                                                           "initializer")  # fmt: skip
+            return self.node("Resize", [x, none, none, self.ints(list(sizes))], mode="nearest")
+        # Before opset 13 the region of interest is not optional.
+        roi = "" if self.opset >= 13 else self.weight(np.zeros(0, np.float32), "roi", "initializer")
+        return self.node("Resize", [x, roi, scales], mode="nearest")
 
     def reshape(self, x: str, shape: Sequence[int]) -> str:
         return self.node("Reshape", [x, self.ints(list(shape))])
