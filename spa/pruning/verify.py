@@ -6,13 +6,14 @@
    model in which the removed slices are zero. Zeroed are only the weights and biases of operators
    that contract (Conv, ConvTranspose, Gemm, MatMul); statistics, scales and divisors are left
    alone.
-4. A constant output proves nothing (a head that starts at zero, dead ReLUs), so then the same cut
-   is made and compared with random weights.
+4. A constant output proves nothing (a head that starts at zero, dead ReLUs). Then every weight of
+   the file is compared with what the same cut gives, and the file's outputs are compared again with
+   random weights in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +107,8 @@ def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, *, exact: bool) 
         worst = max(worst, _compare(model, dense, result, "the zeroed dense model"))
         flat = flat and all(_is_flat(output) for output in dense)
     if flat:
-        worst = max(worst, _compare_random(model, cut, feeds[0]))
+        _compare_weights(pruned, cut_model(model, cut))
+        worst = max(worst, _compare_random(model, pruned, cut, feeds[0]))
         checks.append(
             "equals the zeroed dense model with random weights too (its own output hardly varies)"
         )
@@ -146,17 +148,21 @@ def contracted_parameters(model: Model) -> frozenset[str]:
 
 
 def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:
-    """The same structure with random values of the named parameters; variances stay positive."""
+    """The same structure with random values of the named parameters.
+
+    Variances, divisors and the like stay positive.
+    """
     rng = np.random.default_rng(seed)
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    variances = {n.inputs[4] for n in model.graph.nodes if n.op == "BatchNormalization"}
+    contracted = contracted_parameters(model)
     for name in sorted(names):
         old = model.array(name)
         if old.dtype.kind in "iub":
             continue
         value = rng.standard_normal(old.shape) / np.sqrt(max(1, int(np.prod(old.shape[1:]))))
-        if name in variances:
+        if name not in contracted and (old >= 0).all():
+            # It may be a variance, a divisor or under a root.
             value = np.abs(value) + 0.5
         set_parameter(model, proto, name, value.astype(old.dtype))
     return model.with_weights(proto)
@@ -215,11 +221,41 @@ def _compare(model: Model, dense: list[Array], pruned: list[Array], what: str) -
     return worst
 
 
-def _compare_random(model: Model, cut: Cut, feed: Mapping[str, Array]) -> float:
+def _compare_weights(pruned: onnx.ModelProto, expected: onnx.ModelProto) -> None:
+    """Compares weights of the same name."""
+    values = dict(_weights(expected))
+    for name, tensor in _weights(pruned):
+        if name not in values:
+            continue
+        have, want = (onnx.numpy_helper.to_array(t) for t in (tensor, values[name]))
+        if have.shape != want.shape or have.dtype != want.dtype or not (have == want).all():
+            raise VerificationError(f'Weight "{name}" is not what the plan leaves of it.')
+
+
+def _compare_random(
+    model: Model, pruned: onnx.ModelProto, cut: Cut, feed: Mapping[str, Array]
+) -> float:
     labelled = frozenset(axis.tensor for axis in cut.coupling.axes if axis.is_parameter)
     other = randomised(model, labelled)
     dense = run(zeroed(other, cut), feed)
-    return _compare(model, dense, run(cut_model(other, cut), feed), "the zeroed random model")
+    values = dict(_weights(cut_model(other, cut)))
+    filled = onnx.ModelProto()
+    filled.CopyFrom(pruned)
+    for name, tensor in _weights(filled):
+        if name in values:
+            stem = tensor.name
+            tensor.CopyFrom(values[name])
+            tensor.name = stem
+    return _compare(model, dense, run(filled, feed), "the zeroed random model")
+
+
+def _weights(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Initializers, and the tensors of Constant nodes by the name of their output."""
+    for tensor in proto.graph.initializer:
+        yield tensor.name, tensor
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].HasField("t"):
+            yield node.output[0], node.attribute[0].t
 
 
 def _is_flat(output: Array) -> bool:

@@ -1,0 +1,178 @@
+"""The proof must be able to fail, and must not fail for reasons of its own."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import spa
+from spa.pruning.verify import contracted_parameters, randomised
+from tests.graphs import STORAGES, Builder, classifier, initializer, node_of
+
+
+def _pruned(proto, **kwargs):
+    model = spa.load(proto)
+    result = spa.prune(model, **{"ratio": 0.5, "limits": spa.Limits(scope="local"), **kwargs})
+    return model, result
+
+
+def _set(proto, name, value):
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for tensor in copy.graph.initializer:
+        if tensor.name == name:
+            tensor.CopyFrom(numpy_helper.from_array(value, name))
+    return copy
+
+
+def test_a_proof_says_what_was_checked():
+    model, result = _pruned(classifier())
+    assert result.proof.equal
+    assert result.proof.difference < 1e-5
+    text = " ".join(result.proof.checks)
+    assert "full shape inference" in text
+    assert "x 2x3x8x8 and x 3x3x8x8" in text
+    assert "equals the zeroed dense model" in text
+
+
+@pytest.mark.parametrize("name", ["w0", "w3", "b0", "scale1", "var0", "w5"])
+def test_one_changed_weight_fails(name):
+    model, result = _pruned(classifier())
+    # A whole tensor: any one channel may be dead on the example (its ReLU never fires).
+    value = initializer(result.model, name) + np.float32(0.5)
+    with pytest.raises(spa.VerificationError, match="differs"):
+        spa.verify(model, _set(result.model, name, value), result.plan)
+
+
+def test_swapped_channels_fail():
+    model, result = _pruned(classifier())
+    value = initializer(result.model, "w4")[::-1].copy()
+    with pytest.raises(spa.VerificationError, match="differs"):
+        spa.verify(model, _set(result.model, "w4", value), result.plan)
+
+
+def test_nan_fails():
+    model, result = _pruned(classifier())
+    value = initializer(result.model, "w5").copy()
+    value[0] = np.nan
+    with pytest.raises(spa.VerificationError, match="differs"):
+        spa.verify(model, _set(result.model, "w5", value), result.plan)
+
+
+def test_a_wrong_shape_fails():
+    model, result = _pruned(classifier())
+    value = np.concatenate([initializer(result.model, "w4")] * 2)
+    with pytest.raises(spa.VerificationError):
+        spa.verify(model, _set(result.model, "w4", value), result.plan)
+
+
+@pytest.mark.parametrize("change", ["input name", "output name", "batch", "type", "extra output"])
+def test_another_interface_fails(change):
+    model, result = _pruned(classifier())
+    proto = onnx.ModelProto()
+    proto.CopyFrom(result.model)
+    if change == "input name":
+        proto.graph.input[0].name = proto.graph.node[0].input[0] = "other"
+    elif change == "output name":
+        proto.graph.output[0].name = proto.graph.node[-1].output[0] = "other"
+    elif change == "batch":
+        proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    elif change == "type":
+        proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    else:
+        proto.graph.output.append(
+            onnx.helper.make_tensor_value_info(proto.graph.node[0].output[0], 1, None)
+        )
+    with pytest.raises(spa.VerificationError):
+        spa.verify(model, proto, result.plan)
+
+
+def test_the_pruned_model_of_another_plan_fails():
+    model, result = _pruned(classifier())
+    _, other = _pruned(classifier(), criterion="random", seed=3)
+    with pytest.raises(spa.VerificationError):
+        spa.verify(model, other.model, result.plan)
+
+
+def test_the_dense_model_itself_fails():
+    model, result = _pruned(classifier())
+    with pytest.raises(spa.VerificationError):
+        spa.verify(model, model.proto, result.plan)
+
+
+def _with_dead_head(seed=0):
+    """A head whose weights are zero: its output is constant whatever is cut."""
+    proto = classifier(seed=seed)
+    head = node_of(proto, "Gemm").input[1]
+    return _set(proto, head, np.zeros_like(initializer(proto, head)))
+
+
+def test_a_constant_output_is_compared_with_random_weights():
+    _, result = _pruned(_with_dead_head())
+    assert result.proof.equal
+    assert any("random weights too" in check for check in result.proof.checks)
+
+
+def test_a_constant_output_hides_no_changed_weight():
+    model, result = _pruned(_with_dead_head())
+    value = initializer(result.model, "w2").copy()
+    value[0, 0, 0, 0] += 1
+    with pytest.raises(spa.VerificationError, match='"w2"'):
+        spa.verify(model, _set(result.model, "w2", value), result.plan)
+
+
+def test_a_constant_output_hides_no_wrong_structure():
+    model, result = _pruned(_with_dead_head())
+    proto = onnx.ModelProto()
+    proto.CopyFrom(result.model)
+    for node in proto.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Sigmoid"
+    with pytest.raises(spa.VerificationError):
+        spa.verify(model, proto, result.plan)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_random_weights_leave_variances_and_divisors_positive(storage):
+    """Random draw 1 of shard 1: a variance behind Identity became negative, its root NaN."""
+    g = Builder(storage=storage)
+    x = g.batch_norm(g.conv(g.input(3, 4, 4), 3, 8), 8)
+    x = g.node("Div", [x, g.weight(np.full((8, 1, 1), 0.7, np.float32), "divisor")])
+    root = g.node("Sqrt", [g.weight(np.full((8, 1, 1), 0.7, np.float32), "variance")])
+    x = g.node("Relu", [g.node("Div", [x, root])])
+    x = g.conv(x, 8, 5, 1)
+    proto = g.model(g.node("Mul", [x, g.weight(np.zeros((5, 1, 1), np.float32), "gamma")]))
+    _, result = _pruned(proto)
+    assert any("random weights too" in check for check in result.proof.checks)
+
+
+def test_random_weights_change_every_contracted_parameter():
+    model = spa.load(classifier())
+    names = contracted_parameters(model)
+    assert {"w0", "w5", "b0"} <= names
+    assert not names & {"scale0", "mean0", "var0", "shift0"}
+
+    other = randomised(model, names)
+    assert all((other.array(name) != model.array(name)).any() for name in names)
+
+
+def test_a_model_with_random_operators_is_reported_as_unproven():
+    g = Builder()
+    x = g.conv(g.input(3, 4, 4), 3, 8)
+    noise = g.node("RandomNormalLike", [x], scale=0.1)
+    x = g.conv(g.node("Relu", [g.node("Add", [x, noise])]), 8, 8)
+    proto = g.model(g.conv(g.node("Relu", [x]), 8, 4))
+    _, result = _pruned(proto)
+    assert not result.proof.equal
+    assert any("unproven" in check for check in result.proof.checks)
+
+
+def test_an_inexact_plan_is_checked_but_not_compared():
+    g = Builder()
+    x = g.conv(g.input(3, 4, 4), 3, 8)
+    x = g.node("Sub", [x, g.reduce("ReduceMean", x, [1])])
+    proto = g.model(g.conv(x, 8, 4))
+    _, result = _pruned(proto)
+    assert not result.plan.exact
+    assert not result.proof.equal
+    assert np.isnan(result.proof.difference)
