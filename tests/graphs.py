@@ -172,9 +172,7 @@ class Builder:
 
     def clip(self, x: str, low: float, high: float) -> str:
         if self.opset >= 11:
-            bounds = [
-                self.weight(np.float32(v), "bound", "initializer") for v in (low, high)
-            ]
+            bounds = [self.weight(np.float32(v), "bound", "initializer") for v in (low, high)]
             return self.node("Clip", [x, *bounds])
         return self.node("Clip", [x], min=low, max=high)
 
@@ -197,7 +195,9 @@ class Builder:
 
     # --- the model -------------------------------------------------------------------------------
 
-    def model(self, *outputs: str, dims: Sequence[Sequence[int | str | None]] = ()) -> onnx.ModelProto:
+    def model(
+        self, *outputs: str, dims: Sequence[Sequence[int | str | None]] = ()
+    ) -> onnx.ModelProto:
         """The finished model; declared output sizes come from ``dims`` where given."""
         declared = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, dims[i] if dims else None)

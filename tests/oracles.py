@@ -267,7 +267,8 @@ def changes(
     found: dict[str, np.ndarray] = {}
     for trial in range(trials):
         feeds = random_feeds(proto, trial, batch=batch)
-        still, moved = (run(opened(m), feeds, optimize=False) for m in perturbed(proto, plan, trial))
+        models = perturbed(proto, plan, trial)
+        still, moved = (run(opened(model), feeds, optimize=False) for model in models)
         for name, before in still.items():
             after = moved[name]
             if before.dtype.kind not in "fiub":

@@ -1,11 +1,12 @@
 """At least 300 random graphs: every pruned model is proven by SPA and by oracles of its own.
 
-Each shard draws its own graphs from a fixed seed, so that workers share them.
+Each shard draws its own graphs from a fixed seed, so that workers share them. `SPA_RANDOM_SHARDS=100` hunts longer.
 """
 
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from spa.pruning.plan import cut_of
 from tests.oracles import assert_change_stays_inside, assert_equals_zeroed
 from tests.random_graphs import Drawn, graphs
 
-SHARDS = 10
+SHARDS = int(os.environ.get("SPA_RANDOM_SHARDS", "10"))
 PER_SHARD = 34
 PERTURBED_SHARDS = 4
 PERTURBED_PER_SHARD = 25
@@ -49,7 +50,8 @@ def plans(draw, model: spa.Model, groups: spa.Groups):
         try:
             yield spa.make_plan(groups, scores, spa.Target(**{target: value}), limits)
         except spa.InfeasibleTarget as error:
-            assert 1.0 <= error.reachable < error.asked
+            if not 1.0 <= error.reachable < error.asked:
+                raise AssertionError(f"{error.reachable} of {error.asked}") from error
 
 
 def serialised(proto: onnx.ModelProto) -> bytes:
@@ -124,9 +126,7 @@ def _is_consumed(model: spa.Model, axis) -> bool:
 def _after_inexact(model: spa.Model, cut: Cut) -> set[str]:
     """Tensors from the first operator on at which a removal is not exact."""
     tainted: set[str] = set()
-    nodes = {
-        remark.node for remark in cut.coupling.inexact if cut.removed[remark.labels].any()
-    }
+    nodes = {remark.node for remark in cut.coupling.inexact if cut.removed[remark.labels].any()}
     for node in model.graph.nodes:
         if node.index in nodes or tainted.intersection(node.inputs):
             tainted.update(node.outputs)
