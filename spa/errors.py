@@ -17,6 +17,9 @@ A message names the quantity, the rule, the numbers and the way out, in one para
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SpaError(Exception):
     """Base of the tree. The command prints the message alone and exits with ``exit_code``."""
@@ -84,3 +87,11 @@ class MissingExtra(SpaError):
 
 class OutputError(SpaError):
     """A result cannot be written."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """A message for a name that is not there, with near matches."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f'There is no {what} "{name}".{hint} Known: {", ".join(known)}.'

@@ -10,6 +10,7 @@ import numpy as np
 
 import spa
 from spa.cli.options import add_json, add_model, parse_inputs
+from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.graph.model import Array
 from spa.graph.write import check_writable, write_json, write_model
@@ -44,6 +45,7 @@ def register(commands: Any) -> None:
         ("--exclude", glob, "no groups with a matching parameter or node; repeatable"),
         ("--aggregate", {"choices": sorted(AGGREGATES)}, "how slices of a channel are folded"),
         ("--normalize", {"choices": sorted(NORMALIZATIONS)}, "how groups are made comparable"),
+        ("--attention", {"choices": ATTENTION, "default": "heads"}, "what attention loses"),
         ("--steps", {**whole, "default": 1}, "rounds, scored anew in each"),
         ("--data", {"metavar": "DATA.npz"}, "arrays x and y for criteria with gradients"),
         ("--seed", {"type": int, "default": 0}, "for whatever is drawn"),
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             limits=limits,
             aggregate=args.aggregate,
             normalize=args.normalize,
+            attention=args.attention,
             steps=args.steps,
             data=data,
             seed=args.seed,

@@ -11,22 +11,32 @@ Axes are taken in blocks: axes that one layer follows together belong to one blo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from spa.coupling.components import Pairs
-from spa.coupling.labels import Labels, Layer, support
-from spa.coupling.tracker import Shape, Tracker, lifted
+from spa.coupling.labels import Layer, along, support
+from spa.coupling.tracker import Shape, Tracker, Way, lifted
 from spa.graph.nodes import Node
 
 KEPT_OPERAND = "another operand's axis of the same size is kept"
+
+# Ways to shrink that are tried along one axis where operands have several layers there.
+MOST_COMBINATIONS = 8
 
 # An operand: its shape and its layers.
 Operand = tuple[Shape, Sequence[Layer]]
 
 
-def align(tracker: Tracker, node: Node, operands: Sequence[Operand], rank: int) -> list[Layer]:
+def align(
+    tracker: Tracker,
+    node: Node,
+    operands: Sequence[Operand],
+    rank: int,
+    prefer: Sequence[int] | None = None,
+) -> list[Layer]:
     """States the equalities of an elementwise operator.
 
     Args:
@@ -34,6 +44,7 @@ def align(tracker: Tracker, node: Node, operands: Sequence[Operand], rank: int) 
         node: the operator.
         operands: shape and layers of every operand.
         rank: rank of the output.
+        prefer: axes that a choice prefers to shrink along; None where there is no preference.
 
     Returns:
         Layers of the output.
@@ -44,7 +55,7 @@ def align(tracker: Tracker, node: Node, operands: Sequence[Operand], rank: int) 
     ]
     result: list[Layer] = []
     for block in _axis_blocks([layer for _, layers in full for layer in layers]):
-        result += _align_block(tracker, node, full, block)
+        result += _align_block(tracker, node, full, block, prefer)
     return result
 
 
@@ -64,6 +75,7 @@ def _align_block(
     node: Node,
     operands: Sequence[tuple[Shape, list[Layer]]],
     block: tuple[int, ...],
+    prefer: Sequence[int] | None,
 ) -> list[Layer]:
     # Operands that extend over the block at all, with their layers in it.
     extended = [
@@ -77,16 +89,18 @@ def _align_block(
             for layers in mine:
                 tracker.keep_layers(layers, node, KEPT_OPERAND)
             return []
-        for layers in mine:
-            for layer in layers:
-                tracker.equal(mine[0][0], layer, node)
-        return [mine[0][0]]
+        (axis,) = block
+        rank = len(operands[0][0])
+        vectors = [tracker.vector(layers, axis, shape[axis], node) for shape, layers in extended]
+        for vector in vectors[1:]:
+            tracker.equal(vectors[0], vector, node)
+        return [along(vectors[0], axis, rank)]
     same = all(len(layers) == 1 and support(layers[0]) == block for layers in mine)
     if same:
         for layers in mine[1:]:
             tracker.equal(mine[0][0], layers[0], node)
         return [mine[0][0]]
-    return _choose_axis(tracker, node, extended, block)
+    return _choose_axis(tracker, node, extended, block, prefer)
 
 
 def _choose_axis(
@@ -94,31 +108,40 @@ def _choose_axis(
     node: Node,
     operands: Sequence[tuple[Shape, list[Layer]]],
     block: tuple[int, ...],
+    prefer: Sequence[int] | None,
 ) -> list[Layer]:
     """The block shrinks along one axis.
 
-    Layers that do not follow it are kept, and so is an operand whose axis nothing follows.
+    Layers that do not follow it are kept, and so is an operand whose axis nothing follows. Where
+    several layers of an operand follow it, one of them does the shrinking and the others are kept.
     """
     rank = len(operands[0][0])
     size = {k: max(shape[k] for shape, _ in operands) for k in block}
     fresh = {k: tracker.made_up(node, k, size[k]) for k in block}
-    alternatives = []
+    alternatives: list[Way] = []
+    preferred: list[int] = []
     for axis in block:
-        pairs: list[Pairs] = []
-        target = fresh[axis].reshape([-1 if k == axis else 1 for k in range(rank)])
-        for other in block:
-            if other != axis:
-                pairs.append((fresh[other], np.zeros_like(fresh[other])))
+        target = along(fresh[axis], axis, rank)
+        fixed: list[Pairs] = [(fresh[k], np.zeros_like(fresh[k])) for k in block if k != axis]
+        following: list[list[Layer]] = []
         for shape, layers in operands:
-            if shape[axis] > 1 and not any(layer.shape[axis] > 1 for layer in layers):
-                pairs.append((fresh[axis], np.zeros_like(fresh[axis])))
-            for layer in layers:
-                follows = layer.shape[axis] > 1
-                pairs.append((layer, target) if follows else (layer, _zeros(layer)))
-        alternatives.append((f"axis {axis}", pairs))
-    tracker.choose(node, alternatives)
-    return [fresh[k].reshape([-1 if a == k else 1 for a in range(rank)]) for k in block]
-
-
-def _zeros(layer: Layer) -> Labels:
-    return np.zeros_like(layer)
+            following.append([layer for layer in layers if layer.shape[axis] > 1])
+            if shape[axis] > 1 and not following[-1]:
+                fixed.append((fresh[axis], np.zeros_like(fresh[axis])))
+            fixed += [(layer, np.zeros_like(layer)) for layer in layers if layer.shape[axis] == 1]
+        # One governing layer per operand that has any; few have more than one.
+        governing = [list(enumerate(layers)) for layers in following if layers]
+        for combination in itertools.islice(itertools.product(*governing), MOST_COMBINATIONS):
+            pairs = list(fixed)
+            for (chosen, _), layers in zip(
+                combination, [layers for layers in following if layers], strict=True
+            ):
+                pairs += [
+                    (layer, target if i == chosen else np.zeros_like(layer))
+                    for i, layer in enumerate(layers)
+                ]
+            if prefer is not None and axis in prefer:
+                preferred.append(len(alternatives))
+            alternatives.append((f"axis {axis}", pairs, None))
+    tracker.choose(node, alternatives, preferred=None if prefer is None else preferred)
+    return [along(fresh[k], k, rank) for k in block]

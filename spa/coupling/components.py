@@ -24,18 +24,33 @@ Pairs = tuple[Labels, Labels]
 
 @dataclass(frozen=True)
 class Alternative:
-    """One way in which an operator can shrink: its name and the equalities that it needs."""
+    """One way in which an operator can shrink.
+
+    Attributes:
+        name: what shrinks.
+        pairs: the equalities that it needs.
+        inexact: labels whose removal is not exact in this way, with the reason.
+    """
 
     name: str
     pairs: tuple[Pairs, ...]
+    inexact: tuple[Labels, str] | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The ways in which one node can shrink."""
+    """The ways in which one node can shrink.
+
+    Attributes:
+        node: its index.
+        alternatives: in order of preference where they tie.
+        preferred: positions of alternatives that the user prefers; such choices are settled before
+            all others, and by the others' rule only where none of these leaves anything to prune.
+    """
 
     node: int
     alternatives: tuple[Alternative, ...]
+    preferred: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +60,12 @@ class Components:
     Attributes:
         of: component of every label, shape (labels,).
         kept: whether a component stays, shape (components,).
-        chosen: name of the alternative taken, by node and position among the node's choices.
+        chosen: the alternatives taken, with their nodes.
     """
 
     of: Labels
     kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    chosen: tuple[tuple[int, str], ...]
+    chosen: tuple[tuple[int, Alternative], ...]
 
 
 def solve(
@@ -62,32 +77,47 @@ def solve(
     follows the longest chain of choices that depend on each other, not their number.
     """
     pairs = list(equalities)
-    pending = list(choices)
-    chosen: list[tuple[int, str]] = []
+    chosen: list[tuple[int, Alternative]] = []
+    pending = [choice for choice in choices if choice.preferred is not None]
+    later = [choice for choice in choices if choice.preferred is None]
     while True:
         of, kept = _connect(total, pairs, kept_labels)
-        blocked = np.zeros(kept.size, dtype=bool)
-        later = []
-        for choice in pending:
-            local = [
-                [(of[a], of[b]) for a, b in alternative.pairs]
-                for alternative in choice.alternatives
-            ]
-            touched = np.unique(np.concatenate([x for alt in local for pair in alt for x in pair]))
-            # Kept components never change, so they order nothing.
-            free = touched[~kept[touched]]
-            if blocked[free].any():
-                later.append(choice)
-                blocked[free] = True
-                continue
-            best = max(range(len(local)), key=lambda i: (_count(local[i], touched, kept), -i))
-            chosen.append((choice.node, choice.alternatives[best].name))
-            if any(not np.array_equal(a, b) for a, b in local[best]):
-                pairs.extend(choice.alternatives[best].pairs)
-                blocked[free] = True
-        if not later:
-            return Components(*_connect(total, pairs, kept_labels), tuple(chosen))
-        pending = later
+        if not pending:
+            if not later:
+                return Components(of, kept, tuple(chosen))
+            pending, later = later, []
+        pending = _settle(pending, of, kept, pairs, chosen)
+
+
+def _settle(
+    pending: Sequence[Choice],
+    of: Labels,
+    kept: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    pairs: list[Pairs],
+    chosen: list[tuple[int, Alternative]],
+) -> list[Choice]:
+    """Settles the choices that touch different components; returns those that must wait."""
+    blocked = np.zeros(kept.size, dtype=bool)
+    waiting = []
+    for choice in pending:
+        local = [
+            [(of[a], of[b]) for a, b in alternative.pairs] for alternative in choice.alternatives
+        ]
+        touched = np.unique(np.concatenate([x for alt in local for pair in alt for x in pair]))
+        # Kept components never change, so they order nothing.
+        free = touched[~kept[touched]]
+        if blocked[free].any():
+            waiting.append(choice)
+            blocked[free] = True
+            continue
+        counts = [_count(alternative, touched, kept) for alternative in local]
+        allowed = [i for i in choice.preferred or () if counts[i] > 0] or range(len(local))
+        best = max(allowed, key=lambda i: (counts[i], -i))
+        chosen.append((choice.node, choice.alternatives[best]))
+        if any(not np.array_equal(a, b) for a, b in local[best]):
+            pairs.extend(choice.alternatives[best].pairs)
+            blocked[free] = True
+    return waiting
 
 
 def _connect(

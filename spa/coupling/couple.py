@@ -14,11 +14,13 @@ from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.rules.base import RULES
 from spa.coupling.tracker import Remark, Tracker
-from spa.errors import PlanError
+from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
 
 Mask = npt.NDArray[np.bool_]
+
+ATTENTION = ("heads", "head_dim", "none")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Coupling:
         private_layers: layers of parameter reads that have labels of their own.
         kept: why labels stay, in the order in which it was stated.
         inexact: why the removal of labels is not exact.
+        attention: what attention loses.
     """
 
     model: Model
@@ -42,6 +45,7 @@ class Coupling:
     private_layers: dict[Use, list[Layer]]
     kept: tuple[Remark, ...]
     inexact: tuple[Remark, ...]
+    attention: str
 
     @cached_property
     def axis_of_label(self) -> Labels:
@@ -79,9 +83,19 @@ class Coupling:
         return cache[key]
 
 
-def couple(model: Model) -> Coupling:
-    """Finds all coupled channels of a model in one pass; see design notes in `spa.coupling`."""
-    tracker = Tracker(model)
+def couple(model: Model, attention: str = "heads") -> Coupling:
+    """Finds all coupled channels of a model in one pass.
+
+    Args:
+        model: the model.
+        attention: what attention loses: ``heads``, ``head_dim`` or ``none``.
+
+    Raises:
+        SettingError: another value of ``attention``.
+    """
+    if attention not in ATTENTION:
+        raise SettingError(unknown("way to shrink attention", attention, ATTENTION))
+    tracker = Tracker(model, attention)
     for node in model.graph.nodes:
         _visit(node, tracker)
     _keep_computed_sizes(tracker)
@@ -106,7 +120,15 @@ def couple(model: Model) -> Coupling:
         layers=tracker.layers,
         private_layers=tracker._per_use,
         kept=tuple(tracker.kept),
-        inexact=tuple(tracker.inexact),
+        inexact=(
+            *tracker.inexact,
+            *(
+                Remark(way.inexact[0].reshape(-1), node, way.inexact[1])
+                for node, way in components.chosen
+                if way.inexact is not None
+            ),
+        ),
+        attention=attention,
     )
 
 

@@ -95,11 +95,13 @@ class Groups:
         return len(self.groups)
 
 
-def find_groups(model: Model) -> Groups:
+def find_groups(model: Model, attention: str = "heads") -> Groups:
     """Finds the groups of a model, afresh at each call.
 
     Args:
         model: a loaded model.
+        attention: what attention loses: ``heads``, ``head_dim`` (the same index of every head), or
+            ``none``.
 
     Returns:
         Its groups, and what is kept dense and why.
@@ -108,7 +110,7 @@ def find_groups(model: Model) -> Groups:
         >>> for group in spa.find_groups(model):
         ...     print(group.id, group.channels, [(m.name, m.axis.axis) for m in group.members])
     """
-    coupling = couple(model)
+    coupling = couple(model, attention)
     return Groups(coupling, _groups(coupling), _kept(coupling))
 
 

@@ -23,10 +23,13 @@ from spa.coupling.labels import (
     lift,
     support,
 )
+from spa.coupling.zeros import zero_tensors
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
 Shape = tuple[int, ...]
+# An alternative, as a rule states it: name, equalities (broadcast), labels that it makes not exact.
+Way = tuple[str, Sequence[Pairs], tuple[Labels, str] | None]
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,18 @@ class Remark:
 
 
 class Tracker:
-    """State of one pass."""
+    """State of one pass.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: the model.
+        attention: what attention loses: ``heads``, ``head_dim`` (the same index of every head), or
+            ``none``.
+    """
+
+    def __init__(self, model: Model, attention: str = "heads") -> None:
         self.model = model
+        self.attention = attention
+        self.zeros = zero_tensors(model)
         self.space = LabelSpace()
         self.layers: dict[str, list[Layer]] = {}
         self.equalities: list[Pairs] = []
@@ -133,15 +144,24 @@ class Tracker:
         if flat.size:
             self.inexact.append(Remark(flat, node.index, reason))
 
-    def choose(self, node: Node, alternatives: Sequence[tuple[str, Sequence[Pairs]]]) -> None:
-        """States that a node can shrink in one of several ways (see `spa.coupling.components`)."""
+    def choose(
+        self, node: Node, alternatives: Sequence[Way], preferred: Sequence[int] | None = None
+    ) -> None:
+        """States that a node can shrink in one of several ways (see `spa.coupling.components`).
+
+        Args:
+            node: the operator.
+            alternatives: name, equalities, and what of it is not exact.
+            preferred: positions of those that the user prefers.
+        """
         self.choices.append(
             Choice(
                 node.index,
                 tuple(
-                    Alternative(name, tuple(_flat(a, b) for a, b in pairs))
-                    for name, pairs in alternatives
+                    Alternative(name, tuple(_flat(a, b) for a, b in pairs), inexact)
+                    for name, pairs, inexact in alternatives
                 ),
+                None if preferred is None else tuple(preferred),
             )
         )
 
@@ -200,7 +220,8 @@ class Tracker:
     def vector(self, layers: Sequence[Layer], axis: int, size: int, node: Node) -> Labels:
         """The labels that govern one axis, shape (size,); zeros where nothing follows it.
 
-        A layer that follows other axes too is made to follow this one alone.
+        A layer that follows other axes too is made to follow this one alone. Where several layers
+        follow it (merged axes), one of them governs it and the others are kept: a choice.
         """
         vectors = []
         for layer in layers:
@@ -210,9 +231,26 @@ class Tracker:
                 if other != axis:
                     layer = self.drop_axis(layer, other, node, "")
             vectors.append(layer.reshape(-1))
-        for other_vector in vectors[1:]:
-            self.equal(vectors[0], other_vector, node)
-        return vectors[0] if vectors else np.zeros(size, dtype=np.int64)
+        if not vectors:
+            return np.zeros(size, dtype=np.int64)
+        if len(vectors) == 1:
+            return vectors[0]
+        governing = self.space.fresh("", axis, size, is_parameter=False)
+        self.choose(
+            node,
+            [
+                (
+                    f"layer {i}",
+                    [
+                        (vector, governing if k == i else np.zeros_like(vector))
+                        for k, vector in enumerate(vectors)
+                    ],
+                    None,
+                )
+                for i in range(len(vectors))
+            ],
+        )
+        return governing
 
     def _open_grid(self, node: Node, layer: Layer, axes: tuple[int, ...]) -> None:
         """One layer over several axes: what remains must be rectangular, along one of them."""
@@ -226,7 +264,7 @@ class Tracker:
             for other in axes:
                 if other != axis:
                     first = first.take([0], axis=other)
-            alternatives.append((f"axis {axis}", [(layer, first)]))
+            alternatives.append((f"axis {axis}", [(layer, first)], None))
         self.choose(node, alternatives)
 
     def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:

@@ -8,15 +8,14 @@ keep.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from spa.errors import SettingError
+from spa.errors import SettingError, unknown
 from spa.graph.model import Array, Model
 
 ElementScores = Mapping[str, Array]
@@ -79,11 +78,3 @@ def get(name: str) -> Criterion:
     if name not in _CRITERIA:
         raise SettingError(unknown("criterion", name, names()))
     return _CRITERIA[name]
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """A message for a name that is not there, with near matches."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f'There is no {what} "{name}".{hint} Known: {", ".join(known)}.'

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 import spa.importance.criteria  # noqa: F401  (fills the registry)
 from spa.coupling.groups import Group, Groups, Member
-from spa.errors import SettingError
+from spa.errors import SettingError, unknown
 from spa.graph.model import Array, Model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
-from spa.importance.registry import Context, Criterion, get, unknown
+from spa.importance.registry import Context, Criterion, get
 
 Values = npt.NDArray[np.float64]
 

@@ -91,6 +91,11 @@ class Plan:
         """Whether every group that loses channels is exact."""
         return all(group.exact for group in self.groups if group.removed)
 
+    @property
+    def attention(self) -> str:
+        """What attention loses (`spa.find_groups`)."""
+        return str(self.settings.get("attention", "heads"))
+
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-ready values."""
         document: dict[str, Any] = {
@@ -224,7 +229,7 @@ def build_plan(
             )
             for group in groups.groups
         ),
-        settings=settings,
+        settings={**settings, "attention": coupling.attention},
         notes=notes,
     )
 

@@ -72,6 +72,7 @@ def prune(
     limits: Limits | None = None,
     aggregate: str | None = None,
     normalize: str | None = None,
+    attention: str = "heads",
     steps: int = 1,
     data: tuple[Array, Array] | None = None,
     seed: int = 0,
@@ -92,6 +93,7 @@ def prune(
         limits: scope, rounding, floors, caps and globs.
         aggregate: how slices are folded; None takes the criterion's own.
         normalize: how groups are made comparable; None takes the criterion's own.
+        attention: what attention loses: ``heads``, ``head_dim`` or ``none``.
         steps: number of rounds, scored anew in each.
         data: inputs and labels for criteria that need gradients.
         seed: for whatever is drawn.
@@ -113,7 +115,7 @@ def prune(
     limits = limits or Limits()
     model = source if isinstance(source, Model) else load(source, inputs)
     started = time.perf_counter()
-    groups = find_groups(model)
+    groups = find_groups(model, attention)
     selection: Selection | None = None
     for step in range(1, steps + 1):
         current = model if selection is None else _without(model, groups, selection)

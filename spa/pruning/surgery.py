@@ -46,7 +46,7 @@ def apply_plan(model: Model, plan: Plan, groups: Groups | None = None) -> onnx.M
     """
     from spa.coupling.couple import couple
 
-    coupling = groups.coupling if groups is not None else couple(model)
+    coupling = groups.coupling if groups is not None else couple(model, plan.attention)
     return cut_model(model, cut_of(plan, coupling))
 
 

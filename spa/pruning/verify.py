@@ -21,6 +21,7 @@ import onnx
 
 from spa.coupling.couple import Cut, couple
 from spa.coupling.groups import Groups
+from spa.coupling.zeros import CONTRACTIONS, bias_of
 from spa.errors import ModelError, VerificationError
 from spa.graph.check import check
 from spa.graph.example import resized
@@ -34,7 +35,6 @@ from spa.pruning.surgery import cut_model
 # that rounding makes in any output (a sigmoid near 0 is no more precise than this).
 TOLERANCE = 1e-4
 ROUNDING = 1e-6
-CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 RANDOM_OPS = (
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
     "RandomUniformLike",
@@ -73,7 +73,7 @@ def verify(
         VerificationError: any check fails; the message says which.
         PlanError: the plan does not fit the model.
     """
-    coupling = groups.coupling if groups is not None else couple(model)
+    coupling = groups.coupling if groups is not None else couple(model, plan.attention)
     return verify_cut(model, pruned, cut_of(plan, coupling), exact=plan.exact)
 
 
@@ -137,6 +137,7 @@ def contracted_parameters(model: Model) -> frozenset[str]:
         for name in node.inputs
         if name in model.constants
     ]
+    pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
     while pending:
         name = pending.pop()
         if name in model.parameters:

@@ -40,7 +40,9 @@ def conv(node: Node, tracker: Tracker) -> None:
             whole_group: list[Pairs] = [
                 (x, x[:, :1]), (y, y[:, :1]), (x[:, 0], y[:, 0]), (weight_in, weight_in * KEPT),
             ]  # fmt: skip
-            tracker.choose(node, [("same index", same_index), ("whole groups", whole_group)])
+            tracker.choose(
+                node, [("same index", same_index, None), ("whole groups", whole_group, None)]
+            )
     _write(node, tracker, weight_out)
 
 
@@ -62,7 +64,9 @@ def conv_transpose(node: Node, tracker: Tracker) -> None:
         whole_group: list[Pairs] = [
             (x, x[:, :1]), (y, y[:, :1]), (x[:, 0], y[:, 0]), (weight_out, weight_out * KEPT),
         ]  # fmt: skip
-        tracker.choose(node, [("same index", same_index), ("whole groups", whole_group)])
+        tracker.choose(
+            node, [("same index", same_index, None), ("whole groups", whole_group, None)]
+        )
     _bias(node, tracker, outputs)
     _write(node, tracker, outputs)
 

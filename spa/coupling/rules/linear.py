@@ -3,19 +3,19 @@
 Gemm     A: (M, K) or (K, M) with transA   B: (K, N) or (N, K) with transB   C: broadcasts to (M, N)
 MatMul   A: (batch..., M, K)   B: (batch..., K, N)   y: (batch..., M, N); vectors as in NumPy
 
-A contraction of two activations is not exact: no weight can be zeroed to make the removed entries
-vanish there.
+See `spa.coupling.contract` for what a contraction means.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from spa.coupling.align import align
-from spa.coupling.labels import Labels, Layer, along
+from spa.coupling.contract import ACTIVATIONS, contract
+from spa.coupling.labels import Layer, along
 from spa.coupling.rules.base import rule
 from spa.coupling.tracker import Shape, Tracker
 from spa.graph.nodes import Node
-
-ACTIVATIONS = "two activations are contracted over this axis"
 
 
 @rule("Gemm")
@@ -25,7 +25,9 @@ def gemm(node: Node, tracker: Tracker) -> None:
     k_of_b = 1 if node.attr("transB", 0) else 0
     left, right = tracker.read(node, 0), tracker.read(node, 1)
     contracted = tracker.vector(left, k_of_a, a[k_of_a], node)
-    _contract(node, tracker, contracted, tracker.vector(right, k_of_b, b[k_of_b], node))
+    tracker.equal(contracted, tracker.vector(right, k_of_b, b[k_of_b], node), node)
+    if not tracker.is_constant(node, 0) and not tracker.is_constant(node, 1):
+        tracker.mark_inexact(contracted, node, ACTIVATIONS)
     rows = tracker.vector(left, 1 - k_of_a, y[0], node)
     columns = tracker.vector(right, 1 - k_of_b, y[1], node)
     layers = [along(rows, 0, 2), along(columns, 1, 2)]
@@ -41,25 +43,19 @@ def matmul(node: Node, tracker: Tracker) -> None:
     # A vector stands for a matrix of one row (A) or one column (B), taken out again at the end.
     a, left = _as_matrix(tracker.shape(node, 0), tracker.read(node, 0), row=True)
     b, right = _as_matrix(tracker.shape(node, 1), tracker.read(node, 1), row=False)
-    contracted = tracker.vector(left, len(a) - 1, a[-1], node)
-    _contract(node, tracker, contracted, tracker.vector(right, len(b) - 2, b[-2], node))
-    # The contracted axes are size 1 in each other's place, and the rest broadcasts.
+    rank = max(len(a), len(b))
+    # Over all axes: (batch..., M, K, N).
     operands = [
-        ((*a[:-1], 1), [layer for layer in left if layer.shape[-1] == 1]),
-        ((*b[:-2], 1, b[-1]), [layer for layer in right if layer.shape[-2] == 1]),
+        ((*a, 1), [layer[..., None] for layer in left]),
+        ((*b[:-2], 1, *b[-2:]), [np.expand_dims(layer, -3) for layer in right]),
     ]
-    layers = align(tracker, node, operands, max(len(a), len(b)))
+    layers = contract(tracker, node, operands, rank + 1, summed=[rank - 1], batch=range(rank - 2))
+    layers = [layer.squeeze(-2) for layer in layers]
     if len(tracker.shape(node, 0)) == 1:
         layers = [layer.squeeze(-2) for layer in layers]
     if len(tracker.shape(node, 1)) == 1:
         layers = [layer.squeeze(-1) for layer in layers]
     tracker.write(node, layers)
-
-
-def _contract(node: Node, tracker: Tracker, left: Labels, right: Labels) -> None:
-    tracker.equal(left, right, node)
-    if not tracker.is_constant(node, 0) and not tracker.is_constant(node, 1):
-        tracker.mark_inexact(left, node, ACTIVATIONS)
 
 
 def _as_matrix(shape: Shape, layers: list[Layer], *, row: bool) -> tuple[Shape, list[Layer]]:

@@ -1,7 +1,7 @@
 """Reductions: a reduced axis disappears with its labels.
 
-Over a tracked axis that is not exact: a mean over fewer entries is another mean, and so on. Over
-the other axes it changes nothing.
+Over a tracked axis that is not exact: a mean over fewer entries is another mean, and so on; only a
+sum of entries that are zero when they go loses nothing. Over the other axes it changes nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from spa.coupling.labels import Layer
 from spa.coupling.rules.base import normal_axis, rule
 from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
+
+# Zero entries add nothing to these.
+OF_ZERO = ("ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare")
 
 
 @rule(
@@ -26,7 +29,8 @@ def reduction(node: Node, tracker: Tracker) -> None:
     for layer in tracker.read(node, 0):
         for axis in axes:
             if layer.shape[axis] > 1:
-                tracker.mark_inexact(layer, node, f"{node.op} is taken over this axis")
+                if node.op not in OF_ZERO or node.inputs[0] not in tracker.zeros:
+                    tracker.mark_inexact(layer, node, f"{node.op} is taken over this axis")
                 # What is left of a layer over several axes follows the remaining ones.
                 first = layer.take([0], axis=axis)
                 if first.size > 1:
