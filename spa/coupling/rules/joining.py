@@ -155,37 +155,30 @@ def expand(node: Node, tracker: Tracker) -> None:  # 3
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     layers = [lift(layer, len(new)) for layer in tracker.read(node, 0)]
     wide = (1,) * (len(new) - len(old)) + tuple(old)
-    if tracker.value(node, 1) is None:
-        grown = [k for k in range(len(new)) if wide[k] != new[k]]
-        if any(not tracker.model.varies(node.outputs[0], k) for k in grown):
-            tracker.keep_origins(node, 1, "its size is used in a computation")
+    grown = [k for k in range(len(new)) if wide[k] != new[k]]
+    if tracker.value(node, 1) is None and any(
+        tracker.model.varies(node.outputs[0], k) for k in grown
+    ):
+        # The target stays computed, so whatever it is computed from keeps its size.
+        tracker.keep_origins(node, 1, "its size is used in a computation")
     else:
-        layers += [
-            along(tracker.made_up(node, k, new[k]), k, len(new))
-            for k in range(len(new))
-            if wide[k] == 1 and new[k] > 1
-        ]
+        layers += [along(tracker.made_up(node, k, new[k]), k, len(new)) for k in grown]
     tracker.write(node, layers)
 
 
 @resize("Expand")
 def resize_expand(node: Node, cutter: Cutter) -> None:
+    """A constant target names the new sizes; 1 leaves an axis as it comes."""
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
     if old == new and not cutter.is_stale(node, 1):
         return
-    target = cutter.value(node, 1)
-    if target is None:
-        # Axes that grow are computed and were not labelled; 1 leaves an axis as it comes.
-        inputs = (1,) * (len(new) - len(cutter.input_shape(node, 0))) + cutter.input_shape(node, 0)
-        if all(a == b for a, b in zip(inputs, new, strict=True)):
-            cutter.set_input(node, 1, np.ones(len(new), dtype=np.int64))
+    source = cutter.old_shape(node.inputs[0])
+    wide = (1,) * (len(old) - len(source)) + tuple(source)
+    grown = [k for k in range(len(old)) if wide[k] != old[k]]
+    if cutter.value(node, 1) is None and any(cutter.varies(output, k) for k in grown):
         return
-    sizes = [int(s) for s in target]
-    offset = len(new) - len(sizes)
-    for k in range(len(sizes)):
-        if sizes[k] > 1 and cutter.is_cut(output, k + offset):
-            sizes[k] = new[k + offset]
+    sizes = [new[k] if k in grown else 1 for k in range(len(new))]
     cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))
 
 
