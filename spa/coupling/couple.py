@@ -99,13 +99,12 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     for node in model.graph.nodes:
         _visit(node, tracker)
     _keep_computed_sizes(tracker)
-    for name in model.graph.outputs:
-        tracker.keep_layers(tracker.layers.get(name, []), None, "it is an output of the model")
-    for name in model.graph.captured:
-        reason = "a subgraph reads it"
-        if name in model.parameters and name not in tracker.layers:
-            continue
-        tracker.keep_layers(tracker.layers.get(name, []), None, reason)
+    for names, reason in (
+        (model.graph.outputs, "it is an output of the model"),
+        (sorted(model.graph.captured), "a subgraph reads it"),
+    ):
+        for name in names:
+            tracker.keep_layers(tracker.layers.get(model.root(name), []), None, reason)
     kept = [remark.labels for remark in tracker.kept]
     components = solve(
         tracker.space.total,
@@ -134,18 +133,19 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
 
 def _visit(node: Node, tracker: Tracker) -> None:
     """Applies a node's rule; what has none, or was not seen in the run, keeps what it reads."""
-    unseen = [name for name in node.outputs if name and name not in tracker.model.shapes]
+    shapes = tracker.model.shapes
+    unseen = [name for name in (*node.inputs, *node.outputs) if name and name not in shapes]
     if node.captured:
         tracker.keep_inputs(node, f"{node.op} has subgraphs")
     elif node.op not in RULES:
         tracker.keep_inputs(node, f"there is no rule for {node.op}")
     elif unseen:
-        tracker.keep_inputs(node, f'its output "{unseen[0]}" is not a plain tensor')
+        tracker.keep_inputs(node, f'"{unseen[0]}" is not a plain tensor')
     else:
         RULES[node.op](node, tracker)
         return
     for i in range(len(node.outputs)):
-        if node.outputs[i] and node.outputs[i] in tracker.model.shapes:
+        if node.outputs[i] in shapes:
             tracker.write(node, [], i)
 
 
