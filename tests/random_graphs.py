@@ -488,6 +488,16 @@ def context(g: Builder, draw: Draw, x: Map) -> Map:
 
 
 @block
+def expanded_as(g: Builder, draw: Draw, x: Map) -> Map:
+    """Pooled features expanded to the shape that a tensor with channels of its own has."""
+    s = g.node("GlobalMaxPool", [x.name])
+    y = _act(g, draw, _conv(g, draw, x, x.channels))
+    s = g.node("Expand", [s, g.node("Shape", [draw(st.sampled_from((x.name, y)))])])
+    y = g.node("Concat", [y, s], axis=1)
+    return replace(x, name=y, channels=2 * x.channels)
+
+
+@block
 def expanded(g: Builder, draw: Draw, x: Map) -> Map:
     """One channel expanded to all."""
     y = g.node("Expand", [_conv(g, draw, x, 1), g.ints([1, x.channels, 1, 1])])

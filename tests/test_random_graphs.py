@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import os
 
-import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import spa
-from spa.coupling.couple import Cut
-from spa.pruning.plan import cut_of
-from tests.oracles import assert_change_stays_inside, assert_equals_zeroed
+from tests.coupling.cases import perturb
+from tests.oracles import assert_equals_zeroed
 from tests.random_graphs import Drawn, graphs
 
 SHARDS = int(os.environ.get("SPA_RANDOM_SHARDS", "10"))
@@ -86,54 +84,6 @@ def test_pruned_random_graphs_equal_the_zeroed_dense_ones(shard):
     holds()
 
 
-def _expected(model: spa.Model, cut: Cut, name: str) -> list[tuple[int, np.ndarray]]:
-    """Axis and indices of every removed channel of a tensor that some producer's noise must reach.
-
-    Left out are entries that no producer makes: padding, and what is known from its reader alone.
-    """
-    coupling = cut.coupling
-    loud = np.array([axis.is_parameter and not _is_consumed(model, axis) for axis in coupling.axes])
-    found = []
-    for layer in coupling.layers.get(name, []):
-        axes = [k for k in range(layer.ndim) if layer.shape[k] > 1]
-        if len(axes) != 1:
-            continue
-        labels = layer.reshape(-1)
-        components = coupling.components.of[labels]
-        goes = cut.removed[labels] & loud[coupling.axis_of_label[labels]]
-        for component in np.unique(components[goes]):
-            found.append((axes[0], np.flatnonzero(goes & (components == component))))
-    return found
-
-
-def _is_consumed(model: spa.Model, axis) -> bool:
-    """Whether a parameter axis is what a contraction sums over."""
-    for node in model.graph.nodes:
-        if axis.tensor not in node.inputs:
-            continue
-        position = node.inputs.index(axis.tensor)
-        if node.op == "Conv" and position == 1:
-            return axis.axis == 1
-        if node.op == "ConvTranspose" and position == 1:
-            return axis.axis == 0
-        if node.op == "Gemm" and position == 1:
-            return axis.axis == (1 if node.attr("transB", 0) else 0)
-        if node.op == "MatMul":
-            rank = len(model.shapes[axis.tensor])
-            return axis.axis == (rank - 2 if position == 1 else rank - 1)
-    return False
-
-
-def _after_inexact(model: spa.Model, cut: Cut) -> set[str]:
-    """Tensors from the first operator on at which a removal is not exact."""
-    tainted: set[str] = set()
-    nodes = {remark.node for remark in cut.coupling.inexact if cut.removed[remark.labels].any()}
-    for node in model.graph.nodes:
-        if node.index in nodes or tainted.intersection(node.inputs):
-            tainted.update(node.outputs)
-    return tainted
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(PERTURBED_SHARDS))
 def test_a_change_of_what_goes_reaches_exactly_the_predicted_slices(shard):
@@ -144,14 +94,6 @@ def test_a_change_of_what_goes_reaches_exactly_the_predicted_slices(shard):
         model = spa.load(drawn.proto)
         groups = spa.find_groups(model)
         for plan in plans(data.draw, model, groups):
-            cut = cut_of(plan, groups.coupling)
-            names = [name for node in model.graph.nodes for name in node.outputs if name]
-            assert_change_stays_inside(
-                drawn.proto,
-                plan.to_json(),
-                {name: cut.of_tensor(name) for name in names},
-                skip=_after_inexact(model, cut),
-                reached={name: _expected(model, cut, name) for name in names},
-            )
+            perturb(drawn.proto, model, groups, plan)
 
     holds()
