@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx
 
 from spa.graph.read import first_line
+from spa.graph.weightless import without_weights
 
 FAILURES = (
     onnx.checker.ValidationError,
@@ -20,8 +23,18 @@ def check(proto: onnx.ModelProto, *, full: bool = False) -> str | None:
         proto: the model; it is not changed.
         full: check shapes too.
     """
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
+    bare, large = without_weights(proto)
+    for tensor in large:
+        problem = _size_problem(tensor)
+        if problem is not None:
+            return problem
+    # The checker sees large weights as inputs of the same type and shape.
+    inputs = {value.name for value in bare.graph.input}
+    bare.graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in large
+        if tensor.name not in inputs
+    )
     del bare.graph.value_info[:]
     unshaped = [
         output.type.tensor_type
@@ -40,4 +53,16 @@ def check(proto: onnx.ModelProto, *, full: bool = False) -> str | None:
             onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
     except FAILURES as error:
         return first_line(error)
+    return None
+
+
+def _size_problem(tensor: onnx.TensorProto) -> str | None:
+    """Says when a tensor's bytes are not what its type and shape need."""
+    item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    need = math.prod(tensor.dims) * item
+    if len(tensor.raw_data) != need:
+        return (
+            f'initializer "{tensor.name}" of shape {list(tensor.dims)} needs {need} bytes, but '
+            f"has {len(tensor.raw_data)}"
+        )
     return None

@@ -38,6 +38,12 @@ class Declared:
         """For messages: ``name=?x3x?x?``."""
         return f"{self.name}={'x'.join('?' if d is None else str(d) for d in self.dims)}"
 
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether a shape has the declared rank and fixed sizes."""
+        return len(shape) == len(self.dims) and all(
+            d is None or d == s for d, s in zip(self.dims, shape, strict=True)
+        )
+
 
 def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
     """Reads the declared inputs; a declared size of 0 or -1 counts as dynamic.
@@ -80,10 +86,7 @@ def check_given(declared: Sequence[Declared], given: Mapping[str, InputSpec]) ->
             )
         want = by_name[name]
         shape = spec.shape if isinstance(spec, np.ndarray) else tuple(spec)
-        fits = len(shape) == len(want.dims) and all(
-            d is None or d == s for d, s in zip(want.dims, shape, strict=True)
-        )
-        if not fits or any(s < 1 for s in shape):
+        if not want.takes(shape) or any(s < 1 for s in shape):
             raise InputError(
                 f'Input "{name}" takes {want.describe()} (? is free, sizes are 1 or more), but '
                 f"{'x'.join(map(str, shape)) or 'a scalar'} was given."

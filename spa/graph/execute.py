@@ -6,8 +6,7 @@ only a run resolves. So every intermediate tensor is made a graph output of a th
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +17,14 @@ import onnxruntime as ort
 
 from spa.errors import ModelError, RunError
 from spa.graph.read import first_line
+from spa.graph.weightless import without_weights
 
 Array = npt.NDArray[Any]
 
 # Values up to this many elements are kept: shapes, axes, indices, Resize scales, slice bounds.
 MAX_KEPT_VALUE = 4096
+# Element types that ONNX Runtime does not hand to NumPy, or that are no numbers.
+UNREADABLE = ("tensor(string)", "tensor(bfloat16)")
 
 ort.set_default_logger_severity(4)
 
@@ -43,9 +45,21 @@ class Run:
 
 
 def session(
-    proto: onnx.ModelProto, *, optimize: bool = True, threads: int = 0
+    proto: onnx.ModelProto,
+    weights: Sequence[onnx.TensorProto] = (),
+    *,
+    optimize: bool = True,
+    threads: int = 0,
+    once: bool = False,
 ) -> ort.InferenceSession:
     """Makes a silent CPU session.
+
+    Args:
+        proto: the model; it is not changed.
+        weights: large initializers that it lacks (`spa.graph.weightless`).
+        optimize: let ONNX Runtime rewrite the graph, as it does for users.
+        threads: intra-op threads; 0 takes all cores.
+        once: the session is for a run or two, so weights are not laid out anew for speed.
 
     Raises:
         ModelError: ONNX Runtime refuses the model.
@@ -55,9 +69,29 @@ def session(
     options.intra_op_num_threads = threads
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if once:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    light, large = without_weights(proto)
+    large += weights
+    # Large weights are handed over as they lie in memory, not as part of the serialised file.
+    for tensor in large:
+        stub = light.graph.initializer.add(
+            name=tensor.name,
+            data_type=tensor.data_type,
+            dims=tensor.dims,
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        stub.external_data.add(key="location", value="in memory")
     try:
+        if large:
+            arrays = [np.ascontiguousarray(onnx.numpy_helper.to_array(t)) for t in large]
+            values = [
+                ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type)
+                for array, tensor in zip(arrays, large, strict=True)
+            ]
+            options.add_external_initializers([tensor.name for tensor in large], values)
         return ort.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            light.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
         raise ModelError(f"ONNX Runtime cannot load the model: {_clean(error)}") from error
@@ -72,7 +106,7 @@ def run(
         ModelError: the model cannot be loaded.
         RunError: it cannot be run on these inputs.
     """
-    return run_session(session(proto, optimize=optimize), feeds)
+    return run_session(session(proto, optimize=optimize, once=True), feeds)
 
 
 def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> list[Array]:
@@ -84,54 +118,53 @@ def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> lis
     return outputs
 
 
-def observe(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> Run:
+class Observer:
     """Runs a model and records the shape of every tensor in its main graph.
+
+    One session serves several runs, as loading the weights costs more than running them.
 
     Args:
         proto: the model; it is not changed.
-        feeds: example inputs by name.
 
     Raises:
         ModelError: the model cannot be loaded.
-        RunError: it cannot be run on these inputs.
     """
-    with _every_tensor_as_output(proto) as (open_proto, names):
-        runner = session(open_proto, optimize=False)
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._names = [name for node in proto.graph.node for name in node.output if name]
+        opened, large = without_weights(proto)
+        del opened.graph.output[:]
+        # Stale annotations of intermediate tensors would make the runtime refuse a good model.
+        del opened.graph.value_info[:]
+        opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._names)
+        self._session = session(opened, large, optimize=False, once=True)
+
+    def run(self, feeds: Mapping[str, Array]) -> Run:
+        """Runs the model once.
+
+        Raises:
+            RunError: it cannot be run on these inputs.
+        """
         inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
         try:
-            outputs = runner.run_with_ort_values(names, inputs)
+            outputs = self._session.run_with_ort_values(self._names, inputs)
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
             raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
-    shapes: dict[str, tuple[int, ...]] = {name: value.shape for name, value in feeds.items()}
-    dtypes: dict[str, np.dtype[Any]] = {name: value.dtype for name, value in feeds.items()}
-    values: dict[str, Array] = {}
-    for name, output in zip(names, outputs, strict=True):
-        if not output.has_value() or not output.is_tensor():
-            continue
-        shapes[name] = tuple(output.shape())
-        if output.data_type() == "tensor(string)":
-            continue
-        size = int(np.prod(shapes[name], dtype=np.int64))
-        if output.data_type() == "tensor(bfloat16)":
-            continue
-        if size <= MAX_KEPT_VALUE:
+        shapes = {name: tuple(value.shape) for name, value in feeds.items()}
+        dtypes = {name: value.dtype for name, value in feeds.items()}
+        values: dict[str, Array] = {}
+        for name, output in zip(self._names, outputs, strict=True):
+            if not output.has_value() or not output.is_tensor():
+                continue
+            shapes[name] = tuple(output.shape())
+            size = int(np.prod(shapes[name], dtype=np.int64))
+            if output.data_type() in UNREADABLE or size > MAX_KEPT_VALUE:
+                continue
             array = output.numpy()
             dtypes[name] = array.dtype
             if array.dtype.kind in "iub" or size <= 16:
                 values[name] = array
-    return Run(shapes, dtypes, values)
-
-
-@contextlib.contextmanager
-def _every_tensor_as_output(proto: onnx.ModelProto) -> Iterator[tuple[onnx.ModelProto, list[str]]]:
-    names = [name for node in proto.graph.node for name in node.output if name]
-    opened = onnx.ModelProto()
-    opened.CopyFrom(proto)
-    del opened.graph.output[:]
-    # Stale annotations of intermediate tensors would make the runtime refuse a good model.
-    del opened.graph.value_info[:]
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    yield opened, names
+        return Run(shapes, dtypes, values)
 
 
 def _clean(error: Exception) -> str:

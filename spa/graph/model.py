@@ -16,7 +16,7 @@ import onnx
 from spa.errors import InputError, ModelError, RunError
 from spa.graph.check import check
 from spa.graph.example import Declared, InputSpec, candidates, check_given, declared_inputs, resized
-from spa.graph.execute import Run, observe
+from spa.graph.execute import Observer, Run
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph, Use
 from spa.graph.read import model_sha256, read_model
 
@@ -282,8 +282,9 @@ def load_proto(
     _check(proto, graph, label)
     declared = declared_inputs(proto, graph)
     check_given(declared, given)
-    example, observed = _first_run(proto, graph, declared, given, label)
-    varied = _second_run(proto, declared, example)
+    observer = Observer(proto)
+    example, observed = _first_run(observer, graph, declared, given, label)
+    varied = _second_run(observer, declared, example)
     return Model(proto, sha256, graph, example, observed, varied, tuple(declared))
 
 
@@ -320,7 +321,7 @@ def _unknown_standard_ops(graph: Graph) -> set[str]:
 
 
 def _first_run(
-    proto: onnx.ModelProto,
+    observer: Observer,
     graph: Graph,
     declared: list[Declared],
     given: Mapping[str, InputSpec],
@@ -329,7 +330,7 @@ def _first_run(
     failure: RunError | None = None
     for feeds in candidates(declared, given, graph):
         try:
-            return feeds, observe(proto, feeds)
+            return feeds, observer.run(feeds)
         except RunError as error:
             failure = failure or error
     free = [d for d in declared if d.name not in given and None in d.dims]
@@ -343,7 +344,7 @@ def _first_run(
 
 
 def _second_run(
-    proto: onnx.ModelProto, declared: list[Declared], example: Mapping[str, Array]
+    observer: Observer, declared: list[Declared], example: Mapping[str, Array]
 ) -> Run | None:
     """Another batch size, and other sizes where the model takes them, else the batch alone."""
     if not any(None in d.dims for d in declared):
@@ -353,7 +354,7 @@ def _second_run(
         if all(feeds[name].shape == example[name].shape for name in feeds):
             continue
         try:
-            return observe(proto, feeds)
+            return observer.run(feeds)
         except ModelError:
             continue
     return None

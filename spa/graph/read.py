@@ -59,12 +59,26 @@ def model_sha256(proto: onnx.ModelProto) -> str:
         raise ModelError(f"The model cannot be serialised: {error}") from error
 
 
+def external_files(path: str | Path) -> list[Path]:
+    """The files beside a readable model that hold its weights."""
+    proto = parse_model(_read_bytes(Path(path)), str(path))
+    tensors = filter(uses_external_data, all_tensors(proto.graph))
+    folder = Path(path).resolve().parent
+    return sorted({(folder / _location(tensor)).resolve() for tensor in tensors})
+
+
+def _location(tensor: onnx.TensorProto) -> str:
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
 def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder; name the .onnx file in it.")
-    if not path.exists():
-        raise ModelError(f"{path} does not exist.")
     try:
+        if path.is_dir():
+            raise ModelError(f"{path} is a folder; name the .onnx file in it.")
+        if not path.exists():
+            raise ModelError(f"{path} does not exist.")
+        if not path.is_file():
+            raise ModelError(f"{path} is a device or pipe, not a file.")
         size = path.stat().st_size
         if size > MAX_PROTO_BYTES:
             raise ModelError(
@@ -79,10 +93,10 @@ def _read_bytes(path: Path) -> bytes:
 def _load_external(proto: onnx.ModelProto, path: Path) -> None:
     folder = path.resolve().parent
     total = 0
-    for tensor in _all_tensors(proto.graph):
+    for tensor in all_tensors(proto.graph):
         if not uses_external_data(tensor):
             continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        location = _location(tensor)
         target = (folder / location).resolve()
         if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
             raise ModelError(
@@ -96,7 +110,7 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
         total += int(next((e.value for e in tensor.external_data if e.key == "length"), "0") or 0)
         if total > MAX_EXTERNAL_BYTES:
             raise ModelError(f"{path}: its external data exceeds {MAX_EXTERNAL_BYTES} bytes.")
-    if not any(uses_external_data(tensor) for tensor in _all_tensors(proto.graph)):
+    if not any(uses_external_data(tensor) for tensor in all_tensors(proto.graph)):
         return
     try:
         load_external_data_for_model(proto, str(folder))
@@ -106,7 +120,8 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
         ) from error
 
 
-def _all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+def all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """Every tensor that a graph holds: initializers and attributes, those of subgraphs too."""
     tensors = list(graph.initializer)
     for node in graph.node:
         for attribute in node.attribute:
@@ -114,7 +129,7 @@ def _all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
                 tensors.append(attribute.t)
             tensors.extend(attribute.tensors)
             for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                tensors.extend(_all_tensors(sub))
+                tensors.extend(all_tensors(sub))
     return tensors
 
 

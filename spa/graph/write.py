@@ -1,4 +1,8 @@
-"""Writing results so that a reader never sees half a file: temporary file, then rename."""
+"""Writing results so that a reader never sees half a file: temporary files, then renames.
+
+Several files of one result are all written before the first of them is renamed, so a full disk or
+an interruption leaves what was there before.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +10,31 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import EncodeError
 
 from spa.errors import OutputError
+from spa.graph.read import all_tensors
 
 # Above this protobuf cannot hold the weights, and they go to a file beside the model.
 MAX_INLINE_BYTES = 2**31 - 2**20
+# What is smaller stays in the model's own file: shapes, axes, scales.
+SMALL_TENSOR_BYTES = 1024
+# External weights start at multiples of this, so that runtimes can map them into memory.
+ALIGNMENT = 4096
 
 
 def check_writable(path: str | Path) -> None:
     """Finds out before the work whether a result can be written there.
 
     Raises:
-        OutputError: the path is a folder, or its folder is missing or read-only.
+        OutputError: the path is a folder or a device, or its folder is missing or read-only.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name the file to write.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: the folder {path.parent} does not exist.")
-    with _temporary(path):
+    with _temporary(Path(path)):
         pass
 
 
@@ -39,52 +44,112 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with _temporary(Path(path)) as temporary:
+    with _replacing(Path(path)) as temporary, _told(path):
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
 
 
 def write_json(path: str | Path, document: Any) -> None:
     """Writes a JSON file in one step; see `write_text`."""
-    write_text(path, json.dumps(document, indent=1) + "\n")
+    write_text(path, _json(document))
 
 
-def write_model(path: str | Path, proto: onnx.ModelProto) -> None:
+def write_model(
+    path: str | Path, proto: onnx.ModelProto, documents: Mapping[str | Path, Any] | None = None
+) -> None:
     """Writes a model in one step; over 2 GB its weights go to ``<name>.data`` beside it.
 
-    The bytes are those whose sha256 SPA reports for the model.
+    Up to 2 GB, the bytes are those whose sha256 SPA reports for the model.
+
+    Args:
+        path: the file.
+        proto: the model.
+        documents: JSON files that belong to it, by path; all files appear, or none.
 
     Raises:
         OutputError: it cannot be written.
     """
     path = Path(path)
-    size = proto.ByteSize()
-    with _temporary(path) as temporary:
-        if size < MAX_INLINE_BYTES:
-            temporary.write_bytes(proto.SerializeToString(deterministic=True))
-        else:
-            copy = onnx.ModelProto()
-            copy.CopyFrom(proto)
+    with contextlib.ExitStack() as stack:
+        # The last one entered is renamed first: the model appears when all else is there.
+        main = stack.enter_context(_replacing(path))
+        if proto.ByteSize() >= MAX_INLINE_BYTES:
             data = path.with_name(path.name + ".data")
-            data.unlink(missing_ok=True)
-            onnx.save_model(copy, str(temporary), save_as_external_data=True, location=data.name)
-        os.replace(temporary, path)
+            file = stack.enter_context(_replacing(data))
+            with _told(data):
+                proto = _move_weights(proto, file, data.name)
+        for where, document in (documents or {}).items():
+            file = stack.enter_context(_replacing(Path(where)))
+            with _told(where):
+                file.write_text(_json(document), encoding="utf-8")
+        with _told(path):
+            main.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _move_weights(proto: onnx.ModelProto, data: Path, location: str) -> onnx.ModelProto:
+    """Writes the weights to a file and returns a copy of the model that refers to it."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    with data.open("wb") as file:
+        for tensor in all_tensors(copy.graph):
+            if len(tensor.raw_data) < SMALL_TENSOR_BYTES:
+                continue
+            file.seek(-file.tell() % ALIGNMENT, os.SEEK_CUR)
+            offset, length = file.tell(), file.write(tensor.raw_data)
+            onnx.external_data_helper.set_external_data(tensor, location, offset, length)
+            tensor.ClearField("raw_data")
+    return copy
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the target's place once the block has ended well."""
+    with _temporary(path) as temporary:
+        yield temporary
+        with _told(path):
+            os.replace(temporary, _real(path))
 
 
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """A temporary file in the target's folder, gone afterwards unless it was renamed."""
-    name = None
+    with _told(path):
+        target = _real(path)
+        if target.is_dir():
+            raise OutputError(f"{path} is a folder; name the file to write.")
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path} is a device or pipe; name a file to write.")
+        if not target.parent.is_dir():
+            raise OutputError(f"{path} cannot be written: there is no folder {target.parent}.")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise OutputError(f"{path} cannot be written: the file is read-only.")
+        # The name says nothing of the target's, which may be as long as names can be.
+        handle, name = tempfile.mkstemp(prefix=".spa-", suffix=".tmp", dir=target.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         # Temporary files are private; what a user writes follows the umask.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(handle, 0o666 & ~umask)
         os.close(handle)
         yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """Says which file an error of the system, or of protobuf, is about."""
+    try:
+        yield
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
+    except (EncodeError, ValueError) as error:
+        raise OutputError(f"{path} cannot be written: {error}.") from error
+
+
+def _real(path: Path) -> Path:
+    """Where the bytes go: a link's target is replaced, not the link."""
+    return Path(os.path.realpath(path))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from spa.errors import MissingExtra, SettingError
 from spa.graph.model import Array, Model
-from spa.importance.registry import Context
+from spa.importance.registry import SEEDS, Context
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +129,7 @@ def _batch(model: Model, context: Context) -> tuple[list[Array], npt.NDArray[np.
                 f'"{model.graph.inputs[0]}" of shape {want.shape} (the first axis is the batch).'
             )
         return [np.array(x, dtype=want.dtype)], np.asarray(y)
-    rng = np.random.default_rng(context.seed)
+    rng = np.random.default_rng(context.seed % SEEDS)
     noise = []
     for declared in model.declared:
         example = model.example[declared.name]

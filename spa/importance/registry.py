@@ -21,6 +21,9 @@ from spa.graph.model import Array, Model
 ElementScores = Mapping[str, Array]
 ChannelScores = Mapping[tuple[str, int], npt.NDArray[np.float64]]
 
+# Any integer is a seed; NumPy takes those from 0 up to here.
+SEEDS = 2**64
+
 
 @dataclass(frozen=True)
 class Context:

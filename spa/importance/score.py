@@ -89,7 +89,7 @@ class _Sums:
         if key not in self._sums:
             array = self._elements[name]
             others = tuple(k for k in range(array.ndim) if k != axis)
-            self._sums[key] = array.sum(axis=others)
+            self._sums[key] = array.sum(axis=others, dtype=np.float64)
         return self._sums[key]
 
 

@@ -11,4 +11,7 @@ from spa.importance.registry import Context, ElementScores, criterion
 @criterion("element")
 def l1(model: Model, context: Context) -> ElementScores:
     """Scores every parameter element by its absolute value."""
-    return {name: np.abs(model.array(name).astype(np.float64)) for name in model.counted_parameters}
+    return {
+        name: np.abs(model.array(name).astype(np.float32, copy=False))
+        for name in model.counted_parameters
+    }

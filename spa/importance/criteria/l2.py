@@ -12,5 +12,6 @@ from spa.importance.registry import Context, ElementScores, criterion
 def l2(model: Model, context: Context) -> ElementScores:
     """Scores every parameter element by its square."""
     return {
-        name: np.square(model.array(name).astype(np.float64)) for name in model.counted_parameters
+        name: np.square(model.array(name).astype(np.float32, copy=False))
+        for name in model.counted_parameters
     }
