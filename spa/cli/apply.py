@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 import spa
-from spa.cli.options import add_json, add_model, parse_inputs
-from spa.graph.write import check_writable, write_model
+from spa.cli.options import MODEL, add_json, add_model, check_outputs, parse_inputs
+from spa.graph.write import write_model
 from spa.progress import stage
 
 
@@ -25,11 +25,11 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     plan = spa.Plan.load(args.plan)
-    check_writable(args.output)
+    check_outputs({"--output": args.output}, {MODEL: args.model, "--plan": args.plan})
     with stage(f"Loading {args.model}"):
         model = spa.load(args.model, parse_inputs(args.input))
     with stage("Applying the plan"):
-        groups = spa.find_groups(model)
+        groups = spa.find_groups(model, plan.attention)
         pruned = spa.apply_plan(model, plan, groups)
         proof = None if args.no_verify else spa.verify(model, pruned, plan, groups)
     write_model(args.output, pruned)

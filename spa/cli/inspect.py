@@ -7,6 +7,7 @@ from typing import Any
 
 import spa
 from spa.cli.options import add_json, add_model, parse_inputs
+from spa.coupling.couple import ATTENTION
 from spa.progress import stage
 
 
@@ -16,6 +17,9 @@ def register(commands: Any) -> None:
         "inspect", help="show parameters, MACs, groups, and what is kept dense and why"
     )
     add_model(parser)
+    parser.add_argument(
+        "--attention", choices=ATTENTION, default="heads", help="what attention loses"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -25,7 +29,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     with stage(f"Loading {args.model}"):
         model = spa.load(args.model, parse_inputs(args.input))
     with stage("Finding groups"):
-        groups = spa.find_groups(model)
+        groups = spa.find_groups(model, args.attention)
     cost = spa.measure_cost(model)
     document = {
         "model": args.model,

@@ -1,22 +1,31 @@
 """The ``spa`` command.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed, 2 the target is
-out of reach, or the command line is wrong.
+out of reach, or the command line is wrong, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import spa
 from spa.cli import apply, inspect, profile, prune, verify
 from spa.errors import InfeasibleTarget, SpaError
+from spa.graph.read import first_line
 
 COMMANDS = (inspect, prune, apply, verify, profile)
+INTERRUPTED = 130  # as shells count it: 128 and the number of the signal
+TRACEBACK = "SPA_TRACEBACK"  # with this set in the environment, a defect shows its traceback
+DEFECT = "this is a defect of SPA"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,27 +44,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.register(commands)
     args = parser.parse_args(arguments)
     try:
-        document, text = args.run(args)
+        with warnings.catch_warnings():
+            if not sys.warnoptions:  # what libraries warn of tells a user nothing
+                warnings.simplefilter("ignore")
+            document, text = args.run(args)
     except InfeasibleTarget as error:
         return _fail(args, error, {"asked": error.asked, "reachable": error.reachable})
     except SpaError as error:
         return _fail(args, error, {})
     except KeyboardInterrupt:
-        print("spa: interrupted; nothing was written.", file=sys.stderr)
-        return 1
-    except MemoryError:
-        print("spa: error: out of memory; nothing was written.", file=sys.stderr)
-        return 1
-    print(json.dumps(document, indent=1) if args.json else text)
+        print("spa: error: interrupted; nothing was written.", file=sys.stderr)
+        return INTERRUPTED
+    except MemoryError as error:
+        return _fail(args, error, {}, "out of memory; nothing was written.")
+    except Exception as error:  # whatever it is, a traceback tells a user nothing
+        if os.environ.get(TRACEBACK):
+            raise
+        return _fail(args, error, {}, _defect(error))
+    _print(json.dumps(document, indent=1) if args.json else text)
     return 0
 
 
-def _fail(args: argparse.Namespace, error: SpaError, extra: dict[str, float]) -> int:
-    message = " ".join(str(error).split())
+def _fail(
+    args: argparse.Namespace, error: Exception, extra: dict[str, float], message: str = ""
+) -> int:
+    message = message or " ".join(str(error).split())
     print(f"spa: error: {message}", file=sys.stderr)
     if args.json:
-        print(json.dumps({"error": message, "kind": type(error).__name__, **extra}, indent=1))
-    return error.exit_code
+        _print(json.dumps({"error": message, "kind": type(error).__name__, **extra}, indent=1))
+    return error.exit_code if isinstance(error, SpaError) else 1
+
+
+def _defect(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{DEFECT}: {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: "
+        f"{first_line(error)} Please report it with the model; nothing was written "
+        f"({TRACEBACK}=1 shows the traceback)."
+    )
+
+
+def _print(text: str) -> None:
+    """Prints whatever the terminal can show of a text; a reader may have left (``| head``)."""
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What Python flushes as it ends must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 
-from spa.errors import InputError
+from spa.errors import InputError, OutputError
+from spa.graph.write import check_writable
+
+# What `check_outputs` calls the model that is read.
+MODEL = "the input model"
+_DIGITS = re.compile("[0-9]{1,18}")
 
 
 def add_model(parser: argparse.ArgumentParser, name: str = "model") -> None:
@@ -31,16 +38,38 @@ def parse_inputs(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     Raises:
         InputError: the text has another form.
     """
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for text in texts:
-        name, equals, sizes = text.rpartition("=")
-        try:
-            shape = tuple(int(size) for size in sizes.lower().split("x")) if sizes else ()
-        except ValueError:
-            shape = None
-        if not equals or not name or shape is None:
+        name, _, sizes = text.rpartition("=")
+        parts = sizes.lower().split("x") if sizes else []
+        # Eighteen digits fit every integer type that a size may meet on its way.
+        if not name or not all(_DIGITS.fullmatch(part) for part in parts):
             raise InputError(
                 f'--input "{text}" is not of the form name=2x3x224x224 (sizes joined by x).'
             )
-        shapes[name] = shape
+        if name in shapes:
+            raise InputError(f'--input gives a shape for "{name}" twice.')
+        shapes[name] = tuple(int(part) for part in parts)
     return shapes
+
+
+def check_outputs(outputs: Mapping[str, str | None], inputs: Mapping[str, str | None]) -> None:
+    """Finds out before the work whether all results can be written, and over nothing dear.
+
+    Args:
+        outputs: paths to write, by option. The first, a model, may replace the model that is read.
+        inputs: paths that are read, by option.
+
+    Raises:
+        OutputError: a path cannot be written, or two options name the same file.
+    """
+    seen = {os.path.realpath(path): what for what, path in inputs.items() if path}
+    for i, (what, path) in enumerate(outputs.items()):
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        other = seen.get(real)
+        if other is not None and not (i == 0 and other == MODEL):
+            raise OutputError(f"{what} and {other} are the same file, {path}; name another one.")
+        seen[real] = what
+        check_writable(path)

@@ -9,7 +9,9 @@ from typing import Any
 
 import spa
 from spa.cli.options import add_json, add_model, parse_inputs
+from spa.errors import InputError, SettingError
 from spa.graph.latency import ROUNDS, measure_latency
+from spa.graph.read import external_files
 from spa.progress import stage
 
 
@@ -28,17 +30,23 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
+    if args.rounds < 1 or args.threads < 0:
+        raise SettingError(
+            "--rounds must be 1 or more and --threads 0 or more; "
+            f"{args.rounds} and {args.threads} were given."
+        )
     paths = [args.model, *args.others]
     shapes = parse_inputs(args.input)
     models = []
     for path in paths:
         with stage(f"Loading {path}"):
             models.append(spa.load(path, shapes))
+        _check_comparable(models, paths)
     with stage("Timing"):
         times = measure_latency(
             [model.proto for model in models],
             models[0].example,
-            rounds=max(1, args.rounds),
+            rounds=args.rounds,
             threads=args.threads,
         )
     rows = []
@@ -67,9 +75,27 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return document, _text(document)
 
 
+def _check_comparable(models: list[spa.Model], paths: list[str]) -> None:
+    """All are timed on the first one's example inputs."""
+    first, last = models[0], models[-1]
+    taken = {declared.name: declared for declared in last.declared}
+    fits = taken.keys() == first.example.keys() and all(
+        value.dtype == taken[name].dtype and taken[name].takes(value.shape)
+        for name, value in first.example.items()
+    )
+    if not fits:
+        raise InputError(
+            f"{paths[len(models) - 1]} takes {_inputs(last)}, but {paths[0]} is timed with "
+            f"{_inputs(first)}; models that are compared must take the same inputs."
+        )
+
+
+def _inputs(model: spa.Model) -> str:
+    return ", ".join(f"{d.describe()} ({d.dtype})" for d in model.declared) or "no inputs"
+
+
 def _file_bytes(path: Path) -> int:
-    data = path.with_name(path.name + ".data")
-    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
+    return sum(file.stat().st_size for file in (path, *external_files(path)))
 
 
 def _text(document: dict[str, Any]) -> str:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import spa
-from spa.cli.options import add_json, add_model, parse_inputs
+from spa.cli.options import MODEL, add_json, add_model, check_outputs, parse_inputs
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.graph.model import Array
-from spa.graph.write import check_writable, write_json, write_model
+from spa.graph.read import first_line
+from spa.graph.write import write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
 from spa.importance.registry import get, names
 from spa.progress import stage
+
+_FORM = (
+    "an .npz file with arrays x (inputs, the first axis is the batch) and y (integer labels, one "
+    "per input) is needed."
+)
 
 
 def register(commands: Any) -> None:
@@ -70,9 +78,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         include=args.include,
         exclude=args.exclude,
     )
-    check_writable(args.output)
-    if args.plan:
-        check_writable(args.plan)
+    check_outputs(
+        {"--output": args.output, "--plan": args.plan}, {MODEL: args.model, "--data": args.data}
+    )
     shapes, data = parse_inputs(args.input), _read_data(args.data)
     with stage(f"Loading {args.model}"):
         model = spa.load(args.model, shapes)
@@ -90,9 +98,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             seed=args.seed,
             verify=not args.no_verify,
         )
-    write_model(args.output, result.model)
-    if args.plan:
-        write_json(args.plan, result.plan.to_json())
+    write_model(
+        args.output, result.model, {args.plan: result.plan.to_json()} if args.plan else None
+    )
     document = _document(args, result)
     return document, _text(document)
 
@@ -138,13 +146,24 @@ def _text(document: dict[str, Any]) -> str:
 
 
 def _read_data(path: str | None) -> tuple[Array, Array] | None:
+    """Arrays x (N, ...) of numbers and y (N,) of integers."""
     if path is None:
         return None
     try:
         with np.load(Path(path), allow_pickle=False) as arrays:
-            return arrays["x"], arrays["y"]
-    except (OSError, KeyError, ValueError, EOFError) as error:
+            x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
+    # A .npy file gives an array, which is no context; a damaged archive fails in its own ways.
+    except (
+        OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise SettingError(
-            f"--data {path} cannot be read ({error}); an .npz file with arrays x (inputs, the "
-            "first axis is the batch) and y (integer labels) is needed."
+            f"--data {path} cannot be read ({first_line(error)}); {_FORM}"
         ) from error
+    if x.ndim < 1 or y.shape != x.shape[:1] or not y.size:
+        raise SettingError(f"--data {path} has x of {x.shape} and y of {y.shape}; {_FORM}")
+    if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
+        raise SettingError(f"--data {path} has x of {x.dtype} and y of {y.dtype}; {_FORM}")
+    if not np.isfinite(x).all():
+        raise SettingError(f"--data {path} has values in x that are not finite; {_FORM}")
+    return x, y

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from spa.coupling.couple import Cut, couple
-from spa.coupling.groups import Groups
+from spa.coupling.couple import Cut
+from spa.coupling.groups import Groups, find_groups
 from spa.coupling.zeros import CONTRACTIONS, bias_of
 from spa.errors import ModelError, VerificationError
 from spa.graph.check import check
@@ -73,8 +73,13 @@ def verify(
         VerificationError: any check fails; the message says which.
         PlanError: the plan does not fit the model.
     """
-    coupling = groups.coupling if groups is not None else couple(model, plan.attention)
-    return verify_cut(model, pruned, cut_of(plan, coupling), exact=plan.exact)
+    groups = groups or find_groups(model, plan.attention)
+    cut = cut_of(plan, groups.coupling)
+    # What is exact follows from the model. A plan file that says otherwise switches nothing off.
+    goes = np.zeros(groups.coupling.components.kept.size, dtype=bool)
+    goes[groups.coupling.components.of[cut.removed]] = True
+    exact = all(group.exact for group in groups.groups if goes[group.components].any())
+    return verify_cut(model, pruned, cut, exact=exact)
 
 
 def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, *, exact: bool) -> Proof:
