@@ -1,0 +1,60 @@
+"""What can be chosen in OBSPA, and the defaults that were measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from spa.errors import SettingError
+from spa.importance.registry import names
+
+BatchNorms = Literal["keep", "refresh", "relative"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How channels are chosen and how the rest is refitted.
+
+    Attributes:
+        selection: ``obs`` (the OBS score) or a criterion of `spa.importance` that needs no data.
+        target_outputs: what a layer's refitted outputs should equal: those of the ``dense`` model
+            on its own inputs (asymmetric least squares), or its ``own`` before the removal.
+        batch_norms: ``keep`` delivers the stored statistics; ``refresh`` replaces them by those of
+            the calibration inputs; ``relative`` moves them by what the pruning moved.
+        batch_statistics: whether batch norms normalise with the statistics of the calibration
+            inputs while these are collected; None does so for noise alone, which the stored
+            statistics do not fit.
+        damping: share of the Hessian's mean diagonal that is added to it.
+        samples: calibration inputs that are made, or taken from the given ones.
+        columns: positions (sample and place) that go into one layer's Hessian, at most.
+        device: where tensors live, as torch names it.
+        seed: for noise, for the start of a synthesis and for the choice of positions.
+    """
+
+    selection: str = "l1"
+    target_outputs: Literal["dense", "own"] = "dense"
+    batch_norms: BatchNorms = "keep"
+    batch_statistics: bool | None = None
+    damping: float = 0.01
+    samples: int = 256
+    columns: int = 12_000
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("selection", self.selection, ("obs", *names()))
+        _one_of("target_outputs", self.target_outputs, ("dense", "own"))
+        _one_of("batch_norms", self.batch_norms, ("keep", "refresh", "relative"))
+        if not 0.0 < self.damping < math.inf:
+            raise SettingError(f"damping must be a positive number; {self.damping:g} was given.")
+        if self.samples < 1 or self.columns < 1:
+            raise SettingError(
+                "samples and columns must be 1 or more; "
+                f"{self.samples} and {self.columns} were given."
+            )
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingError(f'{name} must be one of {", ".join(known)}; "{value}" was given.')
