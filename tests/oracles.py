@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+CONTRACTIONS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")
 # Axis of the weight that a contraction consumes; MatMul's depends on the side.
 TOLERANCE = 1e-5
 

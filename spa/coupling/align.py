@@ -114,28 +114,40 @@ def _choose_axis(
 
     Layers that do not follow it are kept, and so is an operand whose axis nothing follows. Where
     several layers of an operand follow it, one of them does the shrinking and the others are kept.
+    The output has the layer of an operand that covers the whole block, where there is one, so that
+    what is chosen further on reaches back to it.
     """
     rank = len(operands[0][0])
-    size = {k: max(shape[k] for shape, _ in operands) for k in block}
-    fresh = {k: tracker.made_up(node, k, size[k]) for k in block}
+    cover = next(
+        (ls[0] for _, ls in operands if len(ls) == 1 and support(ls[0]) == block),
+        None,
+    )
+    if cover is None:
+        size = {k: max(shape[k] for shape, _ in operands) for k in block}
+        output = [along(tracker.made_up(node, k, size[k]), k, rank) for k in block]
+    else:
+        output = [cover]
     alternatives: list[Way] = []
     preferred: list[int] = []
     for axis in block:
-        target = along(fresh[axis], axis, rank)
-        fixed: list[Pairs] = [(fresh[k], np.zeros_like(fresh[k])) for k in block if k != axis]
+        fixed: list[Pairs] = []
+        if cover is None:
+            target = next(layer for layer in output if layer.shape[axis] > 1)
+            fixed += [(layer, np.zeros_like(layer)) for layer in output if layer is not target]
+        else:
+            target = _first(cover, axis)
         following: list[list[Layer]] = []
         for shape, layers in operands:
             following.append([layer for layer in layers if layer.shape[axis] > 1])
             if shape[axis] > 1 and not following[-1]:
-                fixed.append((fresh[axis], np.zeros_like(fresh[axis])))
+                fixed.append((target, np.zeros_like(target)))
             fixed += [(layer, np.zeros_like(layer)) for layer in layers if layer.shape[axis] == 1]
         # One governing layer per operand that has any; few have more than one.
-        governing = [list(enumerate(layers)) for layers in following if layers]
-        for combination in itertools.islice(itertools.product(*governing), MOST_COMBINATIONS):
+        candidates = [layers for layers in following if layers]
+        choices = itertools.product(*(range(len(layers)) for layers in candidates))
+        for governing in itertools.islice(choices, MOST_COMBINATIONS):
             pairs = list(fixed)
-            for (chosen, _), layers in zip(
-                combination, [layers for layers in following if layers], strict=True
-            ):
+            for chosen, layers in zip(governing, candidates, strict=True):
                 pairs += [
                     (layer, target if i == chosen else np.zeros_like(layer))
                     for i, layer in enumerate(layers)
@@ -144,4 +156,12 @@ def _choose_axis(
                 preferred.append(len(alternatives))
             alternatives.append((f"axis {axis}", pairs, None))
     tracker.choose(node, alternatives, preferred=None if prefer is None else preferred)
-    return [along(fresh[k], k, rank) for k in block]
+    return output
+
+
+def _first(layer: Layer, axis: int) -> Layer:
+    """The layer's first slice along every axis but one."""
+    for other in support(layer):
+        if other != axis:
+            layer = layer.take([0], axis=other)
+    return layer

@@ -13,10 +13,11 @@ import numpy as np
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 
-CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+CONTRACTIONS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")
 # f(0) = 0, or a movement, or a mean, maximum or sum over other entries of the same channel.
 KEEPS_ZERO = frozenset({
     "Abs", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Cast", "CastLike", "Ceil", "Celu",
+    "DepthToSpace", "SpaceToDepth",
     "Dropout", "Elu", "Erf", "Expand", "Flatten", "Floor", "Gather", "Gelu", "GlobalAveragePool",
     "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "Mish", "Neg", "PRelu",
     "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare",
@@ -50,8 +51,8 @@ def bias_of(node: Node, model: Model) -> str | None:
 
 def _is_zero(node: Node, model: Model, zero: set[str]) -> bool:
     if node.op in CONTRACTIONS:
-        weights = [name for name in node.inputs[:2] if name in model.constants]
-        return bool(weights) or bool(zero.intersection(node.inputs[:2]))
+        operands = node.inputs if node.op == "Einsum" else node.inputs[:2]
+        return not model.constants.isdisjoint(operands) or not zero.isdisjoint(operands)
     if node.op in KEEPS_ZERO:
         return node.inputs[0] in zero
     if node.op in KEEPS_COMMON_ZERO:

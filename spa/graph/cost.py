@@ -1,10 +1,10 @@
 """What a model costs: parameters and multiply-accumulates.
 
 One convention everywhere: 1 MAC = 2 FLOPs, counted for the operators that contract (Conv,
-ConvTranspose, Gemm, MatMul); everything else counts nothing. RF is dense MACs over pruned MACs,
-which equals the ratio of FLOPs. Parameters are the elements of floating-point constants with more
-than one element, batch norm's running statistics left out, as PyTorch counts them; a vector that an
-exporter shares among operators because its values are equal counts once per operator.
+ConvTranspose, Gemm, MatMul, Einsum); everything else counts nothing. RF is dense MACs over pruned
+MACs, which equals the ratio of FLOPs. Parameters are the elements of floating-point constants with
+more than one element, batch norm's running statistics left out, as PyTorch counts them; a vector
+that an exporter shares among operators because its values are equal counts once per operator.
 
 A node's MACs are a constant times the sizes of a few tensor axes. That form is kept, so that the
 budget can evaluate a plan from the number of kept channels without touching the graph.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spa.graph.equation import read_equation
 from spa.graph.nodes import Node
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def measure_cost(model: Model) -> Cost:
 
 def _axes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> tuple[float, list[AxisRef]] | None:
     """Fixed factor and shrinkable axes of one node's MACs; None where it has none."""
+    if node.op == "Einsum":
+        return _einsum_axes(node, shapes)
     if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return None
     x, w, y = node.inputs[0], node.inputs[1], node.outputs[0]
@@ -88,6 +91,22 @@ def _axes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> tuple[float, lis
     if len(shapes[x]) == 0 or len(shapes[w]) == 0:
         return None
     return 1.0, [(y, axis) for axis in range(len(shapes[y]))] + [(x, len(shapes[x]) - 1)]
+
+
+def _einsum_axes(
+    node: Node, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[float, list[AxisRef]] | None:
+    """One axis for every letter, of the operand where it is largest; products of two count."""
+    if len(node.inputs) < 2 or not all(name in shapes for name in node.inputs):
+        return None
+    terms, _ = read_equation(node.attr("equation"), [len(shapes[name]) for name in node.inputs])
+    largest: dict[str, AxisRef] = {}
+    for name, term in zip(node.inputs, terms, strict=True):
+        for axis, letter in enumerate(term):
+            known = largest.get(letter)
+            if known is None or shapes[name][axis] > shapes[known[0]][known[1]]:
+                largest[letter] = (name, axis)
+    return float(len(terms) - 1), list(largest.values())
 
 
 def _prod(sizes: tuple[int, ...]) -> float:

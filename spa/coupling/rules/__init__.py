@@ -6,6 +6,8 @@ Still to come, each its own file: attention, recurrent, quantized, embedding, sc
 from spa.coupling.rules import (
     constants,
     convolution,
+    depth,
+    einsum,
     elementwise,
     joining,
     linear,
@@ -20,6 +22,8 @@ from spa.coupling.rules import (
 FAMILIES = (
     constants,
     convolution,
+    depth,
+    einsum,
     elementwise,
     joining,
     linear,
