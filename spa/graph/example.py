@@ -6,6 +6,7 @@ size 1). Other dynamic axes are tried at the sizes that published models use, un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from spa.errors import InputError
+from spa.errors import InputError, ModelError
 from spa.graph.nodes import Graph
 
 Array = npt.NDArray[Any]
@@ -24,6 +25,8 @@ BATCH = 2
 # Sizes of dynamic axes that are not the batch, in the order in which they are tried.
 IMAGE_SIZES = (224, 64, 32, 48, 128, 320, 299, 512)
 OTHER_SIZES = (16, 32, 64, 128, 256, 1)
+# No example of a published model comes near this.
+MAX_INPUT_BYTES = 2**31
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
 
     Raises:
         InputError: an input is not a plain tensor.
+        ModelError: an input's element type is unknown.
     """
     found = []
     for value in proto.graph.input:
@@ -61,7 +65,13 @@ def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
                 f'Input "{value.name}" is not a plain tensor (a sequence, map or optional); '
                 "SPA runs models whose inputs are tensors."
             )
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
+        try:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
+        except KeyError as error:
+            raise ModelError(
+                f'Input "{value.name}" has element type {kind.tensor_type.elem_type}, which is '
+                "none of ONNX's; the file is damaged."
+            ) from error
         dims = tuple(
             d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
             for d in kind.tensor_type.shape.dim
@@ -96,7 +106,11 @@ def check_given(declared: Sequence[Declared], given: Mapping[str, InputSpec]) ->
 def candidates(
     declared: Sequence[Declared], given: Mapping[str, InputSpec], graph: Graph, seed: int = 0
 ) -> Iterator[dict[str, Array]]:
-    """Yields example inputs, the likeliest first."""
+    """Yields example inputs, the likeliest first.
+
+    Raises:
+        InputError: an input is too large.
+    """
     free = any(d.name not in given and any(dim is None for dim in d.dims[1:]) for d in declared)
     images = any(len(d.dims) >= 4 for d in declared)
     for size in (IMAGE_SIZES if images else OTHER_SIZES) if free else (1,):
@@ -108,8 +122,18 @@ def candidates(
                 feeds[d.name] = spec.astype(d.dtype, copy=False)
                 continue
             shape = tuple(spec) if spec is not None else _guess(d, size, graph)
+            _check_bytes(d, shape)
             feeds[d.name] = draw(rng, shape, d.dtype)
         yield feeds
+
+
+def _check_bytes(declared: Declared, shape: Sequence[int]) -> None:
+    size = math.prod(shape) * declared.dtype.itemsize
+    if size > MAX_INPUT_BYTES:
+        raise InputError(
+            f'Input "{declared.name}" of {"x".join(map(str, shape))} would take {size} bytes; an '
+            f"example may have {MAX_INPUT_BYTES}. The model declares {declared.describe()}."
+        )
 
 
 def draw(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:

@@ -6,6 +6,8 @@ only a run resolves. So every intermediate tensor is made a graph output of a th
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +28,13 @@ MAX_KEPT_VALUE = 4096
 # Element types that ONNX Runtime does not hand to NumPy, or that are no numbers.
 UNREADABLE = ("tensor(string)", "tensor(bfloat16)")
 
+# Largest share of this machine's memory that a run may take for its tensors.
+MEMORY_SHARE = 0.8
+
 ort.set_default_logger_severity(4)
+# The bounded allocator serves all sessions, so memory goes back after each run, not with a session.
+_SHRINK = ort.RunOptions()
+_SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ def session(
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     if once:
         options.add_session_config_entry("session.disable_prepacking", "1")
+        if _bound_memory():
+            options.add_session_config_entry("session.use_env_allocators", "1")
     light, large = without_weights(proto)
     large += weights
     # Large weights are handed over as they lie in memory, not as part of the serialised file.
@@ -97,6 +107,27 @@ def session(
         raise ModelError(f"ONNX Runtime cannot load the model: {_clean(error)}") from error
 
 
+@functools.cache
+def _bound_memory() -> bool:
+    """Gives ONNX Runtime, once, an allocator that refuses what this machine does not have.
+
+    A few bytes of a file can ask for a tensor larger than any memory; the system would end the
+    process in the midst of filling it. Says whether that worked (a program that uses this library
+    may have set up an allocator of its own).
+    """
+    try:
+        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * MEMORY_SHARE
+        where = ort.OrtMemoryInfo(
+            "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+        )
+        # 1: grow by what is asked for, not in powers of two.
+        settings = ort.OrtArenaCfg({"max_mem": int(limit), "arena_extend_strategy": 1})
+        ort.create_and_register_allocator(where, settings)
+    except Exception:  # ONNX Runtime's exceptions share no base but Exception.
+        return False
+    return True
+
+
 def run(
     proto: onnx.ModelProto, feeds: Mapping[str, Array], *, optimize: bool = True
 ) -> list[Array]:
@@ -106,13 +137,15 @@ def run(
         ModelError: the model cannot be loaded.
         RunError: it cannot be run on these inputs.
     """
-    return run_session(session(proto, optimize=optimize, once=True), feeds)
+    return run_session(session(proto, optimize=optimize, once=True), feeds, _SHRINK)
 
 
-def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> list[Array]:
+def run_session(
+    runner: ort.InferenceSession, feeds: Mapping[str, Array], options: ort.RunOptions | None = None
+) -> list[Array]:
     """Runs a session that is there already; errors as in `run`."""
     try:
-        outputs: list[Array] = runner.run(None, dict(feeds))
+        outputs: list[Array] = runner.run(None, dict(feeds), options)
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
         raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
     return outputs
@@ -147,7 +180,7 @@ class Observer:
         """
         inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
         try:
-            outputs = self._session.run_with_ort_values(self._names, inputs)
+            outputs = self._session.run_with_ort_values(self._names, inputs, _SHRINK)
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
             raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
         shapes = {name: tuple(value.shape) for name, value in feeds.items()}

@@ -289,8 +289,9 @@ def load_proto(
 
 
 def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
+    unknown = _unknown_standard_ops(graph)
     for node in graph.nodes:
-        if node.op in _unknown_standard_ops(graph):
+        if node.op in unknown:
             raise ModelError(
                 f"{label}: operator {node} is in no ONNX operator set up to opset "
                 f"{graph.opset}, and no runtime here knows it."
@@ -307,6 +308,8 @@ def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
     for name in graph.outputs:
         if name not in known:
             raise ModelError(f'{label}: output "{name}" is made by no node; the file is damaged.')
+    if not graph.outputs:
+        raise ModelError(f"{label} declares no output, so there is nothing to keep; add one.")
     problem = check(proto)
     if problem is not None:
         raise ModelError(f"{label} is not a valid ONNX model: {problem}")

@@ -62,7 +62,7 @@ def model_sha256(proto: onnx.ModelProto) -> str:
 def external_files(path: str | Path) -> list[Path]:
     """The files beside a readable model that hold its weights."""
     proto = parse_model(_read_bytes(Path(path)), str(path))
-    tensors = filter(uses_external_data, all_tensors(proto.graph))
+    tensors = filter(uses_external_data, _model_tensors(proto))
     folder = Path(path).resolve().parent
     return sorted({(folder / _location(tensor)).resolve() for tensor in tensors})
 
@@ -92,32 +92,57 @@ def _read_bytes(path: Path) -> bytes:
 
 def _load_external(proto: onnx.ModelProto, path: Path) -> None:
     folder = path.resolve().parent
+    external = [tensor for tensor in _model_tensors(proto) if uses_external_data(tensor)]
+    if not external:
+        return
     total = 0
-    for tensor in all_tensors(proto.graph):
-        if not uses_external_data(tensor):
-            continue
+    for tensor in external:
         location = _location(tensor)
-        target = (folder / location).resolve()
+        try:
+            target = (folder / location).resolve()
+            there = target.is_file()
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f'{path}: weight "{tensor.name}" names no file as its external data: '
+                f"{location[:80]!r}."
+            ) from error
         if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
             raise ModelError(
                 f'{path}: weight "{tensor.name}" points to external data at "{location}", outside '
                 "the model's folder; SPA reads external data only inside it. Move the file there."
             )
-        if not target.is_file():
+        if not there:
             raise ModelError(
                 f'{path}: external data file "{location}" of weight "{tensor.name}" is missing.'
             )
-        total += int(next((e.value for e in tensor.external_data if e.key == "length"), "0") or 0)
+        total += _length(tensor, path)
         if total > MAX_EXTERNAL_BYTES:
             raise ModelError(f"{path}: its external data exceeds {MAX_EXTERNAL_BYTES} bytes.")
-    if not any(uses_external_data(tensor) for tensor in all_tensors(proto.graph)):
-        return
     try:
         load_external_data_for_model(proto, str(folder))
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise ModelError(
             f"{path}: its external data cannot be read: {first_line(error)}"
         ) from error
+
+
+def _length(tensor: onnx.TensorProto, path: Path) -> int:
+    """Bytes of external data that a weight asks for; 0 where it takes the rest of the file."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    numbers = [entries.get(key) or "0" for key in ("offset", "length")]
+    if not all(number.isdecimal() and len(number) < 19 for number in numbers):
+        raise ModelError(
+            f'{path}: weight "{tensor.name}" has no valid place in its external data (offset '
+            f"{numbers[0][:40]!r}, length {numbers[1][:40]!r})."
+        )
+    return int(numbers[1])
+
+
+def _model_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
+    tensors = all_tensors(proto.graph)
+    for function in proto.functions:
+        tensors += all_tensors(onnx.GraphProto(node=function.node))
+    return tensors
 
 
 def all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:

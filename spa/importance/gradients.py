@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from spa.errors import MissingExtra, SettingError
 from spa.graph.model import Array, Model
+from spa.graph.read import first_line
 from spa.importance.registry import SEEDS, Context
 
 if TYPE_CHECKING:
@@ -90,7 +91,14 @@ def _loss(model: Model, net: OnnxModule, context: Context, temperature: float) -
     import torch
 
     inputs, labels = _batch(model, context)
-    outputs = net(*(torch.from_numpy(x) for x in inputs))
+    try:
+        outputs = net(*(torch.from_numpy(x) for x in inputs))
+    except RuntimeError as error:
+        if labels is None:
+            raise
+        raise SettingError(
+            f"The model does not run on data of shape {inputs[0].shape}: {first_line(error)}"
+        ) from error
     first = outputs[0] if isinstance(outputs, tuple) else outputs
     if first.ndim != 2 or first.shape[1] < 2:
         if labels is not None:
@@ -122,11 +130,13 @@ def _batch(model: Model, context: Context) -> tuple[list[Array], npt.NDArray[np.
                 f"{len(model.graph.inputs)}: {', '.join(model.graph.inputs)}."
             )
         x, y = context.data
-        want = model.example[model.graph.inputs[0]]
-        if x.ndim != want.ndim or x.shape[0] != len(y):
+        want, (declared,) = model.example[model.graph.inputs[0]], model.declared
+        # A batch size that the file fixes need not hold for the module.
+        fits = x.ndim == want.ndim and declared.takes((*want.shape[:1], *x.shape[1:]))
+        if not fits or x.shape[0] != len(y):
             raise SettingError(
                 f"Data of shape {x.shape} with {len(y)} labels does not fit input "
-                f'"{model.graph.inputs[0]}" of shape {want.shape} (the first axis is the batch).'
+                f"{declared.describe()} (the first axis is the batch, ? is free)."
             )
         return [np.array(x, dtype=want.dtype)], np.asarray(y)
     rng = np.random.default_rng(context.seed % SEEDS)

@@ -161,7 +161,7 @@ class Plan:
                 weights=document.get("weights"),
                 notes=tuple(document.get("notes", ())),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PlanError(f"The plan is damaged: {type(error).__name__} at {error}.") from error
 
     @staticmethod
@@ -310,4 +310,10 @@ def _closed(coupling: Coupling, gone: Mask) -> Cut:
             f'The plan removes index {label - axis.start} of axis {axis.axis} of "{axis.tensor}", '
             "which is kept dense (see: spa inspect)."
         )
+    for axis in coupling.axes:
+        if axis.is_parameter and gone[axis.start : axis.start + axis.size].all():
+            raise PlanError(
+                f'The plan removes all {axis.size} indices of axis {axis.axis} of "{axis.tensor}"; '
+                "nothing may empty a layer."
+            )
     return Cut(coupling, component_goes[of])
