@@ -50,7 +50,8 @@ def synthesise(net: OnnxModule, start: dict[str, Batches], seed: int) -> dict[st
         for first in range(0, size, TOGETHER):
             parts.append({name: x[first : first + TOGETHER] for name, x in batch.items()})
     generator = torch.Generator().manual_seed(seed)
-    with Progress("Making calibration inputs", total=STEPS * len(parts)) as progress:
+    progress = Progress("Making calibration inputs", total=STEPS * len(parts))
+    with progress, torch.enable_grad():
         made = [_moved(net, part, generator, progress) for part in parts]
     joined = {name: [part[name] for part in made] for name in start}
     return joined if count > 1 else {name: [torch.cat(x)] for name, x in joined.items()}

@@ -1,0 +1,308 @@
+"""The walk, on small networks in which it is known what can be restored."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import spa
+from spa.bridge import to_torch
+from spa.coupling.couple import Cut
+from spa.coupling.groups import find_groups
+from spa.graph.execute import run
+from spa.obspa.calibration import calibrate
+from spa.obspa.hessian import hessian
+from spa.obspa.layers import find_layers
+from spa.obspa.reconstruct import reconstruct
+from spa.obspa.score import static_scores
+from spa.obspa.settings import Settings
+from spa.obspa.update import refit
+from spa.pruning.surgery import cut_model
+from spa.pruning.verify import verify_cut, zeroed
+from tests.graphs import Builder, initializer
+
+FINE = Settings(damping=1e-9, samples=64)
+
+
+def walk(proto, channels, settings=FINE, source="noise"):
+    """Refits a model whose groups lose channels; ``channels`` is by parameter name, axis 0."""
+    model = spa.load(proto)
+    groups = find_groups(model)
+    gone = np.zeros(groups.coupling.components.kept.size, dtype=bool)
+    for group in groups.groups:
+        for member in group.members:
+            if member.axis.axis == 0 and member.name in channels:
+                holds = np.isin(member.indices, channels[member.name]).any(axis=1)
+                gone[group.components[holds]] = True
+    cut = Cut(groups.coupling, gone[groups.coupling.components.of])
+    net = to_torch(model.proto).requires_grad_(False)
+    made = calibrate(model, net, source, settings)
+    return model, cut, made, reconstruct(model, net, cut, made, settings)
+
+
+def outputs(proto, x):
+    return run(proto, {"x": x})[0]
+
+
+def planted(seed=0):
+    """A residual net in which channels 4 to 7 are multiples of channels 0 to 3, before the ReLU."""
+    rng = np.random.default_rng(seed)
+    factors = rng.uniform(0.5, 2.0, 4).astype(np.float32)
+
+    def redundant(*shape):
+        w = (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        w[4:8] = w[:4] * factors.reshape(-1, *[1] * (len(shape) - 1))
+        return w
+
+    g = Builder(seed=seed)
+    x = g.input(3, 6, 6)
+    stem = g.weight(redundant(8, 3, 3, 3), "stem")
+    x = g.node("Relu", [g.node("Conv", [x, stem], pads=[1, 1, 1, 1])])
+    inner = g.weight(redundant(8, 8, 3, 3), "inner")
+    y = g.node("Relu", [g.node("Conv", [x, inner], pads=[1, 1, 1, 1])])
+    last = g.weight(redundant(8, 8, 3, 3), "last")
+    y = g.node("Conv", [y, last], pads=[1, 1, 1, 1])
+    x = g.node("Relu", [g.node("Add", [x, y])])
+    x = g.node("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
+    y = g.gemm(g.node("Flatten", [x]), 8 * 9, 5)
+    return g.model(y, dims=[["N", 5]])
+
+
+@pytest.mark.parametrize("target_outputs", ["dense", "own"])
+def test_redundant_channels_are_made_up_for(target_outputs):
+    proto = planted()
+    settings = Settings(damping=1e-9, samples=256, target_outputs=target_outputs)
+    doomed = {"stem0": [4, 5, 6, 7], "inner0": [4, 5, 6, 7]}
+    model, cut, _, rebuilt = walk(proto, doomed, settings)
+    assert rebuilt.updated == ("inner0", "last0", "w0")
+    assert rebuilt.notes == ()
+    x = np.random.default_rng(5).standard_normal((16, 3, 6, 6)).astype(np.float32)
+    dense = outputs(proto, x)
+    scale = np.abs(dense).max()
+    changed = model.with_weights(rebuilt.proto)
+    smaller = cut_model(changed, cut)
+    assert initializer(smaller, "inner0").shape == (4, 4, 3, 3)
+    assert np.abs(outputs(smaller, x) - dense).max() < 2e-3 * scale
+    assert np.abs(outputs(zeroed(model, cut), x) - dense).max() > 0.1 * scale
+    proof = verify_cut(changed, smaller, cut, exact=True)
+    assert proof.equal
+
+
+def chain(seed=0):
+    """Three convolutions and nothing else but ReLUs."""
+    g = Builder(seed=seed)
+    x = g.input(3, 7, 7)
+    x = g.node("Relu", [g.conv(x, 3, 6, bias=False)])
+    x = g.node("Relu", [g.conv(x, 6, 6, bias=False)])
+    return g.model(g.conv(x, 6, 4, bias=False), dims=[["N", 4, 7, 7]])
+
+
+def with_weights(proto, **values):
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    for tensor in changed.graph.initializer:
+        if tensor.name in values:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values[tensor.name], tensor.name))
+    return changed
+
+
+def activation(proto, name, x):
+    probed = onnx.ModelProto()
+    probed.CopyFrom(proto)
+    probed.graph.output.append(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+    )
+    return torch.from_numpy(run(probed, {"x": x})[-1])
+
+
+def test_a_layer_learns_from_refitted_predecessors_with_doomed_channels_alive():
+    """The same walk by hand, through ONNX Runtime, one layer at a time."""
+    proto = chain()
+    settings = Settings(samples=8, target_outputs="own", columns=10**6)
+    model, _, made, rebuilt = walk(proto, {"w0": [1, 4], "w1": [0, 5]}, settings)
+    x = made.inputs["x"][0].numpy()
+    layers = list(find_layers(spa.find_groups(model).coupling).values())
+    current = proto
+    for layer, removed, name in ((layers[1], [1, 4], "w1"), (layers[2], [0, 5], "w2")):
+        seen = activation(current, layer.node.inputs[0], x)
+        # What is doomed is alive on the way in: otherwise there would be nothing to learn.
+        assert all(seen[:, channel].abs().max() > 0 for channel in removed)
+        rows = layer.rows(seen, 10**6, 0)[0]
+        keep = torch.from_numpy(~np.isin(np.arange(6), removed)).repeat_interleave(9)
+        w = torch.from_numpy(initializer(current, name).copy())
+        h = hessian(rows)
+        new = refit(layer.blocks(w)[0], h, h, keep, settings.damping)
+        new = layer.weight_of(new[None], w.shape).numpy()
+        current = with_weights(current, **{name: new})
+    for name in ("w0", "w1", "w2"):
+        np.testing.assert_allclose(
+            initializer(rebuilt.proto, name), initializer(current, name), rtol=1e-3, atol=1e-4
+        )
+    refitted, old = initializer(rebuilt.proto, "w1"), initializer(proto, "w1")
+    kept = [0, 2, 3, 5]
+    assert np.abs(refitted[:, kept] - old[:, kept]).max() > 0.01, "the update is not zero"
+    assert np.abs(refitted[[0, 5]][:, kept]).max() > 0.01, "doomed outputs are still there"
+    assert not refitted[:, [1, 4]].any()
+
+
+def test_the_dense_target_undoes_more_than_the_own_one():
+    proto = chain(3)
+    x = np.random.default_rng(9).standard_normal((32, 3, 7, 7)).astype(np.float32)
+    dense = outputs(proto, x)
+    errors = {}
+    for target in ("own", "dense"):
+        settings = Settings(samples=64, target_outputs=target)
+        model, cut, _, rebuilt = walk(proto, {"w0": [1, 4], "w1": [0, 5]}, settings)
+        smaller = cut_model(model.with_weights(rebuilt.proto), cut)
+        errors[target] = np.square(outputs(smaller, x) - dense).mean()
+    assert errors["dense"] < errors["own"]
+    assert errors["own"] < np.square(outputs(zeroed(model, cut), x) - dense).mean()
+
+
+def test_one_gram_matrix_per_group_of_a_grouped_convolution():
+    rng = np.random.default_rng(0)
+    g = Builder()
+    x = g.input(3, 6, 6)
+    w = rng.standard_normal((8, 3, 3, 3)).astype(np.float32)
+    w[[3, 7]] = 1.5 * w[[0, 4]]  # the last channel of both groups can be made up for
+    x = g.node("Relu", [g.node("Conv", [x, g.weight(w, "first")], pads=[1, 1, 1, 1])])
+    x = g.conv(x, 8, 6, group=2)
+    proto = g.model(g.conv(x, 6, 4), dims=[["N", 4, 6, 6]])
+    model, cut, _, rebuilt = walk(proto, {"first0": [3, 7]})
+    assert rebuilt.updated == ("w0",)
+    smaller = cut_model(model.with_weights(rebuilt.proto), cut)
+    assert initializer(smaller, "w0").shape == (6, 3, 3, 3)
+    x = rng.standard_normal((8, 3, 6, 6)).astype(np.float32)
+    dense = outputs(proto, x)
+    np.testing.assert_allclose(outputs(smaller, x), dense, atol=2e-3 * np.abs(dense).max())
+
+
+def test_transposed_and_constant_weights_are_refitted():
+    for storage in ("initializer", "constant", "identity", "input"):
+        rng = np.random.default_rng(0)
+        g = Builder(storage=storage)
+        x = g.input(5)
+        first = rng.standard_normal((8, 5)).astype(np.float32)
+        first[6:] = 2 * first[:2]
+        first = g.node("Transpose", [g.weight(first, "first")], perm=[1, 0])
+        x = g.node("Relu", [g.node("MatMul", [x, first])])
+        second = g.node("Transpose", [g.normal(3, 8, stem="second")], perm=[1, 0])
+        proto = g.model(g.node("MatMul", [x, second]), dims=[["N", 3]])
+        model, cut, _, rebuilt = walk(proto, {"first0": [6, 7]})
+        assert rebuilt.updated == ("second0",)
+        smaller = cut_model(model.with_weights(rebuilt.proto), cut)
+        x = rng.standard_normal((8, 5)).astype(np.float32)
+        np.testing.assert_allclose(outputs(smaller, x), outputs(proto, x), atol=2e-3)
+
+
+def test_a_weight_with_two_readers_is_left_with_a_note():
+    g = Builder()
+    x = g.input(4, 5, 5)
+    x = g.node("Relu", [g.conv(x, 4, 6)])
+    shared = g.normal(4, 6, 3, 3, stem="shared")
+    y = [g.node("Conv", [g.node(op, [x]), shared]) for op in ("Sigmoid", "Tanh")]
+    proto = g.model(g.node("Concat", y, axis=1), dims=[["N", 8, 3, 3]])
+    model, cut, _, rebuilt = walk(proto, {"w0": [2]})
+    assert rebuilt.updated == ()
+    assert len(rebuilt.notes) == 2
+    assert "read more than once" in rebuilt.notes[0]
+    assert rebuilt.proto == model.proto
+    verify_cut(model, cut_model(model, cut), cut, exact=False)
+
+
+def batch_norm_net():
+    g = Builder(seed=2)
+    x = g.input(3, 6, 6)
+    x = g.node("Relu", [g.batch_norm(g.conv(x, 3, 8, bias=False), 8)])
+    x = g.node("Relu", [g.batch_norm(g.conv(x, 8, 6, bias=False), 6)])
+    return g.model(g.conv(x, 6, 4), dims=[["N", 4, 6, 6]])
+
+
+def test_statistics_change_on_purpose_only():
+    proto = batch_norm_net()
+    names = ("mean0", "var0", "mean1", "var1")
+    for kind in ("keep", "refresh", "relative"):
+        settings = Settings(samples=64, batch_norms=kind)
+        *_, rebuilt = walk(proto, {"w0": [0, 1, 2, 3]}, settings)
+        same = [np.array_equal(initializer(rebuilt.proto, n), initializer(proto, n)) for n in names]
+        assert all(same) == (kind == "keep")
+        assert rebuilt.batch_norms == (0 if kind == "keep" else 2)
+
+
+def test_refreshed_statistics_are_those_of_the_calibration_inputs():
+    proto = batch_norm_net()
+    settings = Settings(samples=64, batch_norms="refresh", batch_statistics=False)
+    *_, made, rebuilt = walk(proto, {"w0": [0, 1, 2, 3]}, settings)
+    x = made.inputs["x"][0].numpy()
+    for conv, mean, var in (("conv_0", "mean0", "var0"), ("conv_1", "mean1", "var1")):
+        seen = activation(rebuilt.proto, conv, x).transpose(0, 1).flatten(1)
+        np.testing.assert_allclose(initializer(rebuilt.proto, mean), seen.mean(1), atol=1e-4)
+        expected = seen.var(1, correction=0)
+        np.testing.assert_allclose(initializer(rebuilt.proto, var), expected, rtol=1e-3)
+
+
+def test_relative_statistics_of_an_unchanged_layer_stay():
+    proto = batch_norm_net()
+    settings = Settings(samples=64, batch_norms="relative")
+    *_, rebuilt = walk(proto, {"w0": [0, 1]}, settings)
+    for name in ("mean0", "var0"):  # nothing before the first batch norm changes
+        np.testing.assert_allclose(
+            initializer(rebuilt.proto, name), initializer(proto, name), rtol=1e-5, atol=1e-6
+        )
+
+
+# --- scores ------------------------------------------------------------------------------------
+
+
+def losses_by_hand(proto, group_parameter, settings):
+    """Rise of the best objective when one channel goes, summed over the layers, by refitting."""
+    model = spa.load(proto)
+    groups = find_groups(model)
+    net = to_torch(model.proto).requires_grad_(False)
+    made = calibrate(model, net, "noise", settings)
+    scores = static_scores(groups, net, made, settings)
+    group = next(g for g in groups if any(m.name == group_parameter for m in g.members))
+    return model, groups, group, made.inputs["x"][0].numpy(), scores
+
+
+def test_the_score_adds_up_over_all_linear_consumers():
+    g = Builder(seed=4)
+    x = g.input(3, 4, 4)
+    x = g.node("Relu", [g.conv(x, 3, 6)])
+    depthwise = g.conv(x, 6, 6, group=6)  # mixes no channels: no consumer
+    flat = g.gemm(g.node("Flatten", [depthwise]), 6 * 16, 5)
+    other = g.node("Flatten", [g.conv(x, 6, 2)])
+    proto = g.model(g.node("Concat", [flat, other], axis=1), dims=[["N", 37]])
+    settings = Settings(selection="obs", samples=48, columns=10**6)
+    model, groups, group, x, scores = losses_by_hand(proto, "w0", settings)
+    expected = np.zeros(6)
+    for layer in find_layers(groups.coupling).values():
+        if layer.node.inputs[0] == "x":
+            continue
+        w = torch.from_numpy(np.array(model.array(layer.parameter)))
+        w = layer.blocks(w)[0].double()
+        h = hessian(layer.rows(activation(proto, layer.node.inputs[0], x), 10**6, 0)[0])
+        lam = settings.damping * float(h.diagonal().mean())
+        inverse = torch.linalg.inv(h + lam * torch.eye(len(h), dtype=h.dtype))
+        size = w.shape[1] // 6  # columns of one channel: the kernel, or the flattened map
+        for channel in range(6):
+            s = slice(channel * size, (channel + 1) * size)
+            part = torch.linalg.inv(inverse[s, s])
+            expected[channel] += float(torch.trace(w[:, s] @ part @ w[:, s].T))
+    np.testing.assert_allclose(scores.by_group[group.id], expected / expected.mean(), rtol=1e-3)
+
+
+def test_what_no_linear_layer_reads_gets_no_score():
+    g = Builder(batch="N")
+    x = g.input(6, 8)
+    q, k = (g.node("MatMul", [x, g.normal(8, 4)]) for _ in range(2))
+    product = g.node("MatMul", [q, g.node("Transpose", [k], perm=[0, 2, 1])])
+    v = g.node("MatMul", [x, g.normal(8, 4)])
+    y = g.node("MatMul", [g.node("MatMul", [product, v]), g.normal(4, 3)])
+    proto = g.model(y, dims=[["N", 6, 3]])
+    for selection in ("l1", "obs"):
+        settings = Settings(selection=selection, samples=8)
+        _, groups, query, _, scores = losses_by_hand(proto, "w0", settings)
+        value = next(group for group in groups if any(m.name == "w2" for m in group.members))
+        assert query.id not in scores.by_group
+        assert value.id in scores.by_group
