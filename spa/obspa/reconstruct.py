@@ -26,7 +26,6 @@ from spa.bridge.onnx_module import OnnxModule, Step
 from spa.coupling.couple import Cut
 from spa.graph.model import Array, Model
 from spa.obspa.calibration import Calibration
-from spa.obspa.hessian import gram, hessian
 from spa.obspa.layers import LinearLayer, find_layers
 from spa.obspa.settings import Settings
 from spa.obspa.stream import Stream, is_batch_norm, last_reads, moments
@@ -140,19 +139,15 @@ class _Walk:
         limit, seed = self.settings.columns, self.settings.seed
         name = step.inputs[layer.data]
         rows = layer.rows(self.repaired.all(name), limit, seed)
-        dense = None
-        if (
-            self.settings.target_outputs == "dense"
-            and self.repaired.get(name)[0] is not self.dense.get(name)[0]
-        ):
+        dense = rows
+        if self.settings.target_outputs == "dense":
             dense = layer.rows(self.dense.all(name), limit, seed)
         new = blocks.clone()
         for g in range(layer.groups):
             if not keep[g].any():
                 continue  # the whole group goes, outputs too
-            h = hessian(rows[g])
-            cross = h if dense is None else gram(dense[g], rows[g])
-            new[g] = refit(blocks[g], h, cross, keep[g], self.settings.damping)
+            target = rows[g] if dense is rows else dense[g]
+            new[g] = refit(blocks[g], rows[g], target, keep[g], self.settings.damping)
         return new
 
     def batch_norm(self, step: Step) -> None:
@@ -168,7 +163,7 @@ class _Walk:
             self.dense.set_statistics(step, mean, var)
         shared = self.reason_to_keep(step) if kind != "keep" else ""
         if shared:
-            self.notes.append(f"{step.op} {step.name!r} keeps its statistics: {shared}")
+            self.notes.append(f'{step.op} "{step.name}" keeps its statistics: {shared}')
         if kind == "keep" or shared:
             if own:
                 self.repaired.set_statistics(step, mean, var)

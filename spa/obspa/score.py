@@ -19,7 +19,7 @@ from spa.coupling.groups import Groups
 from spa.importance.aggregate import NORMALIZATIONS
 from spa.importance.score import Scores, score
 from spa.obspa.calibration import Calibration
-from spa.obspa.hessian import damped, hessian
+from spa.obspa.hessian import InverseHessian
 from spa.obspa.layers import LinearLayer, find_layers, label_vectors
 from spa.obspa.settings import Settings
 from spa.obspa.stream import Stream, is_batch_norm, last_reads, moments
@@ -30,19 +30,17 @@ NORMALIZE = "mean"
 Values = npt.NDArray[np.float64]
 
 
-def obs_scores(weight: Tensor, h: Tensor, owners: npt.NDArray[np.int64], damping: float) -> Values:
+def obs_scores(weight: Tensor, inverse: InverseHessian, owners: npt.NDArray[np.int64]) -> Values:
     """Scores of the channels of one matrix.
 
     Args:
         weight: W, shape (O, D).
-        h: its Hessian, undamped, shape (D, D).
+        inverse: blocks of Hd^-1.
         owners: the channel of every column, shape (D,), from 0; -1 for columns that stay.
-        damping: lambda as a share of H's mean diagonal.
 
     Returns:
         One score per channel, shape (channels,).
     """
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(h, damping)))
     w = weight.double()
     order = np.argsort(owners, kind="stable")
     order = order[owners[order] >= 0]
@@ -51,8 +49,8 @@ def obs_scores(weight: Tensor, h: Tensor, owners: npt.NDArray[np.int64], damping
     for size in np.unique(sizes):
         same = sizes == size
         columns = order[starts[same][:, None] + np.arange(size)]  # (channels, size)
-        s = torch.from_numpy(columns).to(h.device)
-        parts = inverse[s[:, :, None], s[:, None, :]]  # (channels, size, size)
+        s = torch.from_numpy(columns).to(w.device)
+        parts = inverse.blocks(s)  # (channels, size, size)
         w_s = w[:, s].permute(1, 2, 0)  # (channels, size, O)
         values = (w_s * torch.linalg.solve(parts, w_s)).sum(dim=(1, 2))
         result[channels[same]] = values.cpu().numpy()
@@ -132,5 +130,5 @@ def _add(
             owners = owners - 1
             present = present[1:]
         if present.size:
-            values = obs_scores(blocks[g], hessian(rows[g]), owners, settings.damping)
+            values = obs_scores(blocks[g], InverseHessian(rows[g], settings.damping), owners)
             np.add.at(losses, present, values)

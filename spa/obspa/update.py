@@ -2,14 +2,17 @@
 
     min over W' with W'_S = 0 of  (2/n) ||Y - W' X||^2 + lambda ||W' - W||^2
 
-With K the columns that stay, H = (2/n) X X^T and C = (2/n) X_y X^T for a target Y = W X_y:
+With K the columns that stay and R = Y - W_K X_K what is missing without them:
 
-    W'_K = W_K + (W C_K - W_K H_KK) (H_KK + lambda I)^-1
+    W'_K = W_K + (2/n) R X_K^T (H_KK + lambda I)^-1         H = (2/n) X X^T
 
-1. Y = W X, the layer's own output: C = H, and this is the closed form of optimal brain surgery,
+1. Y = W X, the layer's own output: this is the closed form of optimal brain surgery,
    W - W_S ([Hd^-1]_SS)^-1 Hd^-1[S, :] with Hd = H + lambda I, without the inverse of all of H.
 2. Y = W X_dense, what the dense model gives on its own inputs: asymmetric least squares, which also
    makes up for what earlier layers lost.
+
+With fewer rows than kept columns the same step comes from a system over the rows,
+R ((n/2) lambda I + X_K^T X_K)^-1 X_K^T.
 """
 
 from __future__ import annotations
@@ -17,29 +20,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spa.obspa.hessian import strength
+from spa.obspa.hessian import damped, diagonal, gram, strength, with_dead_inputs
 
 
-def refit(weight: Tensor, h: Tensor, cross: Tensor, keep: Tensor, damping: float) -> Tensor:
+def refit(weight: Tensor, rows: Tensor, dense: Tensor, keep: Tensor, damping: float) -> Tensor:
     """The best matrix that uses the kept columns only.
 
     Args:
         weight: W, shape (O, D).
-        h: H, undamped, shape (D, D) in float64.
-        cross: C, the same shape; H itself for the layer's own output.
+        rows: X, the layer's inputs, shape (n, D).
+        dense: what W should be applied to for the target: ``rows`` itself, or the dense model's
+            inputs at the same positions.
         keep: which columns stay, shape (D,), bool.
-        damping: lambda as a share of H's mean diagonal.
+        damping: lambda as a share of H's mean diagonal, over all columns.
 
     Returns:
         W', of the shape and type of W; zero in the columns that go.
     """
-    w = weight.double()
     kept = torch.nonzero(keep).reshape(-1)
-    h_kept = h[kept][:, kept]
-    residual = w @ cross[:, kept] - w[:, kept] @ h_kept
-    lam = strength(h, damping)
-    system = h_kept + lam * torch.eye(kept.numel(), dtype=h.dtype, device=h.device)
-    step = torch.cholesky_solve(residual.T, torch.linalg.cholesky(system)).T
+    solve = _over_rows if rows.shape[0] < kept.numel() else _over_columns
+    step = solve(weight.double(), rows, dense, kept, damping)
     result = torch.zeros_like(weight)
-    result[:, kept] = (w[:, kept] + step).to(weight.dtype)
+    result[:, kept] = (weight.double()[:, kept] + step).to(weight.dtype)
     return result
+
+
+def _over_columns(w: Tensor, rows: Tensor, dense: Tensor, kept: Tensor, damping: float) -> Tensor:
+    raw = gram(rows, rows)
+    cross = raw if dense is rows else gram(dense, rows)
+    missing = w @ cross[:, kept] - w[:, kept] @ raw[kept][:, kept]  # (2/n) R X_K^T
+    h = with_dead_inputs(raw)
+    system = damped(h[kept][:, kept], strength(h.diagonal(), damping))
+    return torch.cholesky_solve(missing.T, torch.linalg.cholesky(system)).T
+
+
+def _over_rows(w: Tensor, rows: Tensor, dense: Tensor, kept: Tensor, damping: float) -> Tensor:
+    lam = strength(diagonal(rows), damping)
+    x = rows[:, kept].double()
+    missing = dense.double() @ w.T - x @ w[:, kept].T  # R^T, (n, O)
+    factor = torch.linalg.cholesky(damped(x @ x.T, lam * rows.shape[0] / 2))
+    return torch.cholesky_solve(missing, factor).T @ x

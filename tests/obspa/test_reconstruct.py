@@ -130,8 +130,7 @@ def test_a_layer_learns_from_refitted_predecessors_with_doomed_channels_alive():
         rows = layer.rows(seen, 10**6, 0)[0]
         keep = torch.from_numpy(~np.isin(np.arange(6), removed)).repeat_interleave(9)
         w = torch.from_numpy(initializer(current, name).copy())
-        h = hessian(rows)
-        new = refit(layer.blocks(w)[0], h, h, keep, settings.damping)
+        new = refit(layer.blocks(w)[0], rows, rows, keep, settings.damping)
         new = layer.weight_of(new[None], w.shape).numpy()
         current = with_weights(current, **{name: new})
     for name in ("w0", "w1", "w2"):
