@@ -56,7 +56,7 @@ def score(
         seed: for whatever is drawn.
 
     Raises:
-        SettingError: an unknown name.
+        SettingError: an unknown name, or scores that are not finite.
     """
     chosen = get(criterion)
     aggregate = aggregate or chosen.aggregate
@@ -71,6 +71,12 @@ def score(
         members = _member_scores(model, group, table)
         if members is not None:
             values = AGGREGATES[aggregate](members)
+            if not np.isfinite(values).all():
+                raise SettingError(
+                    f"{criterion} gives scores that are not finite in group {group.id} (first "
+                    f'parameter "{group.members[0].name}"): the weights, or the gradients on '
+                    "this data, overflow or are NaN."
+                )
             by_group[group.id] = NORMALIZATIONS[normalize](values)
     return Scores(criterion, aggregate, normalize, by_group)
 
