@@ -135,6 +135,8 @@ def _visit(node: Node, tracker: Tracker) -> None:
     """Applies a node's rule; what has none, or was not seen in the run, keeps what it reads."""
     shapes = tracker.model.shapes
     unseen = [name for name in (*node.inputs, *node.outputs) if name and name not in shapes]
+    if node.outputs and node.outputs[0] in tracker.arithmetic.origins:
+        return  # sizes, which follow what they are the sizes of
     if node.captured:
         tracker.keep_inputs(node, f"{node.op} has subgraphs")
     elif node.op not in RULES:

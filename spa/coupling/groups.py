@@ -119,6 +119,11 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
     is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
     axis_of = coupling.axis_of_label
     labels = np.flatnonzero(coupling.is_prunable & is_parameter[axis_of])
+    # A component of numbers alone (a shape, a list of indices) has nothing that is worth pruning.
+    counted = frozenset(coupling.model.counted_parameters)
+    is_weight = np.array([axis.tensor in counted for axis in coupling.axes] + [False])
+    of_weights = np.unique(of[labels[is_weight[axis_of[labels]]]])
+    labels = labels[np.isin(of[labels], of_weights)]
     if labels.size == 0:
         return ()
     # Sorted by component, then by label: each component's labels in one run, in axis order.

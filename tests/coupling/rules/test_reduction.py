@@ -1,0 +1,65 @@
+"""Reductions: exact over other axes, not exact over the channels, but for sums of zeros."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.coupling.cases import described, kept, prove
+from tests.graphs import Builder
+
+OPS = ("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+       "ReduceProd", "ReduceSum", "ReduceSumSquare")  # fmt: skip
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_over_space_the_channels_pass(op, opset):
+    g = Builder(opset)
+    x = g.reduce(op, g.conv(g.input(3, 3, 3), 3, 6), [2, 3], keepdims=0)
+    proto = g.model(g.gemm(x, 6, 4))
+    assert described(proto) == ["6: b0.0 w0.0 w1.1"]
+    prove(proto)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_over_channels_only_a_sum_of_zeros_is_exact(op):
+    g = Builder(18)
+    x = g.conv(g.input(3, 3, 3), 3, 6)
+    proto = g.model(g.reduce(op, x, [1]))
+    exact = op in ("ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare")
+    assert described(proto) == [("" if exact else "~") + "6: b0.0 w0.0"]
+    prove(proto, equal=exact, plain=False)
+
+
+@pytest.mark.parametrize("op", ["Sigmoid", "Exp", "Softplus"])
+def test_a_sum_after_what_moves_zero_is_not_exact(op):
+    g = Builder(13)
+    x = g.node(op, [g.conv(g.input(3, 3, 3), 3, 6)])
+    proto = g.model(g.reduce("ReduceSum", x, [1]))
+    assert described(proto) == ["~6: b0.0 w0.0"]
+
+
+def test_a_sum_after_a_batch_norm_is_not_exact():
+    g = Builder(13)
+    x = g.batch_norm(g.conv(g.input(3, 3, 3), 3, 6, bias=False), 6)
+    proto = g.model(g.reduce("ReduceSum", x, [1]))
+    (line,) = described(proto)
+    assert line.startswith("~6:")
+
+
+def test_all_axes():
+    g = Builder(13)
+    x = g.conv(g.input(3, 3, 3), 3, 6)
+    proto = g.model(g.node("ReduceSum", [x], keepdims=0))
+    assert described(proto) == ["6: b0.0 w0.0"]
+    prove(proto, plain=False)
+
+
+def test_computed_axes_keep_what_they_may_reduce():
+    g = Builder(18)
+    x = g.conv(g.input(3, 3, 3), 3, 6)
+    axis = g.node("Cast", [g.reduce("ReduceMax", x, [0, 1, 2, 3], keepdims=0)], to=7)
+    axis = g.node("Clip", [axis, g.ints(2), g.ints(3)])
+    proto = g.model(g.node("ReduceSum", [x, g.unsqueeze(axis, [0])], keepdims=1))
+    assert described(proto) == []
+    assert "computed while the model runs" in kept(proto)["w0.0"]

@@ -1,0 +1,105 @@
+"""Slice, Split and Gather: along the chosen axis, the labels are selected."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.coupling.cases import described, kept, prove
+from tests.graphs import Builder
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 18])
+def test_chunk_is_followed(opset):
+    """Torch-Pruning#147, microsoft/nni#5416: a chunk whose halves go different ways."""
+    g = Builder(opset)
+    a, b = g.split(g.conv(g.input(3, 6, 6), 3, 12), [6, 6])
+    proto = g.model(g.conv(a, 6, 4), g.conv(b, 6, 5))
+    assert described(proto) == ["6: b0.0 w0.0 w1.1", "6: b0.0 w0.0 w2.1"]
+    prove(proto)
+
+
+def test_a_gate_ties_the_halves():
+    g = Builder()
+    a, b = g.split(g.conv(g.input(3, 6, 6), 3, 12), [6, 6])
+    x = g.node("Mul", [a, g.node("Sigmoid", [b])])
+    proto = g.model(g.conv(x, 6, 4))
+    assert described(proto) == ["6: b0.0*2 w0.0*2 w1.1"]
+    prove(proto)
+
+
+def test_split_into_single_channels_keeps_them():
+    g = Builder()
+    parts = g.split(g.conv(g.input(3, 6, 6), 3, 3), [1, 1, 1])
+    proto = g.model(g.conv(g.node("Concat", parts, axis=1), 3, 4))
+    assert described(proto) == []
+    assert "empty a tensor" in kept(proto)["w0.0"]
+
+
+@pytest.mark.parametrize("opset", [9, 10, 13])
+@pytest.mark.parametrize(("start", "end"), [(0, 8), (4, 12), (-8, 12), (2, -2), (4, 2**31 - 1)])
+def test_slice(opset, start, end):
+    g = Builder(opset)
+    x = g.conv(g.input(3, 6, 6), 3, 12)
+    taken = len(range(12)[start:end])
+    proto = g.model(g.conv(g.slice(x, start, end), taken, 4))
+    assert f"{taken}: b0.0 w0.0 w1.1" in described(proto)
+    prove(proto)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(0, 12, 2), (11, -13, -1), (10, 1, -3), (1, 12, 5)]
+)
+def test_slice_with_a_step(start, end, step):
+    g = Builder(13)
+    x = g.conv(g.input(3, 6, 6), 3, 12)
+    end_in_python = None if end == -13 else end
+    taken = len(range(12)[start:end_in_python:step])
+    proto = g.model(g.conv(g.slice(x, start, end, step=step), taken, 4), g.conv(x, 12, 4))
+    assert f"{taken}: b0.0 w0.0 w1.1 w2.1" in described(proto)
+    prove(proto)
+
+
+def test_slice_of_space_leaves_channels_alone():
+    g = Builder()
+    x = g.slice(g.conv(g.input(3, 6, 6), 3, 8), 1, 5, axis=2)
+    proto = g.model(g.conv(x, 8, 4))
+    assert described(proto) == ["8: b0.0 w0.0 w1.1"]
+    prove(proto)
+
+
+@pytest.mark.parametrize("indices", [[0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1, 0],
+                                     [3, 1, 4, 0, 5, 2, 7, 6], [0, 2, 4, 6]])  # fmt: skip
+def test_gather_of_channels(indices):
+    g = Builder()
+    x = g.node("Gather", [g.conv(g.input(3, 6, 6), 3, 8), g.ints(indices)], axis=1)
+    proto = g.model(g.conv(x, len(indices), 4))
+    assert f"{len(indices)}: b0.0 w0.0 w1.1" in described(proto)
+    prove(proto)
+
+
+def test_gather_with_repeats_reads_a_channel_twice():
+    g = Builder()
+    x = g.node("Gather", [g.conv(g.input(3, 6, 6), 3, 4), g.ints([0, 1, 2, 3, 0, 1, 2, 3])], axis=1)
+    proto = g.model(g.conv(x, 8, 5))
+    assert described(proto) == ["4: b0.0 w0.0 w1.1*2"]
+    prove(proto)
+
+
+def test_gather_of_one_channel_keeps_it():
+    g = Builder()
+    x = g.conv(g.input(3, 6, 6), 3, 8)
+    one = g.unsqueeze(g.node("Gather", [x, g.ints(2)], axis=1), [1])
+    proto = g.model(g.conv(x, 8, 4), one)
+    assert described(proto) == ["7: b0.0 w0.0 w1.1"]
+    assert kept(proto)["w0.0"].startswith("1 of 8")
+    prove(proto)
+
+
+def test_computed_indices_keep_the_axis():
+    g = Builder()
+    x = g.conv(g.input(3, 6, 6), 3, 8)
+    pooled = g.node("GlobalAveragePool", [g.conv(x, 8, 8)])
+    order = g.node("ArgMax", [g.reshape(pooled, [-1, 8])], axis=0, keepdims=0)
+    proto = g.model(g.conv(g.node("Gather", [x, order], axis=1), 8, 4))
+    assert described(proto) == []
+    assert "computed while the model runs" in kept(proto)["w0.0"]
