@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from experiments.loggers import Logger
 
 _MADE = (
-    *("dense.onnx", "init.onnx", "pruned.onnx", "finetuned.onnx"),
+    *("dense.onnx", "init.onnx", "reconstructed.onnx", "pruned.onnx", "finetuned.onnx"),
     *("plan.json", "metrics.jsonl", "result.json"),
 )
 

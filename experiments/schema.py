@@ -53,7 +53,7 @@ class Result(TypedDict):
     aggregate: str | None
     normalize: str | None
     calibration: str | None  # None: the method takes none
-    bn_refresh: bool | None
+    bn_refresh: bool | str | None
     # Measured.
     reached: Reached
     acc: Accuracy
@@ -64,7 +64,7 @@ class Result(TypedDict):
     latency: dict[str, int]  # batch, threads, warmup, repeats
     # Provenance.
     dense_sha256: str  # of dense.onnx
-    plan_input: dict[str, str]  # file and sha256 of what plan.json applies to
+    plan_input: dict[str, str]  # file and sha256 of what plan.json applies to; weights: see README
     proof: list[Any]
     scores: str | None  # OBSPA: static or renewed; None elsewhere
     details: dict[str, Any]  # what else the method says about itself

@@ -62,6 +62,7 @@ class Settings:
     framework: str
     dataset: dict[str, Any]
     method: str
+    options: dict[str, Any]
     criterion: str | None
     time: str
     trainer: str
@@ -81,7 +82,7 @@ class Settings:
     gradient_samples: int
     calibration: str | None
     calibration_samples: int
-    bn_refresh: bool
+    bn_refresh: bool | str
     latency: dict[str, int]
     force: bool
     device: str
@@ -116,6 +117,8 @@ class Settings:
             "exclude": list(self.exclude),
             "latency": self.latency,
         }
+        if self.options:
+            what["options"] = self.options
         if self.criterion is not None:
             what |= {"criterion": self.criterion, "gradient_samples": self.gradient_samples}
         if self.calibration is not None:
@@ -180,6 +183,11 @@ def parse(cfg: DictConfig) -> Settings:
         framework=str(cfg.framework.name),
         dataset=_mapping(cfg.dataset),
         method=method,
+        options={
+            key: value
+            for key, value in _mapping(cfg.method).items()
+            if key != "name" and value is not None
+        },
         criterion=str(cfg.criterion.name) if "criterion" in needs else None,
         time=time,
         trainer=str(cfg.trainer.name),
@@ -199,7 +207,9 @@ def parse(cfg: DictConfig) -> Settings:
         gradient_samples=_whole("gradient_samples", cfg.gradient_samples, 1),
         calibration=calibration if "calibration" in needs else None,
         calibration_samples=_whole("calibration_samples", cfg.calibration_samples, 2),
-        bn_refresh=_flag("bn_refresh", cfg.bn_refresh),
+        bn_refresh="relative"
+        if cfg.bn_refresh == "relative"
+        else _flag("bn_refresh", cfg.bn_refresh),
         latency={
             key: _whole(f"latency.{key}", cfg.latency[key], 1)
             for key in ("batch", "threads", "warmup", "repeats")

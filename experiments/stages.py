@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result:
     """Do what the settings say and return what result.json holds."""
+    from experiments.train import prepare
+
+    prepare(settings.device, settings.threads)
     data = load(settings.dataset, settings.data_root, settings.workers)
     base = baseline(settings, data, progress)
     for row in base.metrics:
@@ -44,6 +47,10 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
     pruned = prune(source, data, settings, progress)
     folder.write_model("pruned.onnx", pruned.model)
     folder.write_json("plan.json", pruned.plan.to_json())
+    plan_input = {"file": source.name, "sha256": _sha256(source)}
+    if pruned.reconstructed is not None:
+        folder.write_model("reconstructed.onnx", pruned.reconstructed)
+        plan_input["weights"] = "reconstructed.onnx"
 
     training: dict[str, Any] = {"dense": base.training}
     if settings.time != "train_prune":
@@ -82,7 +89,7 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
         "latency_ms": latency,
         "latency": settings.latency,
         "dense_sha256": _sha256(dense),
-        "plan_input": {"file": source.name, "sha256": _sha256(source)},
+        "plan_input": plan_input,
         "proof": [str(check) for check in pruned.proof.checks],
         "scores": details.get("scores"),
         "details": details,

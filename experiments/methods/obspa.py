@@ -13,8 +13,9 @@ from experiments.task import Task
 
 @method("obspa", needs=("calibration", "trained"))
 def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any:
-    """Prune by the OBS score and reconstruct."""
+    """Choose channels, refit what stays, cut."""
     import spa.obspa
+    from experiments.train import prepare
 
     return spa.obspa.prune(
         dense,
@@ -23,4 +24,7 @@ def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any
         bn_refresh=cfg.bn_refresh,
         seed=seed,
         limits=limits(cfg),
+        samples=cfg.calibration_samples,
+        device=str(prepare(cfg.device, cfg.threads)),
+        **cfg.options,
     )

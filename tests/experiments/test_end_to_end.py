@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -104,6 +105,9 @@ def test_obspa_without_data_needs_no_fine_tuning(results):
     assert obspa["scores"] in ("static", "renewed")
     assert obspa["acc"]["finetuned"] is None
     assert not (folder / "finetuned.onnx").exists()
+    plan = json.loads((folder / "plan.json").read_text())
+    weights = (folder / obspa["plan_input"]["weights"]).read_bytes()
+    assert plan["weights"] == hashlib.sha256(weights).hexdigest()
     assert obspa["acc"]["pruned"] > l1["acc"]["pruned"]
 
 
