@@ -236,6 +236,11 @@ def _compare_weights(pruned: onnx.ModelProto, expected: onnx.ModelProto) -> None
         have, want = (onnx.numpy_helper.to_array(t) for t in (tensor, values[name]))
         if have.shape != want.shape or have.dtype != want.dtype or not (have == want).all():
             raise VerificationError(f'Weight "{name}" is not what the plan leaves of it.')
+    fills = _fills(expected)
+    for name, node in _fills(pruned).items():
+        want = fills.get(name, node)
+        if (list(node.input), list(node.attribute)) != (list(want.input), list(want.attribute)):
+            raise VerificationError(f'Filled weight "{name}" is not what the plan leaves of it.')
 
 
 def _compare_random(
@@ -252,6 +257,9 @@ def _compare_random(
             stem = tensor.name
             tensor.CopyFrom(values[name])
             tensor.name = stem
+    for name, node in _fills(filled).items():
+        if name in values:
+            node.CopyFrom(onnx.helper.make_node("Constant", [], [name], value=values[name]))
     return _compare(model, dense, run(filled, feed), "the zeroed random model")
 
 
@@ -262,6 +270,11 @@ def _weights(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):
             yield node.output[0], node.attribute[0].t
+
+
+def _fills(proto: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """The nodes that make filled tensors, by the name of their output."""
+    return {n.output[0]: n for n in proto.graph.node if n.op_type == "ConstantOfShape"}
 
 
 def _is_flat(output: Array) -> bool:
