@@ -136,7 +136,8 @@ def _visit(node: Node, tracker: Tracker) -> None:
     shapes = tracker.model.shapes
     unseen = [name for name in (*node.inputs, *node.outputs) if name and name not in shapes]
     if node.outputs and node.outputs[0] in tracker.arithmetic.origins:
-        return  # sizes, which follow what they are the sizes of
+        _keep_tables(node, tracker)
+        return
     if node.captured:
         tracker.keep_inputs(node, f"{node.op} has subgraphs")
     elif node.op not in RULES:
@@ -149,6 +150,20 @@ def _visit(node: Node, tracker: Tracker) -> None:
     for i in range(len(node.outputs)):
         if node.outputs[i] in shapes:
             tracker.write(node, [], i)
+
+
+def _keep_tables(node: Node, tracker: Tracker) -> None:
+    """Sizes follow what they are the sizes of; tensors that they are computed with are kept.
+
+    Lists of numbers (a shape's constant part) are read here alone, or have labels of their own for
+    every read, so they need none.
+    """
+    for i, name in enumerate(node.inputs):
+        if not name or node.op in ("Shape", "Size"):
+            continue
+        listed = name in tracker.model.parameters and len(tracker.shape(node, i)) < 2
+        if name not in tracker.arithmetic.origins and not listed:
+            tracker.keep_layers(tracker.read(node, i), node, "sizes are computed with it")
 
 
 def _keep_computed_sizes(tracker: Tracker) -> None:
