@@ -51,7 +51,7 @@ COLUMNS = (
 )
 
 # Settings that get a column when they differ between the rows of a table.
-OPTIONAL = (*("framework", "dataset", "trainer", "scope", "aggregate", "normalize", "bn_refresh"),)
+OPTIONAL = (*("framework", "dataset", "trainer", "scope", "aggregate", "normalize"),)
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,8 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
     if what.get("criterion") and what["method"] != "spa":
         how = f"{what['method']} {how}"
     if what.get("calibration"):
-        how += f" ({what['calibration']})"
+        moved = {True: ", statistics refreshed", "relative": ", statistics moved"}
+        how += f" ({what['calibration']}{moved.get(what.get('bn_refresh'), '')})"
     ((quantity, value),) = what["asked"].items()
     names = {
         "model": what["model"],
@@ -268,7 +269,7 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
         "method": how,
         "asked": f"{quantity.upper() if quantity != 'ratio' else quantity} {value:g}",
     }
-    return names | {key: str(what.get(key, "")) for key in shown}
+    return names | {key: str(what.get(key) or "default") for key in shown}
 
 
 def _exists(column: Column, time: str) -> bool:

@@ -90,10 +90,26 @@ def test_no_fine_tuning_is_not_a_missing_value(made_result):
     assert show(COLUMN["acc_finetuned"], row.cells["acc_finetuned"]) == "n/a"
 
 
+@pytest.mark.parametrize(
+    ("bn_refresh", "label"),
+    [
+        *((None, "obspa (bn)"), (False, "obspa (bn)")),
+        *((True, "obspa (bn, statistics refreshed)"), ("relative", "obspa (bn, statistics moved)")),
+    ],
+)
+def test_how_obspa_ran_is_in_its_name(made_result, bn_refresh, label):
+    given = {"method": "obspa", "criterion": None, "calibration": "bn", "bn_refresh": bn_refresh}
+    plain = made_result(run_id="b")
+    assert [row.names["method"] for row in build([made_result(**given), plain])][-1] == label
+    assert "bn_refresh" not in build([made_result(**given), plain])[0].names
+
+
 def test_a_setting_gets_a_column_when_it_differs(made_result):
     one, two = made_result(), made_result(run_id="b", scope="local")
     assert "scope" not in build([one])[0].names
     assert [row.names["scope"] for row in build([one, two])] == ["global", "local"]
+    named = made_result(run_id="b", normalize="max")
+    assert [row.names["normalize"] for row in build([one, named])] == ["default", "max"]
 
 
 def test_rows_that_read_alike_show_their_run_id(made_result):
