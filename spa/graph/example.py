@@ -20,22 +20,32 @@ from spa.graph.nodes import Graph
 
 Array = npt.NDArray[Any]
 InputSpec = Sequence[int] | Array
+# Input name and axis.
+FreeAxis = tuple[str, int]
 
 BATCH = 2
 # Sizes of dynamic axes that are not the batch, in the order in which they are tried.
 IMAGE_SIZES = (224, 64, 32, 48, 128, 320, 299, 512)
 OTHER_SIZES = (16, 32, 64, 128, 256, 1)
+# By how much a size that is not the batch's grows in the second run; some networks halve their
+# input so often that only a multiple fits, and doubling is affordable below the second number.
+OTHER_GROWTH = 32
+MAX_DOUBLED = 513
 # No example of a published model comes near this.
 MAX_INPUT_BYTES = 2**31
 
 
 @dataclass(frozen=True)
 class Declared:
-    """A graph input as the file declares it; ``None`` marks a dynamic axis."""
+    """A graph input as the file declares it; ``None`` marks a dynamic axis.
+
+    ``symbols`` are the names of its axes' sizes, ``""`` where one is fixed or has no name.
+    """
 
     name: str
     dtype: np.dtype[Any]
     dims: tuple[int | None, ...]
+    symbols: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """For messages: ``name=?x3x?x?``."""
@@ -76,7 +86,8 @@ def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
             d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
             for d in kind.tensor_type.shape.dim
         )
-        found.append(Declared(value.name, np.dtype(dtype), dims))
+        symbols = tuple(d.dim_param for d in kind.tensor_type.shape.dim)
+        found.append(Declared(value.name, np.dtype(dtype), dims, symbols))
     return found
 
 
@@ -147,24 +158,46 @@ def draw(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any]) -
     return rng.standard_normal(shape).astype(dtype)
 
 
-def resized(
-    feeds: Mapping[str, Array],
-    declared: Sequence[Declared],
-    *,
-    batch: int,
-    other: int,
-    seed: int = 0,
-) -> dict[str, Array]:
-    """Example inputs, dynamic first axes grown by ``batch``, other dynamic ones by ``other``."""
-    rng = np.random.default_rng(seed + 1)
-    grown = {}
+def free_sizes(declared: Sequence[Declared]) -> list[list[FreeAxis]]:
+    """Dynamic axes that share a size, the batch first.
+
+    Axes are one where the file gives them one name; without names, where their position is the
+    same (ids and their mask have one length).
+    """
+    groups: dict[str | int, list[FreeAxis]] = {}
     for d in declared:
-        shape = [
-            size + (0 if dim is not None else batch if axis == 0 else other)
-            for axis, (dim, size) in enumerate(zip(d.dims, feeds[d.name].shape, strict=True))
-        ]
-        grown[d.name] = draw(rng, shape, d.dtype)
-    return grown
+        for axis, dim in enumerate(d.dims):
+            if dim is None:
+                groups.setdefault(d.symbols[axis] or axis, []).append((d.name, axis))
+    return sorted(groups.values(), key=lambda axes: min(axis for _, axis in axes))
+
+
+def growths(axes: Sequence[FreeAxis], feeds: Mapping[str, Array]) -> tuple[int, ...]:
+    """By how much a size may grow in the second run: a batch by 1, others by 32 or twofold."""
+    if any(axis == 0 for _, axis in axes):
+        return (1, 1)
+    name, axis = axes[0]
+    size = feeds[name].shape[axis]
+    return (OTHER_GROWTH, size if size < MAX_DOUBLED else OTHER_GROWTH)
+
+
+def grown(
+    feeds: Mapping[str, Array], growth: Sequence[tuple[Sequence[FreeAxis], int]]
+) -> dict[str, Array]:
+    """Inputs like the example, with some sizes larger."""
+    shapes = {name: list(value.shape) for name, value in feeds.items()}
+    for axes, more in growth:
+        for name, axis in axes:
+            shapes[name][axis] += more
+    return redrawn(feeds, shapes)
+
+
+def redrawn(
+    feeds: Mapping[str, Array], shapes: Mapping[str, Sequence[int]], seed: int = 1
+) -> dict[str, Array]:
+    """Inputs of the same types, of other shapes."""
+    rng = np.random.default_rng(seed)
+    return {name: draw(rng, shapes[name], value.dtype) for name, value in feeds.items()}
 
 
 def _guess(declared: Declared, size: int, graph: Graph) -> tuple[int, ...]:

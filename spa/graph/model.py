@@ -15,7 +15,17 @@ import onnx
 
 from spa.errors import InputError, ModelError, RunError
 from spa.graph.check import check
-from spa.graph.example import Declared, InputSpec, candidates, check_given, declared_inputs, resized
+from spa.graph.example import (
+    Declared,
+    FreeAxis,
+    InputSpec,
+    candidates,
+    check_given,
+    declared_inputs,
+    free_sizes,
+    grown,
+    growths,
+)
 from spa.graph.execute import Observer, Run
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph, Use
 from spa.graph.read import model_sha256, read_model
@@ -40,7 +50,8 @@ class Model:
         graph: its main graph.
         example: the inputs of the run, by name.
         observed: shapes and values of that run.
-        varied: the same at another batch size and other dynamic sizes; None where all are fixed.
+        varied: the same at another batch size and at all other dynamic sizes that can change; None
+            where none can.
         declared: the inputs as the file declares them.
     """
 
@@ -349,18 +360,35 @@ def _first_run(
 def _second_run(
     observer: Observer, declared: list[Declared], example: Mapping[str, Array]
 ) -> Run | None:
-    """Another batch size, and other sizes where the model takes them, else the batch alone."""
-    if not any(None in d.dims for d in declared):
-        return None
-    for other in (32, 0):
-        feeds = resized(example, declared, batch=1, other=other)
-        if all(feeds[name].shape == example[name].shape for name in feeds):
-            continue
+    """Another batch size, and other dynamic sizes where the model takes them.
+
+    Where it does not take all of them at once, each is tried: text recognisers have one height, and
+    any width.
+    """
+
+    def attempt(growth: list[tuple[list[FreeAxis], int]]) -> Run | None:
         try:
-            return observer.run(feeds)
+            return observer.run(grown(example, growth))
         except ModelError:
-            continue
-    return None
+            return None
+
+    sizes = [(axes, growths(axes, example)) for axes in free_sizes(declared)]
+    if not sizes:
+        return None
+    for which in (0, 1):
+        run = attempt([(axes, more[which]) for axes, more in sizes])
+        if run is not None:
+            return run
+    best: Run | None = None
+    taken: list[tuple[list[FreeAxis], int]] = []
+    for axes, more in sizes:
+        for amount in dict.fromkeys(more):
+            run = attempt([*taken, (axes, amount)])
+            if run is not None:
+                best = run
+                taken.append((axes, amount))
+                break
+    return best
 
 
 def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:

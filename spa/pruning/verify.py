@@ -1,7 +1,7 @@
 """The proof: a pruned model is checked before it is handed over.
 
 1. ``onnx.checker`` with full shape inference, and the same interface as before.
-2. It runs on ONNX Runtime on the example input, and at another batch size where that is dynamic.
+2. It runs on ONNX Runtime on the example input, and at other sizes where some are dynamic.
 3. Where every pruned group is exact: its outputs equal, to float tolerance, those of the dense
    model in which the removed slices are zero. Zeroed are only the weights and biases of operators
    that contract (Conv, ConvTranspose, Gemm, MatMul); statistics, scales and divisors are left
@@ -24,7 +24,7 @@ from spa.coupling.groups import Groups, find_groups
 from spa.coupling.zeros import CONTRACTIONS, bias_of
 from spa.errors import ModelError, VerificationError
 from spa.graph.check import check
-from spa.graph.example import resized
+from spa.graph.example import redrawn
 from spa.graph.execute import Array, run
 from spa.graph.model import Model
 from spa.pruning.parameters import rewrite_parameters, set_parameter, zero_slices
@@ -87,7 +87,7 @@ def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, *, exact: bool) 
     checks = [_check_file(model, pruned), _check_interface(model.proto, pruned)]
     feeds = [dict(model.example)]
     if model.varied is not None:
-        feeds.append(resized(model.example, model.declared, batch=1, other=0))
+        feeds.append(redrawn(model.example, model.varied.shapes))
     feeds = [f for i, f in enumerate(feeds) if i == 0 or _differs(f, feeds[0])]
     results = []
     for feed in feeds:
