@@ -21,6 +21,7 @@ from spa.coupling.align import Operand, align
 from spa.coupling.components import Pairs
 from spa.coupling.labels import Layer, support
 from spa.coupling.tracker import Tracker, Way
+from spa.coupling.zeros import product_is_zero
 from spa.graph.nodes import Node
 
 ACTIVATIONS = "two activations are contracted over this axis"
@@ -56,6 +57,7 @@ def contract(
         others = [k for k in range(rank) if k not in batch]
         prefer = tuple(batch) if tracker.attention == "heads" else tuple(others)
     exact = weighted or any(name in tracker.zeros for name in node.inputs)
+    _note_zeros(tracker, node, operands, summed)
     result: list[Layer] = []
     for layer in align(tracker, node, operands, rank, prefer=prefer):
         followed = [k for k in summed if layer.shape[k] > 1]
@@ -67,6 +69,20 @@ def contract(
         elif not exact:  # 1
             tracker.mark_inexact(layer, node, ACTIVATIONS)
     return result
+
+
+def _note_zeros(
+    tracker: Tracker, node: Node, operands: Sequence[Operand], summed: Sequence[int]
+) -> None:
+    """The output is zero where a zeroed weight, or an operand that is zero, follows its axes."""
+    zero: list[set[int]] = []
+    other: list[set[int]] = []
+    for i, (_, layers) in enumerate(operands):
+        followed = {k for layer in layers for k in support(layer)} - set(summed)
+        is_zero = tracker.is_constant(node, i) or node.inputs[i] in tracker.zeros
+        (zero if is_zero else other).append(followed)
+    if product_is_zero(zero, other):
+        tracker.zeros.add(node.outputs[0])
 
 
 def _sum(

@@ -14,6 +14,7 @@ from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.rules.base import RULES
 from spa.coupling.tracker import Remark, Tracker
+from spa.coupling.zeros import note_zeros
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
@@ -146,6 +147,7 @@ def _visit(node: Node, tracker: Tracker) -> None:
         tracker.keep_inputs(node, f'"{unseen[0]}" is not a plain tensor')
     else:
         RULES[node.op](node, tracker)
+        note_zeros(node, tracker)
         return
     for i in range(len(node.outputs)):
         if node.outputs[i] in shapes:

@@ -8,6 +8,7 @@ import numpy as np
 
 from spa.coupling.couple import Coupling, couple
 from spa.coupling.labels import LabelledAxis, Labels
+from spa.coupling.zeros import contracted_parameters
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 
@@ -119,9 +120,9 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
     is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
     axis_of = coupling.axis_of_label
     labels = np.flatnonzero(coupling.is_prunable & is_parameter[axis_of])
-    # A component of numbers alone (a shape, a list of indices) has nothing that is worth pruning.
-    counted = frozenset(coupling.model.counted_parameters)
-    is_weight = np.array([axis.tensor in counted for axis in coupling.axes] + [False])
+    # A component that no contraction reads (a shape, a list of indices, a mask) saves nothing.
+    contracted = contracted_parameters(coupling.model)
+    is_weight = np.array([axis.tensor in contracted for axis in coupling.axes] + [False])
     of_weights = np.unique(of[labels[is_weight[axis_of[labels]]]])
     labels = labels[np.isin(of[labels], of_weights)]
     if labels.size == 0:

@@ -23,7 +23,6 @@ from spa.coupling.labels import (
     lift,
     support,
 )
-from spa.coupling.zeros import zero_tensors
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
@@ -53,7 +52,8 @@ class Tracker:
     def __init__(self, model: Model, attention: str = "heads") -> None:
         self.model = model
         self.attention = attention
-        self.zeros = zero_tensors(model)
+        # Tensors whose removed entries are zero in the zeroed dense model (spa.coupling.zeros).
+        self.zeros: set[str] = set()
         self.space = LabelSpace()
         self.layers: dict[str, list[Layer]] = {}
         self.equalities: list[Pairs] = []

@@ -3,13 +3,23 @@
 A sum over a tracked axis, or a product of two activations summed over it, is exact only where the
 removed entries are zero at that point. They are, from a contraction with a zeroed weight (and bias)
 on, through every operator that maps zero to zero; not after a sigmoid, an exponential or a kept
-bias.
+bias. An operand makes zeros only along the axes that its own layers follow: a map of one channel
+that is added to six has no slice that could be zeroed with one of them.
+
+1. Contractions say so themselves (`spa.coupling.contract`, and the rules of Conv and Gemm).
+2. What maps zero to zero, or moves it, keeps it. Expand does unless it makes entries.
+3. A sum, a maximum and the like of several operands: where all are zero along every axis.
+4. A product: where the zero ones follow every axis that the others follow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from spa.coupling.labels import support
+from spa.coupling.tracker import Tracker
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 
@@ -18,23 +28,31 @@ CONTRACTIONS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")
 KEEPS_ZERO = frozenset({
     "Abs", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Cast", "CastLike", "Ceil", "Celu",
     "DepthToSpace", "SpaceToDepth",
-    "Dropout", "Elu", "Erf", "Expand", "Flatten", "Floor", "Gather", "Gelu", "GlobalAveragePool",
+    "Dropout", "Elu", "Erf", "Flatten", "Floor", "Gather", "Gelu", "GlobalAveragePool",
     "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "Mish", "Neg", "PRelu",
     "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare",
     "Relu", "Reshape", "Round", "Selu", "Sign", "Sin", "Sinh", "Slice", "Softsign", "Split", "Sqrt",
     "Squeeze", "Swish", "Tan", "Tanh", "Tile", "Transpose", "Unsqueeze",
 })  # fmt: skip
 # Zero where every operand is.
-KEEPS_COMMON_ZERO = frozenset({"Add", "Concat", "Max", "Mean", "Min", "Sub", "Sum"})
+KEEPS_COMMON_ZERO = frozenset({"Add", "Max", "Mean", "Min", "Sub", "Sum"})
 
 
-def zero_tensors(model: Model) -> frozenset[str]:
-    """Activations whose removed entries are zero in the zeroed dense model."""
-    found: set[str] = set()
-    for node in model.graph.nodes:
-        if _is_zero(node, model, found):
-            found.update(name for name in node.outputs if name)
-    return frozenset(found)
+def note_zeros(node: Node, tracker: Tracker) -> None:
+    """Adds a node's outputs to ``tracker.zeros`` where its removed entries are zero."""
+    if _is_zero(node, tracker):
+        tracker.zeros.update(name for name in node.outputs if name)
+
+
+def product_is_zero(zero: Iterable[set[int]], other: Iterable[set[int]]) -> bool:
+    """Whether a product is zero where entries go, given the axes that its operands follow.
+
+    Args:
+        zero: of every operand whose removed entries are zero, the axes that it follows.
+        other: the same of all other operands.
+    """
+    followed: set[int] = set().union(*zero)
+    return bool(followed) and followed.issuperset(set().union(*other))
 
 
 def bias_of(node: Node, model: Model) -> str | None:
@@ -49,22 +67,61 @@ def bias_of(node: Node, model: Model) -> str | None:
     return None
 
 
-def _is_zero(node: Node, model: Model, zero: set[str]) -> bool:
-    if node.op in CONTRACTIONS:
-        operands = node.inputs if node.op == "Einsum" else node.inputs[:2]
-        return not model.constants.isdisjoint(operands) or not zero.isdisjoint(operands)
+def contracted_parameters(model: Model) -> frozenset[str]:
+    """Floating parameters that reach a contracting operator as its weight or bias."""
+    found: set[str] = set()
+    pending = [
+        name
+        for node in model.graph.nodes
+        if node.op in CONTRACTIONS
+        for name in node.inputs
+        if name in model.constants
+    ]
+    pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
+    while pending:
+        name = pending.pop()
+        if name in model.parameters:
+            if name not in found and model.array(name).dtype.kind not in "iub":
+                found.add(name)
+        elif name in model.graph.producers:
+            pending.extend(model.graph.producers[name].inputs)
+    return frozenset(found)
+
+
+def _is_zero(node: Node, tracker: Tracker) -> bool:
+    zeros, model = tracker.zeros, tracker.model
     if node.op in KEEPS_ZERO:
-        return node.inputs[0] in zero
+        return node.inputs[0] in zeros
+    if node.op == "Expand":
+        size, new = (np.prod(s) for s in (tracker.shape(node, 0), tracker.out_shape(node)))
+        return node.inputs[0] in zeros and size == new
+    if node.op == "Clip":
+        return node.inputs[0] in zeros and _contains_zero(node, model)
+    if node.op == "Concat":
+        return all(name in zeros or not tracker.read(node, i) for i, name in enumerate(node.inputs))
     if node.op in KEEPS_COMMON_ZERO:
         bias = bias_of(node, model)
-        return all(name in zero or name == bias for name in node.inputs if name)
-    if node.op == "Mul":
-        return bool(zero.intersection(node.inputs))
-    if node.op == "Div":
-        return node.inputs[0] in zero
-    if node.op == "Clip":
-        return node.inputs[0] in zero and _contains_zero(node, model)
+        axes = _followed(node, tracker)
+        known = all(name in zeros or name == bias for name in node.inputs)
+        return known and bool(axes[0]) and all(entry == axes[0] for entry in axes)
+    if node.op in ("Mul", "Div"):
+        axes = _followed(node, tracker)
+        is_zero = [name in zeros for name in node.inputs]
+        if node.op == "Div":
+            is_zero[1] = False
+        return product_is_zero(
+            [entry for entry, flag in zip(axes, is_zero, strict=True) if flag],
+            [entry for entry, flag in zip(axes, is_zero, strict=True) if not flag],
+        )
     return False
+
+
+def _followed(node: Node, tracker: Tracker) -> list[set[int]]:
+    """Axes that every operand follows, counted from the last, as broadcasting aligns them."""
+    return [
+        {k - layer.ndim for layer in tracker.read(node, i) for k in support(layer)}
+        for i in range(len(node.inputs))
+    ]
 
 
 def _contains_zero(node: Node, model: Model) -> bool:

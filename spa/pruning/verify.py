@@ -21,7 +21,7 @@ import onnx
 
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups, find_groups
-from spa.coupling.zeros import CONTRACTIONS, bias_of
+from spa.coupling.zeros import contracted_parameters
 from spa.errors import ModelError, VerificationError
 from spa.graph.check import check
 from spa.graph.example import redrawn
@@ -134,27 +134,6 @@ def zeroed(model: Model, cut: Cut) -> onnx.ModelProto:
     proto.CopyFrom(model.proto)
     rewrite_parameters(model, proto, cut, zero_slices, only=contracted_parameters(model))
     return proto
-
-
-def contracted_parameters(model: Model) -> frozenset[str]:
-    """Floating parameters that reach a contracting operator as its weight or bias."""
-    found: set[str] = set()
-    pending = [
-        name
-        for node in model.graph.nodes
-        if node.op in CONTRACTIONS
-        for name in node.inputs
-        if name in model.constants
-    ]
-    pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
-    while pending:
-        name = pending.pop()
-        if name in model.parameters:
-            if name not in found and model.array(name).dtype.kind not in "iub":
-                found.add(name)
-        elif name in model.graph.producers:
-            pending.extend(model.graph.producers[name].inputs)
-    return frozenset(found)
 
 
 def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:

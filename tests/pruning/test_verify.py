@@ -6,7 +6,8 @@ import pytest
 from onnx import numpy_helper
 
 import spa
-from spa.pruning.verify import contracted_parameters, randomised
+from spa.coupling.zeros import contracted_parameters
+from spa.pruning.verify import randomised
 from tests.graphs import STORAGES, Builder, classifier, initializer, node_of
 
 

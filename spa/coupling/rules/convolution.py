@@ -113,3 +113,6 @@ def _write(node: Node, tracker: Tracker, outputs: Labels) -> None:
     if batch:
         layers.append(along(tracker.vector(batch, 0, batch[0].shape[0], node), 0, rank))
     tracker.write(node, layers)
+    constant = [tracker.is_constant(node, i) for i in (1, 2) if node.has_input(i)]
+    if all(constant) and not batch:
+        tracker.zeros.add(node.outputs[0])

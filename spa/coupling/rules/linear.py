@@ -36,6 +36,11 @@ def gemm(node: Node, tracker: Tracker) -> None:
         operands.append((tracker.shape(node, 2), tracker.read(node, 2)))
         layers = align(tracker, node, operands, 2)
     tracker.write(node, layers)
+    # Columns are zero with the weight and a bias of their own; rows are those of A.
+    constant = [tracker.is_constant(node, i) for i in (1, 2) if node.has_input(i)]
+    bias_follows = not node.has_input(2) or tracker.shape(node, 2)[-1:] == (y[1],)
+    if all(constant) and bias_follows and not rows.any():
+        tracker.zeros.add(node.outputs[0])
 
 
 @rule("MatMul")

@@ -62,6 +62,9 @@ def over_one_axis(node: Node, tracker: Tracker) -> None:
     else:
         axes = list(range(normal_axis(int(node.attr("axis", 1)), rank), rank))
     _mix(node, tracker, layers, axes, f"{node.op} is taken over this axis")
+    if node.op == "MeanVarianceNormalization":
+        for layer in layers:
+            tracker.mark_inexact(layer, node, "a channel of zeros is divided by its deviation")
     tracker.write(node, layers)
 
 
