@@ -5,8 +5,9 @@
 4. ``bn``: inputs made so that they show every batch norm the statistics that it has stored (see
    `spa.obspa.synthesis`). A model without batch norms gets noise instead, and the result says so.
 
-Noise fits stored statistics badly (half the inputs of a layer are dead then), so batch norms
-normalise with its own statistics while it is collected.
+Noise fits stored statistics badly (half the inputs of a layer are dead then), and so do pictures of
+another kind; so batch norms normalise with the statistics of these inputs while they are collected
+(see `spa.obspa.settings.Settings`).
 
 Integer inputs that index a table of the model get random indices; any other integer or boolean
 input repeats the example.
@@ -42,14 +43,12 @@ class Calibration:
         source: ``data``, or the data-free kind that was asked for.
         used: the kind that was used: ``bn`` becomes ``noise`` without batch norms.
         samples: how many there are.
-        batch_statistics: whether batch norms normalise with the statistics of these inputs.
     """
 
     inputs: dict[str, Batches]
     source: str
     used: str
     samples: int
-    batch_statistics: bool
 
 
 def calibrate(model: Model, net: OnnxModule, source: Source, settings: Settings) -> Calibration:
@@ -74,13 +73,11 @@ def calibrate(model: Model, net: OnnxModule, source: Source, settings: Settings)
     batches = _batched(model, arrays, settings.device)
     if used == "bn":
         batches = synthesise(net, batches, settings.seed)
-    own = settings.batch_statistics
     return Calibration(
         inputs=batches,
         source=asked,
         used=used,
         samples=sum(len(batch) for batch in next(iter(batches.values()))),
-        batch_statistics=used in ("noise", "uniform") if own is None else own,
     )
 
 

@@ -28,6 +28,8 @@ def gram(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         shape (D, E).
     """
+    if a.dtype in (torch.float16, torch.bfloat16):
+        a, b = a.float(), b.float()
     total = torch.zeros(a.shape[1], b.shape[1], dtype=torch.float64, device=a.device)
     for start in range(0, a.shape[0], BLOCK_ROWS):
         total += (a[start : start + BLOCK_ROWS].T @ b[start : start + BLOCK_ROWS]).double()

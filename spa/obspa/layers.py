@@ -28,6 +28,7 @@ from torch.nn import functional
 from spa.bridge.ops.convolution import split_total, torch_pads, window_pads
 from spa.coupling.couple import Coupling
 from spa.coupling.labels import Labels, support
+from spa.errors import InputError
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
 
@@ -97,7 +98,19 @@ class LinearLayer:
 
         Returns:
             shape (g, m, D).
+
+        Raises:
+            InputError: a value is infinite or no number.
         """
+        rows = self._rows(x, limit, seed)
+        if not torch.isfinite(rows).all():
+            raise InputError(
+                f"{self.node} reads values that are not finite on the calibration inputs, so "
+                "nothing can be fitted to them; give other inputs, such as samples of the task."
+            )
+        return rows
+
+    def _rows(self, x: Tensor, limit: int, seed: int) -> Tensor:
         if not self.kernel:
             flat = self._flat(x)
             return flat[_choice(flat.shape[0], limit, seed, x.device)].unsqueeze(0)

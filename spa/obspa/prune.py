@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spa.bridge import to_torch
+from spa.bridge import OnnxModule, to_torch
 from spa.coupling.couple import Cut
 from spa.coupling.groups import find_groups
+from spa.errors import SettingError
 from spa.graph.model import Model, load
 from spa.graph.model import Source as ModelSource
+from spa.graph.read import first_line
 from spa.obspa.calibration import Calibration, Source, calibrate
 from spa.obspa.reconstruct import Reconstruction, reconstruct
 from spa.obspa.score import static_scores
@@ -79,7 +81,7 @@ def prune(
     model = source if isinstance(source, Model) else load(source, inputs)
     started = time.perf_counter()
     groups = find_groups(model)
-    net = to_torch(model.proto).requires_grad_(False).to(settings.device)
+    net = _module(model, settings.device)
     made = calibrate(model, net, calibration, settings)
     scores = static_scores(groups, net, made, settings)
     selection = select(groups, scores, target, limits)
@@ -95,6 +97,14 @@ def prune(
     return dataclasses.replace(
         pruned, reconstructed=rebuilt.proto, details=_details(settings, made, rebuilt)
     )
+
+
+def _module(model: Model, device: str) -> OnnxModule:
+    net = to_torch(model.proto).requires_grad_(False)
+    try:
+        return net.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch's own ways to refuse a device
+        raise SettingError(f'device "{device}" cannot be used: {first_line(error)}') from error
 
 
 def _notes(made: Calibration, rebuilt: Reconstruction) -> tuple[str, ...]:
@@ -113,7 +123,7 @@ def _details(settings: Settings, made: Calibration, rebuilt: Reconstruction) -> 
         "calibration": made.source,
         "calibration_used": made.used,
         "samples": made.samples,
-        "batch_statistics": made.batch_statistics,
+        "batch_statistics": settings.batch_statistics,
         "update": "closed_form",
         "target_outputs": settings.target_outputs,
         "damping": settings.damping,

@@ -68,10 +68,11 @@ class _Walk:
         self, model: Model, net: OnnxModule, cut: Cut, calibration: Calibration, settings: Settings
     ) -> None:
         self.model, self.net, self.cut = model, net, cut
-        self.calibration, self.settings = calibration, settings
+        self.settings = settings
         self.layers = find_layers(cut.coupling)
         self.dense = Stream(net, calibration.inputs)
         self.repaired = Stream(net, calibration.inputs)
+        self.owners = Counter(layer.parameter for layer in self.layers.values())
         self.reads = Counter(
             model.root(name) for node in model.graph.nodes if node.op != "Identity"
             for name in node.inputs
@@ -111,7 +112,7 @@ class _Walk:
         keep = torch.from_numpy(np.array(layer.columns(mask)))
         old = self.repaired.get(name)[0]
         blocks = layer.blocks(old)
-        reason = self.reason_against(layer, name)
+        reason = self.reason_against(layer)
         if reason:
             self.notes.append(f"{layer.node} is not refitted: {reason}")
             new = blocks * keep.to(blocks)[:, None, :]
@@ -125,10 +126,11 @@ class _Walk:
             self.values[layer.parameter] = stored.contiguous().cpu().numpy()
             self.updated.append(layer.parameter)
 
-    def reason_against(self, layer: LinearLayer, name: str) -> str:
+    def reason_against(self, layer: LinearLayer) -> str:
         if layer.parameter is None:
             return "its weight is computed from other tensors"
-        if self.reads[layer.parameter] > 1 or layer.parameter in self.model.graph.captured:
+        reads = max(self.reads[layer.parameter], self.reads[self.model.root(layer.weight_name)])
+        if max(reads, self.owners[layer.parameter]) > 1:
             return f'its weight "{layer.parameter}" is read more than once'
         if self.model.array(layer.parameter).dtype.kind != "f":
             return "its weight is not floating"
@@ -156,7 +158,7 @@ class _Walk:
         Where the calibration inputs' own statistics are used, the dense stream's stand for the
         stored ones: both streams use them, as both models use the stored ones later.
         """
-        own, kind = self.calibration.batch_statistics, self.settings.batch_norms
+        own, kind = self.settings.batch_statistics, self.settings.batch_norms
         stored = [self.dense.get(name)[0] for name in step.inputs[3:5]]
         mean, var = moments(self.dense.get(step.inputs[0]))
         if own:

@@ -106,7 +106,7 @@ def _losses(
                         _add(
                             losses, layer, layer.columns(components), stream, step.inputs, settings
                         )
-            if calibration.batch_statistics and is_batch_norm(step):
+            if settings.batch_statistics and is_batch_norm(step):
                 stream.set_statistics(step, *moments(stream.get(step.inputs[0])))
             stream.run(step)
             stream.drop(spent)

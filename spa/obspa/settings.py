@@ -16,15 +16,21 @@ BatchNorms = Literal["keep", "refresh", "relative"]
 class Settings:
     """How channels are chosen and how the rest is refitted.
 
+    The defaults measured best on small networks (digits and Fashion-MNIST, RF 2 to 6): ``l1`` ranks
+    as well as the OBS score or better, and needs no inputs; the dense model's outputs as the target
+    were worth 8 to 30 points at RF 4 on residual networks; batch statistics make noise and inputs
+    of other kinds usable and cost nothing on the task's own; damping from 0.1 % to 3 % is all the
+    same.
+
     Attributes:
         selection: ``obs`` (the OBS score) or a criterion of `spa.importance` that needs no data.
         target_outputs: what a layer's refitted outputs should equal: those of the ``dense`` model
             on its own inputs (asymmetric least squares), or its ``own`` before the removal.
         batch_norms: ``keep`` delivers the stored statistics; ``refresh`` replaces them by those of
             the calibration inputs; ``relative`` moves them by what the pruning moved.
-        batch_statistics: whether batch norms normalise with the statistics of the calibration
-            inputs while these are collected; None does so for noise alone, which the stored
-            statistics do not fit.
+        batch_statistics: whether batch norms normalise with the statistics that the calibration
+            inputs have in the dense model, while inputs of layers are collected. What is delivered
+            is a matter of ``batch_norms`` alone.
         damping: share of the Hessian's mean diagonal that is added to it.
         samples: calibration inputs that are made, or taken from the given ones.
         columns: positions (sample and place) that go into one layer's Hessian, at most.
@@ -35,7 +41,7 @@ class Settings:
     selection: str = "l1"
     target_outputs: Literal["dense", "own"] = "dense"
     batch_norms: BatchNorms = "keep"
-    batch_statistics: bool | None = None
+    batch_statistics: bool = True
     damping: float = 0.01
     samples: int = 256
     columns: int = 12_000

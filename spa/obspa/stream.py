@@ -82,9 +82,10 @@ def is_batch_norm(step: Step) -> bool:
 
 def moments(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and variance of every channel over all batches; x: (N, C, ...) -> (C,), (C,)."""
-    flat = [x.transpose(0, 1).flatten(1) for x in batches]
-    var, mean = torch.var_mean(torch.cat(flat, dim=1), dim=1, correction=0)
-    return mean, var
+    together = torch.cat([x.transpose(0, 1).flatten(1) for x in batches], dim=1)
+    wide = together.float() if together.element_size() < 4 else together
+    var, mean = torch.var_mean(wide, dim=1, correction=0)
+    return mean.to(together.dtype), var.to(together.dtype)
 
 
 def last_reads(steps: Sequence[Step]) -> list[list[str]]:

@@ -5,7 +5,7 @@ batch are those that it has stored; that is what the training data looked like t
 
     loss = sum over batch norms of mean over channels of
                (mean - stored mean)^2 / stored var  +  (std / stored std - 1)^2
-           + 0.1 x cross-entropy towards balanced random classes, for an output (N, classes)
+           + 0.03 x cross-entropy towards balanced random classes, for an output (N, classes)
 
 The last term keeps the samples from all looking alike.
 """
@@ -21,8 +21,8 @@ from spa.obspa.stream import Batches, is_batch_norm, last_reads
 from spa.progress import Progress
 
 STEPS = 80
-LEARNING_RATE = 0.1
-CLASS_WEIGHT = 0.1
+LEARNING_RATE = 0.3
+CLASS_WEIGHT = 0.03
 # Samples that share one set of statistics; more would only cost memory.
 TOGETHER = 256
 TINY = 1e-8

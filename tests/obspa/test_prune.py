@@ -48,7 +48,7 @@ def test_every_source_gives_a_proven_model(calibration):
     assert spa.verify(refitted, result.model, plan).equal
     used = {"array": "data", "by name": "data"}.get(calibration, calibration)
     assert result.details["calibration"] == result.details["calibration_used"] == used
-    assert result.details["batch_statistics"] == (calibration in ("noise", "uniform"))
+    assert result.details["batch_statistics"] is True
     assert result.details["scores"] == "static"
     assert result.details["update"] == "closed_form"
     assert result.details["samples"] == 32
@@ -197,10 +197,32 @@ def test_several_inputs_are_given_by_name():
 def test_settings_are_checked():
     for wrong in (
         {"selection": "nothing"}, {"target_outputs": "asym"}, {"damping": 0.0}, {"samples": 0},
-        {"bn_refresh": "often"}, {"calibration": "photos"},
+        {"bn_refresh": "often"}, {"calibration": "photos"}, {"device": "nowhere"},
     ):  # fmt: skip
         with pytest.raises(spa.SettingError):
             spa.obspa.prune(classifier(), rf=1.5, **wrong)
+
+
+def test_values_that_are_not_finite_are_refused():
+    x = IMAGES.copy()
+    x[0, 0, 0, 0] = np.inf
+    with pytest.raises(spa.InputError, match="not finite"):
+        spa.obspa.prune(classifier(), rf=1.5, calibration=x, settings=QUICK)
+
+
+def test_half_precision_models_are_refitted():
+    g = Builder()
+    g.inputs.append(onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT16, ["N", 6]))
+    rng = np.random.default_rng(0)
+    first, second = (
+        g.weight(rng.standard_normal(s).astype(np.float16)) for s in ((6, 12), (12, 3))
+    )
+    x = g.node("Relu", [g.node("MatMul", ["x", first])])
+    proto = g.model(g.node("MatMul", [x, second]), dims=[["N", 3]])
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    result = spa.obspa.prune(proto, rf=1.5, calibration="noise", settings=QUICK, verify=False)
+    assert result.details["layers_refitted"] == 1
+    assert result.reconstructed.graph.initializer[1].data_type == onnx.TensorProto.FLOAT16
 
 
 # --- quality ------------------------------------------------------------------------------------

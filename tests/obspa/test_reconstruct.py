@@ -250,6 +250,25 @@ def test_relative_statistics_of_an_unchanged_layer_stay():
         )
 
 
+def test_batch_statistics_stand_for_the_stored_ones_in_both_streams():
+    """As if the dense model had stored what the calibration inputs show it."""
+    proto = batch_norm_net()
+    doomed = {"w0": [0, 1, 2], "w1": [1, 4]}
+    *_, made, rebuilt = walk(proto, doomed, Settings(samples=64))
+    as_if = proto
+    for conv, mean, var in (("conv_0", "mean0", "var0"), ("conv_1", "mean1", "var1")):
+        seen = activation(as_if, conv, made.inputs["x"][0].numpy()).transpose(0, 1).flatten(1)
+        statistics = {mean: seen.mean(1).numpy(), var: seen.var(1, correction=0).numpy()}
+        as_if = with_weights(as_if, **statistics)
+    *_, expected = walk(as_if, doomed, Settings(samples=64, batch_statistics=False))
+    assert rebuilt.updated == expected.updated == ("w1", "w2")
+    for name in rebuilt.updated:
+        np.testing.assert_allclose(
+            initializer(rebuilt.proto, name), initializer(expected.proto, name), atol=1e-4
+        )
+    assert np.array_equal(initializer(rebuilt.proto, "mean1"), initializer(proto, "mean1"))
+
+
 # --- scores ------------------------------------------------------------------------------------
 
 
