@@ -57,7 +57,7 @@ def contract(
         others = [k for k in range(rank) if k not in batch]
         prefer = tuple(batch) if tracker.attention == "heads" else tuple(others)
     exact = weighted or any(name in tracker.zeros for name in node.inputs)
-    _note_zeros(tracker, node, operands, summed)
+    _note_zeros(tracker, node, operands, {k - rank for k in summed})
     result: list[Layer] = []
     for layer in align(tracker, node, operands, rank, prefer=prefer):
         followed = [k for k in summed if layer.shape[k] > 1]
@@ -72,13 +72,16 @@ def contract(
 
 
 def _note_zeros(
-    tracker: Tracker, node: Node, operands: Sequence[Operand], summed: Sequence[int]
+    tracker: Tracker, node: Node, operands: Sequence[Operand], summed: set[int]
 ) -> None:
-    """The output is zero where a zeroed weight, or an operand that is zero, follows its axes."""
+    """The output is zero where zeroed weights and operands that are zero follow its axes.
+
+    Axes are counted from the last, as operands may have fewer leading ones.
+    """
     zero: list[set[int]] = []
     other: list[set[int]] = []
     for i, (_, layers) in enumerate(operands):
-        followed = {k for layer in layers for k in support(layer)} - set(summed)
+        followed = {k - layer.ndim for layer in layers for k in support(layer)} - summed
         is_zero = tracker.is_constant(node, i) or node.inputs[i] in tracker.zeros
         (zero if is_zero else other).append(followed)
     if product_is_zero(zero, other):

@@ -5,7 +5,7 @@ import pytest
 
 from spa.coupling.rules.elementwise import BROADCASTING, UNARY
 from tests.coupling.cases import described, kept, prove
-from tests.graphs import Builder, from_text
+from tests.graphs import from_text
 
 W = {"A": (8, 3, 3, 3), "B": (8, 3, 3, 3), "C": (5, 8, 1, 1)}
 
