@@ -221,6 +221,9 @@ def unshared(
     return result, entries
 
 
+LIVELY = {"Relu": "LeakyRelu", "Clip": "LeakyRelu", "HardSigmoid": "Sigmoid"}
+
+
 def perturbed(
     proto: onnx.ModelProto, plan: Mapping[str, Any], seed: int
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -230,6 +233,12 @@ def perturbed(
     """
     rng = np.random.default_rng(seed)
     proto, entries = unshared(proto, plan)
+    for node in proto.graph.node:
+        # Operators that go flat hide a change; others of the same structure do not.
+        if node.op_type in LIVELY:
+            node.op_type, arguments = LIVELY[node.op_type], list(node.input[:1])
+            del node.attribute[:], node.input[:]
+            node.input.extend(arguments)
     variances = {n.input[4] for n in proto.graph.node if n.op_type == "BatchNormalization"}
     values = {t.name: numpy_helper.to_array(t).copy() for t in proto.graph.initializer}
     readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
