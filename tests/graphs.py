@@ -239,7 +239,9 @@ def initializer(proto: onnx.ModelProto, name: str) -> np.ndarray:
             return numpy_helper.to_array(tensor)
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.output[0] == name:
-            return numpy_helper.to_array(node.attribute[0].t)
+            value = helper.get_attribute_value(node.attribute[0])
+            is_tensor = isinstance(value, onnx.TensorProto)
+            return numpy_helper.to_array(value) if is_tensor else np.asarray(value)
     raise KeyError(name)
 
 

@@ -65,8 +65,12 @@ def parameters(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Every tensor that the file holds: initializers, Constants, filled tensors."""
     found = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     for node in proto.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type == "Constant":
+            value = helper.get_attribute_value(node.attribute[0])
+            if isinstance(value, onnx.TensorProto):
+                found[node.output[0]] = numpy_helper.to_array(value)
+            elif node.attribute[0].name in ("value_float", "value_floats"):
+                found[node.output[0]] = np.asarray(value, dtype=np.float32)
         elif node.op_type == "ConstantOfShape" and node.input[0] in found:
             fill = numpy_helper.to_array(node.attribute[0].t) if node.attribute else np.zeros(1)
             found[node.output[0]] = np.full(found[node.input[0]].tolist(), fill.reshape(-1)[0])
@@ -77,7 +81,8 @@ def constant_tensors(proto: onnx.ModelProto) -> set[str]:
     """Tensors computed from parameters alone."""
     found = set(parameters(proto))
     for node in proto.graph.node:
-        if node.input and all(name in found for name in node.input if name):
+        captures = any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute)
+        if node.input and not captures and all(name in found for name in node.input if name):
             found.update(node.output)
     return found
 
@@ -184,8 +189,10 @@ def assert_equals_zeroed(
 def _contracted_axis(node: onnx.NodeProto, position: int, rank: int) -> int | None:
     """The axis of a direct weight that a contraction sums over; None for a bias."""
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if position == 2 or rank < 2:
+    if position == 2:
         return None
+    if node.op_type == "MatMul" and rank == 1:
+        return 0
     if node.op_type == "Conv":
         return 1 if position == 1 else None
     if node.op_type == "ConvTranspose":
@@ -341,13 +348,13 @@ def assert_change_stays_inside(
         Number of removed channels in which the change was seen.
     """
     skip = set(skip)
-    # A comparison need not come out otherwise.
-    truths = {
-        name
-        for node in proto.graph.node
-        for name in node.output
-        if node.op_type in ("Greater", "Less", "Equal", "Not", "And", "Or")
-    }
+    # A comparison need not come out otherwise, so what it decides may hide a change.
+    truths: set[str] = set()
+    for node in proto.graph.node:
+        if node.op_type in ("Greater", "Less", "Equal", "Where") or (
+            node.op_type not in CONTRACTIONS and truths.intersection(node.input)
+        ):
+            truths.update(node.output)
     seen = 0
     for name, changed in changes(proto, plan).items():
         if name in skip:
