@@ -13,7 +13,10 @@ import yaml
 from experiments.registry import unknown
 from spa.errors import SettingError
 
-OPEN_FAMILIES = ("torchvision/", "onnx/")  # see hydra_plugins/spa_harness/model_source.py
+OPEN_FAMILIES = (
+    "torchvision/",
+    "onnx/",
+)  # see experiments/plugins/hydra_plugins/spa_harness/model_source.py
 
 
 def check(argv: list[str], conf: Path) -> None:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-CODE = ("spa", "experiments", "conf", "hydra_plugins")
+CODE = ("spa", "experiments", "conf")
 PACKAGES = (
     "numpy",
     "scipy",

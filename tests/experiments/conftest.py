@@ -12,8 +12,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
 ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:  # experiments and hydra_plugins are not installed
+if str(ROOT) not in sys.path:  # experiments is not installed
     sys.path.insert(0, str(ROOT))
+
+import experiments  # noqa: E402, F401  (puts its Hydra plugins on the path)
 
 Compose = Callable[..., DictConfig]
 

@@ -8,6 +8,7 @@ import pytest
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.spa_harness.grid_sweeper import expand
 from omegaconf import OmegaConf
 
 from experiments import arguments
@@ -16,7 +17,6 @@ from experiments.loggers import LOGGERS
 from experiments.methods import METHODS
 from experiments.models import MODELS
 from experiments.settings import TIMES, dense_key
-from hydra_plugins.spa_harness.grid_sweeper import expand
 from spa.errors import SettingError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

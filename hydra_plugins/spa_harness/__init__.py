@@ -1,1 +1,0 @@
-"""Two small Hydra plugins of the harness; Hydra finds them by the name of this folder."""
