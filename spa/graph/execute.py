@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ Array = npt.NDArray[Any]
 MAX_KEPT_VALUE = 4096
 # Element types that ONNX Runtime does not hand to NumPy, or that are no numbers.
 UNREADABLE = ("tensor(string)", "tensor(bfloat16)")
+
+# Where in its own source ONNX Runtime found a fault: file, line and signature.
+_PLACE = re.compile(r"^\S*\.(?:cc|h):\d+ (?:[\w:~<>]+\(.*?\)(?: const)? )?")
 
 # Largest share of this machine's memory that a run may take for its tensors.
 MEMORY_SHARE = 0.8
@@ -205,4 +209,4 @@ def _clean(error: Exception) -> str:
     text = first_line(error)
     for mark in ("Status Message: ", " : FAIL : ", "INVALID_ARGUMENT : ", "INVALID_GRAPH : "):
         text = text.rpartition(mark)[2]
-    return text[:400]
+    return _PLACE.sub("", text)[:400]

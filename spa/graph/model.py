@@ -293,7 +293,10 @@ def load_proto(
     _check(proto, graph, label)
     declared = declared_inputs(proto, graph)
     check_given(declared, given)
-    observer = Observer(proto)
+    try:
+        observer = Observer(proto)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
     example, observed = _first_run(observer, graph, declared, given, label)
     varied = _second_run(observer, declared, example)
     return Model(proto, sha256, graph, example, observed, varied, tuple(declared))
@@ -354,7 +357,7 @@ def _first_run(
             f"{label} ran on none of the example shapes that could be guessed ({failure}) "
             f"Give its free sizes, in this form with numbers for the question marks: {hint}"
         )
-    raise failure or ModelError(f"{label} could not be run.")
+    raise RunError(f"{label}: {failure}") from failure
 
 
 def _second_run(
