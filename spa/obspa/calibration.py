@@ -56,8 +56,10 @@ def calibrate(model: Model, net: OnnxModule, source: Source, settings: Settings)
 
     Raises:
         SettingError: an unknown kind.
-        InputError: arrays that do not fit the model's inputs.
+        InputError: arrays that do not fit the model's inputs; a model without inputs.
     """
+    if not model.declared:
+        raise InputError("The model takes no inputs, so there is nothing to calibrate it on.")
     if isinstance(source, str):
         if source not in SOURCES:
             raise SettingError(
