@@ -118,17 +118,22 @@ class Model:
         and constant-valued tensors are therefore taken as one tensor per read; other shared weights
         are tied on purpose.
         """
+        exposed = self.graph.captured.union(self.graph.outputs)
+        return {
+            root: tuple(uses)
+            for root, uses in self._reads.items()
+            if len(uses) > 1 and root not in exposed and self._may_be_coincidence(root)
+        }
+
+    @cached_property
+    def _reads(self) -> Mapping[str, list[Use]]:
+        """Reads of every parameter, Identity nodes looked through."""
         reads: dict[str, list[Use]] = {}
         for node in self.graph.nodes:
             for i, name in enumerate(node.inputs):
                 if node.op != "Identity" and self.root(name) in self.parameters:
                     reads.setdefault(self.root(name), []).append(Use(node.index, i))
-        exposed = self.graph.captured.union(self.graph.outputs)
-        return {
-            root: tuple(uses)
-            for root, uses in reads.items()
-            if len(uses) > 1 and root not in exposed and self._may_be_coincidence(root)
-        }
+        return reads
 
     def _may_be_coincidence(self, name: str) -> bool:
         long_axes = sum(size > 1 for size in self.shapes[name])
@@ -137,7 +142,7 @@ class Model:
         if self.parameters[name] is None:
             return True
         flat = self.array(name).reshape(-1)
-        return bool(flat[0] == flat[-1] and (flat == flat[0]).all())
+        return bool(flat.size == 0 or (flat[0] == flat[-1] and (flat == flat[0]).all()))
 
     @cached_property
     def counted_parameters(self) -> tuple[str, ...]:
@@ -182,7 +187,7 @@ class Model:
         """
         if name in self.private_reads:
             return len(set(self.private_reads[name]) - self.statistic_reads)
-        uses = self.graph.uses.get(name, ())
+        uses = self._reads.get(name)
         return 0 if uses and self.statistic_reads.issuperset(uses) else 1
 
     def array(self, name: str) -> Array:
