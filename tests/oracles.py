@@ -133,8 +133,13 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
         nodes.append(copy)
         return f"{root}@{index}.{position}"
 
+    made = {
+        name for node in proto.graph.node if node.op_type in CONTRACTIONS for name in node.output
+    }
     for index, node in enumerate(result.graph.node):
-        if node.op_type in CONTRACTIONS:
+        # MatMul has no bias of its own: exporters write an Add behind it.
+        is_bias = node.op_type == "Add" and made.intersection(node.input)
+        if node.op_type in CONTRACTIONS or is_bias:
             for position, name in enumerate(proto.graph.node[index].input):
                 if name in constants and name:
                     node.input[position] = zeroed(index, position, name)

@@ -506,7 +506,7 @@ def expanded(g: Builder, draw: Draw, x: Map) -> Map:
 
 @block
 def subtract_mean(g: Builder, draw: Draw, x: Map) -> Map:
-    op = draw(st.sampled_from(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2")))
+    op = draw(st.sampled_from(("ReduceMean", "ReduceSum", "ReduceL2")))
     m = g.unsqueeze(g.reduce(op, x.name, [3], keepdims=0), [3])
     return replace(x, name=g.node("Sub", [x.name, m]))
 
@@ -525,12 +525,49 @@ def channel_attention(g: Builder, draw: Draw, x: Map) -> Map:
 
 
 @block
+def channel_sum(g: Builder, draw: Draw, x: Map) -> Map:
+    """A sum over the channels gates the map: exact where what goes is zero by then."""
+    y = replace(x, name=draw(st.sampled_from((x.name, _conv(g, draw, x, x.channels)))))
+    s = g.reduce(draw(st.sampled_from(("ReduceSum", "ReduceL1", "ReduceSumSquare"))), y.name, [1])
+    return replace(x, name=g.node("Add", [y.name, g.node("Tanh", [s])]))
+
+
+@block
+def gram(g: Builder, draw: Draw, x: Map) -> Map:
+    """Two activations contracted over their channels: pixels attend to pixels."""
+    a, b = (g.reshape(_conv(g, draw, x, 4, 1), [0, 4, x.height * x.width]) for _ in range(2))
+    if draw(st.booleans()):
+        a = _act(g, draw, a)
+    scores = g.node("MatMul", [g.node("Transpose", [a], perm=[0, 2, 1]), b])
+    v = g.reshape(x.name, [0, x.channels, x.height * x.width])
+    y = g.node("MatMul", [v, g.node("Tanh", [scores])])
+    return replace(x, name=g.reshape(y, [0, -1, x.height, x.width]))
+
+
+@block
 def unruled(g: Builder, draw: Draw, x: Map) -> Map:
     """An operator that has no rule: what it touches is kept."""
+    if g.opset < 11:
+        return x
+    axis = g.weight(np.array(1, np.int64), "axis", "initializer")
+    return replace(x, name=g.node("CumSum", [x.name, axis]))
+
+
+@block
+def depth_to_space(g: Builder, draw: Draw, x: Map) -> Map:
     if x.channels % 4 or x.height > 8:
         return x
-    y = g.node("DepthToSpace", [x.name], blocksize=2)
+    mode = draw(st.sampled_from(("DCR", "CRD"))) if g.opset >= 11 else None
+    y = g.node("DepthToSpace", [x.name], blocksize=2, mode=mode)
     return Map(y, x.channels // 4, 2 * x.height, 2 * x.width)
+
+
+@block
+def space_to_depth(g: Builder, draw: Draw, x: Map) -> Map:
+    if x.channels > 8 or x.height % 2 or x.width % 2 or x.height < 4:
+        return x
+    y = g.node("SpaceToDepth", [x.name], blocksize=2)
+    return Map(y, 4 * x.channels, x.height // 2, x.width // 2)
 
 
 # --- heads --------------------------------------------------------------------------------------
@@ -578,7 +615,9 @@ def graphs(draw: Draw, *, plain: bool = False, max_blocks: int = 5) -> Drawn:
     g = Builder(opset, batch, draw(st.integers(0, 2**16)), storage)
     names = sorted(BLOCKS)
     if plain:
-        names = [n for n in names if n not in ("weight_transposed", "weight_reshaped")]
+        # A sum of activations has no consumer's weight that could hold a change back.
+        left_out = {"weight_transposed", "weight_reshaped", "channel_sum", "gram"}
+        names = [n for n in names if n not in left_out]
     chosen = draw(st.lists(st.sampled_from(names), min_size=1, max_size=max_blocks))
     x = Map(g.input(3, 8, 6), 3, 8, 6)
     c = _width(draw)
