@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 import numpy.typing as npt
 import onnx
+from google.protobuf.message import EncodeError
+from onnx import inliner
 
 from spa.errors import InputError, ModelError, RunError
 from spa.graph.check import check
@@ -28,7 +30,7 @@ from spa.graph.example import (
 )
 from spa.graph.execute import Observer, Run
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph, Use
-from spa.graph.read import model_sha256, read_model
+from spa.graph.read import first_line, model_sha256, read_model
 
 if TYPE_CHECKING:
     import torch
@@ -288,7 +290,7 @@ def load_proto(
     """Checks and runs a parsed model; see `load`."""
     if proto.functions:
         # Sizes inside a function cannot follow one call's pruning; a copy per call can.
-        proto = onnx.inliner.inline_local_functions(proto)
+        proto = _inlined(proto, label)
     graph = Graph.from_proto(proto)
     if graph.opset < OLDEST_OPSET:
         raise ModelError(
@@ -305,6 +307,15 @@ def load_proto(
     example, observed = _first_run(observer, graph, declared, given, label)
     varied = _second_run(observer, declared, example)
     return Model(proto, sha256, graph, example, observed, varied, tuple(declared))
+
+
+def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
+    try:
+        return inliner.inline_local_functions(proto)
+    except (onnx.checker.ValidationError, EncodeError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{label}: its local functions cannot be inlined: {first_line(error)}"
+        ) from error
 
 
 def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:

@@ -29,6 +29,9 @@ from spa.graph.nodes import Node, Use
 from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
 from spa.pruning.plan import Plan, cut_of
 
+# Operators that hold a parameter, or pass one on.
+CARRIERS = ("Constant", "ConstantOfShape", "Identity")
+
 
 def apply_plan(model: Model, plan: Plan, groups: Groups | None = None) -> onnx.ModelProto:
     """Makes the smaller model that a plan describes.
@@ -196,11 +199,11 @@ def _declare(proto: onnx.ModelProto, cut: Cut) -> None:
 
 
 def _drop_unread(proto: onnx.ModelProto) -> None:
-    """Drops Identity nodes and initializers that nothing reads any more after un-sharing."""
+    """Drops parameters, and Identity nodes, that nothing reads any more after un-sharing."""
     read = {v.name for v in proto.graph.output}
     kept = []
     for node in reversed(proto.graph.node):
-        if node.op_type == "Identity" and not read.intersection(node.output):
+        if node.op_type in CARRIERS and not read.intersection(node.output):
             continue
         kept.append(node)
         read.update(node.input)
