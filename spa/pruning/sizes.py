@@ -65,7 +65,9 @@ class CostModel:
             if len(self._factors)
             else 0.0
         )
-        params = sizes[self._parameter_axes].prod(axis=1).sum()
+        elements = sizes[self._parameter_axes].prod(axis=1)
+        # A vector of which one element is left no longer counts (see `spa.graph.cost`).
+        params = elements[elements > 1].sum()
         return Cost(params=round(float(params)), macs=round(float(macs)))
 
     def _layers_at(self, index: int, name: str) -> list[Layer]:
