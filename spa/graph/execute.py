@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +35,10 @@ _PLACE = re.compile(r"^\S*\.(?:cc|h):\d+ (?:[\w:~<>]+\(.*?\)(?: const)? )?")
 
 # Largest share of this machine's memory that a run may take for its tensors.
 MEMORY_SHARE = 0.8
+# Longest time that one run on an example may take; a Loop may never end.
+MAX_SECONDS = 120.0
 
 ort.set_default_logger_severity(4)
-# The bounded allocator serves all sessions, so memory goes back after each run, not with a session.
-_SHRINK = ort.RunOptions()
-_SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
 @dataclass(frozen=True)
@@ -138,21 +138,46 @@ def run(
     """Runs a model and returns its outputs in order.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or takes too long.
         RunError: it cannot be run on these inputs.
     """
-    return run_session(session(proto, optimize=optimize, once=True), feeds, _SHRINK)
+    runner = session(proto, optimize=optimize, once=True)
+    outputs: list[Array] = _bounded(lambda options: runner.run(None, dict(feeds), options))
+    return outputs
 
 
-def run_session(
-    runner: ort.InferenceSession, feeds: Mapping[str, Array], options: ort.RunOptions | None = None
-) -> list[Array]:
-    """Runs a session that is there already; errors as in `run`."""
+def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> list[Array]:
+    """Runs a session that is there already, as fast as it goes; errors as in `run`."""
     try:
-        outputs: list[Array] = runner.run(None, dict(feeds), options)
+        outputs: list[Array] = runner.run(None, dict(feeds))
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
         raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
     return outputs
+
+
+def _bounded(call: Callable[[ort.RunOptions], Any]) -> Any:
+    """Makes a call that runs a model; ends it when it takes too long, or on Ctrl-C.
+
+    Python sees no signal while ONNX Runtime works, so that works in a thread of its own.
+    """
+    options = ort.RunOptions()
+    # The bounded allocator serves all sessions: memory goes back after a run, not with a session.
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(call, options)
+        try:
+            done, _ = wait([future], timeout=MAX_SECONDS)
+        finally:
+            options.terminate = not future.done()
+    if not done:
+        raise ModelError(
+            f"The model did not finish one run on its example inputs within {MAX_SECONDS:g} s. "
+            "Give smaller inputs, or look for a Loop that does not end."
+        )
+    try:
+        return future.result()
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
+        raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
 
 
 class Observer:
@@ -180,13 +205,13 @@ class Observer:
         """Runs the model once.
 
         Raises:
+            ModelError: it takes too long.
             RunError: it cannot be run on these inputs.
         """
         inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
-        try:
-            outputs = self._session.run_with_ort_values(self._names, inputs, _SHRINK)
-        except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
-            raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
+        outputs = _bounded(
+            lambda options: self._session.run_with_ort_values(self._names, inputs, options)
+        )
         shapes = {name: tuple(value.shape) for name, value in feeds.items()}
         dtypes = {name: value.dtype for name, value in feeds.items()}
         values: dict[str, Array] = {}
