@@ -28,8 +28,6 @@ def gram(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         shape (D, E).
     """
-    if a.dtype in (torch.float16, torch.bfloat16):
-        a, b = a.float(), b.float()
     total = torch.zeros(a.shape[1], b.shape[1], dtype=torch.float64, device=a.device)
     for start in range(0, a.shape[0], BLOCK_ROWS):
         total += (a[start : start + BLOCK_ROWS].T @ b[start : start + BLOCK_ROWS]).double()
@@ -38,20 +36,16 @@ def gram(a: Tensor, b: Tensor) -> Tensor:
 
 def diagonal(rows: Tensor) -> Tensor:
     """Diagonal of H, with 1 for dead inputs; shape (D,)."""
-    entries = torch.linalg.vector_norm(rows, dim=0, dtype=torch.float64).square()
-    entries = entries * (2.0 / max(1, rows.shape[0]))
+    entries = (rows * rows).sum(dim=0, dtype=torch.float64) * (2.0 / max(1, rows.shape[0]))
     return torch.where(entries == 0, 1.0, entries)
 
 
 def hessian(rows: Tensor) -> Tensor:
     """H of input rows (n, D), with 1 on the diagonal of dead inputs; undamped."""
-    return with_dead_inputs(gram(rows, rows))
-
-
-def with_dead_inputs(h: Tensor) -> Tensor:
-    """A copy of H with 1 where its diagonal is 0."""
+    h = gram(rows, rows)
     entries = h.diagonal()
-    return h + torch.diag((entries == 0).to(h.dtype))
+    entries[entries == 0] = 1.0
+    return h
 
 
 def damped(h: Tensor, lam: float) -> Tensor:

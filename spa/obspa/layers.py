@@ -97,13 +97,14 @@ class LinearLayer:
             seed: of the choice.
 
         Returns:
-            shape (g, m, D).
+            shape (g, m, D), in single precision at least.
 
         Raises:
             InputError: a value is infinite or no number.
         """
         rows = self._rows(x, limit, seed)
-        if not torch.isfinite(rows).all():
+        rows = rows.float() if rows.element_size() < 4 else rows
+        if not torch.isfinite(rows.sum(dim=-1)).all():
             raise InputError(
                 f"{self.node} reads values that are not finite on the calibration inputs, so "
                 "nothing can be fitted to them; give other inputs, such as samples of the task."

@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spa.obspa.hessian import damped, diagonal, gram, strength, with_dead_inputs
+from spa.obspa.hessian import damped, diagonal, gram, hessian, strength
 
 
 def refit(weight: Tensor, rows: Tensor, dense: Tensor, keep: Tensor, damping: float) -> Tensor:
@@ -38,25 +38,21 @@ def refit(weight: Tensor, rows: Tensor, dense: Tensor, keep: Tensor, damping: fl
         W', of the shape and type of W; zero in the columns that go.
     """
     kept = torch.nonzero(keep).reshape(-1)
+    x, w = rows[:, kept], weight.to(rows.dtype)
+    missing = dense @ w.T - x @ w[:, kept].T  # R^T, (n, O)
     solve = _over_rows if rows.shape[0] < kept.numel() else _over_columns
-    step = solve(weight.double(), rows, dense, kept, damping)
+    step = solve(x, missing, strength(diagonal(rows), damping))
     result = torch.zeros_like(weight)
-    result[:, kept] = (weight.double()[:, kept] + step).to(weight.dtype)
+    result[:, kept] = (weight[:, kept].double() + step).to(weight.dtype)
     return result
 
 
-def _over_columns(w: Tensor, rows: Tensor, dense: Tensor, kept: Tensor, damping: float) -> Tensor:
-    raw = gram(rows, rows)
-    cross = raw if dense is rows else gram(dense, rows)
-    missing = w @ cross[:, kept] - w[:, kept] @ raw[kept][:, kept]  # (2/n) R X_K^T
-    h = with_dead_inputs(raw)
-    system = damped(h[kept][:, kept], strength(h.diagonal(), damping))
-    return torch.cholesky_solve(missing.T, torch.linalg.cholesky(system)).T
+def _over_columns(x: Tensor, missing: Tensor, lam: float) -> Tensor:
+    factor = torch.linalg.cholesky(damped(hessian(x), lam))
+    return torch.cholesky_solve(gram(x, missing), factor).T
 
 
-def _over_rows(w: Tensor, rows: Tensor, dense: Tensor, kept: Tensor, damping: float) -> Tensor:
-    lam = strength(diagonal(rows), damping)
-    x = rows[:, kept].double()
-    missing = dense.double() @ w.T - x @ w[:, kept].T  # R^T, (n, O)
-    factor = torch.linalg.cholesky(damped(x @ x.T, lam * rows.shape[0] / 2))
-    return torch.cholesky_solve(missing, factor).T @ x
+def _over_rows(x: Tensor, missing: Tensor, lam: float) -> Tensor:
+    x = x.double()
+    factor = torch.linalg.cholesky(damped(x @ x.T, lam * x.shape[0] / 2))
+    return torch.cholesky_solve(missing.double(), factor).T @ x
