@@ -23,7 +23,8 @@ from spa.errors import (
     VerificationError,
 )
 from spa.graph.cost import Cost, measure_cost
-from spa.graph.model import Model, load
+from spa.graph.load import load
+from spa.graph.model import Model
 from spa.importance.score import Scores, score
 from spa.pruning.budget import make_plan
 from spa.pruning.plan import Plan

@@ -12,8 +12,9 @@ from spa.bridge import OnnxModule, to_torch
 from spa.coupling.couple import Cut
 from spa.coupling.groups import find_groups
 from spa.errors import SettingError
-from spa.graph.model import Model, load
-from spa.graph.model import Source as ModelSource
+from spa.graph.load import Source as ModelSource
+from spa.graph.load import load
+from spa.graph.model import Model
 from spa.graph.read import first_line
 from spa.obspa.calibration import Calibration, Source, calibrate
 from spa.obspa.reconstruct import Reconstruction, reconstruct

@@ -14,7 +14,8 @@ from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups, find_groups
 from spa.errors import SettingError
 from spa.graph.cost import Cost
-from spa.graph.model import Array, Model, Source, load
+from spa.graph.load import Source, load
+from spa.graph.model import Array, Model
 from spa.importance.score import score
 from spa.pruning.budget import Selection, plan_of, select
 from spa.pruning.parameters import rewrite_parameters, zero_slices

@@ -1,0 +1,197 @@
+"""Loading a model: read it, check it, find example inputs, run it once, and once at other sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import onnx
+from google.protobuf.message import EncodeError
+from onnx import inliner
+
+from spa.errors import InputError, ModelError, RunError
+from spa.graph.check import check
+from spa.graph.example import (
+    Declared,
+    FreeAxis,
+    InputSpec,
+    candidates,
+    check_given,
+    declared_inputs,
+    free_sizes,
+    grown,
+    growths,
+)
+from spa.graph.execute import Observer, Run
+from spa.graph.model import Array, Model
+from spa.graph.nodes import DEFAULT_DOMAINS, Graph
+from spa.graph.read import first_line, model_sha256, read_model
+
+if TYPE_CHECKING:
+    import torch
+
+Source: TypeAlias = Union[str, Path, onnx.ModelProto, "torch.nn.Module"]
+
+# Opsets before 7 broadcast by attribute; nothing that exports today writes them.
+OLDEST_OPSET = 7
+
+
+def load(source: Source, inputs: Any = None) -> Model:
+    """Reads a model, checks it and runs it once.
+
+    Args:
+        source: path of an ONNX file, a ``ModelProto``, or a ``torch.nn.Module``.
+        inputs: for ONNX: shapes or arrays by input name, for what cannot be guessed. For a module:
+            the example tensor, or a tuple of them (the batch axis is taken as dynamic).
+
+    Raises:
+        ModelError: the model cannot be read, checked or run.
+        InputError: the given inputs do not fit, or none could be guessed.
+
+    Example:
+        >>> model = spa.load("resnet50.onnx", {"input": (2, 3, 224, 224)})
+    """
+    if isinstance(source, (str, Path)):
+        proto, sha256 = read_model(source)
+        label = str(source)
+    elif isinstance(source, onnx.ModelProto):
+        proto, sha256, label = source, model_sha256(source), "The model"
+    else:
+        from spa.bridge import from_torch
+
+        if inputs is None:
+            raise InputError(
+                "A PyTorch module needs example inputs: pass inputs=<tensor or tuple of tensors>."
+            )
+        proto = from_torch(source, inputs)
+        sha256, label, inputs = model_sha256(proto), type(source).__name__, None
+    if isinstance(inputs, Mapping) or inputs is None:
+        return load_proto(proto, sha256, label, dict(inputs or {}))
+    raise InputError("inputs must map input names to shapes or arrays.")
+
+
+def load_proto(
+    proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, InputSpec]
+) -> Model:
+    """Checks and runs a parsed model; see `load`."""
+    if proto.functions:
+        # Sizes inside a function cannot follow one call's pruning; a copy per call can.
+        proto = _inlined(proto, label)
+    graph = Graph.from_proto(proto)
+    if graph.opset < OLDEST_OPSET:
+        raise ModelError(
+            f"{label} uses opset {graph.opset}; SPA reads opset {OLDEST_OPSET} and up. "
+            "Convert it with onnx.version_converter."
+        )
+    _check(proto, graph, label)
+    declared = declared_inputs(proto, graph)
+    check_given(declared, given)
+    try:
+        observer = Observer(proto)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
+    example, observed = _first_run(observer, graph, declared, given, label)
+    varied = _second_run(observer, declared, example)
+    return Model(proto, sha256, graph, example, observed, varied, tuple(declared))
+
+
+def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
+    try:
+        return inliner.inline_local_functions(proto)
+    except (onnx.checker.ValidationError, EncodeError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{label}: its local functions cannot be inlined: {first_line(error)}"
+        ) from error
+
+
+def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
+    unknown = _unknown_standard_ops(graph)
+    for node in graph.nodes:
+        if node.op in unknown:
+            raise ModelError(
+                f"{label}: operator {node} is in no ONNX operator set up to opset "
+                f"{graph.opset}, and no runtime here knows it."
+            )
+    known = set(graph.initializers) | {v.name for v in proto.graph.input} | {""}
+    for node in graph.nodes:
+        for name in (*node.inputs, *node.captured):
+            if name not in known:
+                raise ModelError(
+                    f'{label}: {node} reads "{name}", which is neither an input, nor an '
+                    "initializer, nor made by an earlier node; the file is damaged or incomplete."
+                )
+        known.update(node.outputs)
+    for name in graph.outputs:
+        if name not in known:
+            raise ModelError(f'{label}: output "{name}" is made by no node; the file is damaged.')
+    if not graph.outputs:
+        raise ModelError(f"{label} declares no output, so there is nothing to keep; add one.")
+    problem = check(proto)
+    if problem is not None:
+        raise ModelError(f"{label} is not a valid ONNX model: {problem}")
+
+
+def _unknown_standard_ops(graph: Graph) -> set[str]:
+    unknown = set()
+    for op in {node.op for node in graph.nodes if "::" not in node.op}:
+        if not any(onnx.defs.has(op, domain) for domain in DEFAULT_DOMAINS[:1]):
+            unknown.add(op)
+    return unknown
+
+
+def _first_run(
+    observer: Observer,
+    graph: Graph,
+    declared: list[Declared],
+    given: Mapping[str, InputSpec],
+    label: str,
+) -> tuple[dict[str, Array], Run]:
+    failure: RunError | None = None
+    for feeds in candidates(declared, given, graph):
+        try:
+            return feeds, observer.run(feeds)
+        except RunError as error:
+            failure = failure or error
+    free = [d for d in declared if d.name not in given and None in d.dims]
+    if free:
+        hint = " ".join(f"--input {d.describe()}" for d in free)
+        raise InputError(
+            f"{label} ran on none of the example shapes that could be guessed ({failure}) "
+            f"Give its free sizes, in this form with numbers for the question marks: {hint}"
+        )
+    raise RunError(f"{label}: {failure}") from failure
+
+
+def _second_run(
+    observer: Observer, declared: list[Declared], example: Mapping[str, Array]
+) -> Run | None:
+    """Another batch size, and other dynamic sizes where the model takes them.
+
+    Where it does not take all of them at once, each is tried: text recognisers have one height, and
+    any width.
+    """
+
+    def attempt(growth: list[tuple[list[FreeAxis], int]]) -> Run | None:
+        try:
+            return observer.run(grown(example, growth))
+        except ModelError:
+            return None
+
+    sizes = [(axes, growths(axes, example)) for axes in free_sizes(declared)]
+    if not sizes:
+        return None
+    for which in (0, 1):
+        run = attempt([(axes, more[which]) for axes, more in sizes])
+        if run is not None:
+            return run
+    best: Run | None = None
+    taken: list[tuple[list[FreeAxis], int]] = []
+    for axes, more in sizes:
+        for amount in dict.fromkeys(more):
+            run = attempt([*taken, (axes, amount)])
+            if run is not None:
+                best = run
+                taken.append((axes, amount))
+                break
+    return best
