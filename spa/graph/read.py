@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -48,7 +49,22 @@ def parse_model(data: bytes, label: str) -> onnx.ModelProto:
         ) from error
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"{label} is not an ONNX model: it holds no graph ({len(data)} bytes).")
+    if not all(isinstance(name, str) for name in _names(proto.graph)):
+        # Protobuf then gives bytes where text is promised.
+        raise ModelError(f"{label} is damaged: a name in its graph is not valid UTF-8.")
     return proto
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every name that a graph and its subgraphs are held together by."""
+    for named in (graph.input, graph.output, graph.value_info, graph.initializer):
+        yield from (value.name for value in named)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from _names(sub)
 
 
 def model_sha256(proto: onnx.ModelProto) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.cli.conftest import save
+from tests.cli.mutations import endless_loop, function_calling_itself
 from tests.graphs import Builder, classifier, from_text
 
 
@@ -177,6 +179,14 @@ def _no_type(proto):
     proto.graph.input[0].ClearField("type")
 
 
+def _endless_loop(proto):
+    endless_loop(random.Random(0), proto)
+
+
+def _function_calling_itself(proto):
+    function_calling_itself(random.Random(0), proto)
+
+
 def _empty_constant(proto):
     proto.graph.node.insert(0, helper.make_node("Constant", [], ["nothing"]))
 
@@ -194,17 +204,27 @@ def _group_of_zero(proto):
         _short_weight, _wrong_dims, _negative_dims, _no_opset, _old_opset, _future_opset,
         _future_ir, _wrong_channels, _no_outputs, _sequence_input, _string_weight,
         _no_element_type, _unknown_element_type, _unknown_weight_type, _no_type, _empty_constant,
-        _group_of_zero,
+        _group_of_zero, _endless_loop, _function_calling_itself,
     ],
 )  # fmt: skip
-def test_damaged_graphs(prune_refused, tmp_path, damage):
+def test_damaged_graphs(prune_refused, tmp_path, damage, monkeypatch):
+    monkeypatch.setattr("spa.graph.execute.MAX_SECONDS", 0.5)
     proto = classifier()
     damage(proto)
     path = tmp_path / "damaged.onnx"
     path.write_bytes(proto.SerializeToString())
     line = prune_refused(path)
+    if damage is _endless_loop:
+        assert "did not finish" in line
     if damage is _without_weight:
         assert "neither an input, nor an initializer" in line
+
+
+def test_a_name_that_is_no_text(prune_refused, tmp_path):
+    content = classifier().SerializeToString().replace(b"n_conv_0", b"n_\xff\xfe\xfdv_0")
+    path = tmp_path / "names.onnx"
+    path.write_bytes(content)
+    assert "UTF-8" in prune_refused(path)
 
 
 GIANT = 10**11  # elements, 400 GB
