@@ -234,7 +234,8 @@ def _compare(
         if not gap <= tolerance + ROUNDING / scale:
             raise VerificationError(
                 f'Output "{name}" differs from {what} by {gap:.2e} of its scale; '
-                f"{tolerance:.0e} is allowed. This is a defect of SPA: please report the model."
+                f"{tolerance:.0e} is allowed. If nobody changed a file since SPA wrote it, please "
+                "report the model."
             )
         worst = max(worst, gap)
     return worst
