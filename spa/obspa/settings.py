@@ -18,7 +18,7 @@ class Settings:
 
     The defaults measured best on small networks (digits and Fashion-MNIST, RF 2 to 6): ``l1`` ranks
     as well as the OBS score or better, and needs no inputs; the dense model's outputs as the target
-    were worth 8 to 30 points at RF 4 on residual networks; batch statistics make noise and inputs
+    were worth 6 to 22 points at RF 4 on residual networks; batch statistics make noise and inputs
     of other kinds usable and cost nothing on the task's own; damping from 0.1 % to 3 % is all the
     same.
 
