@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spa.coupling.components import Pairs
-from spa.coupling.labels import Layer, along, support
+from spa.coupling.labels import Layer, along, first_slices, support
 from spa.coupling.tracker import Shape, Tracker, Way, lifted
 from spa.graph.nodes import Node
 
@@ -135,7 +135,7 @@ def _choose_axis(
             target = next(layer for layer in output if layer.shape[axis] > 1)
             fixed += [(layer, np.zeros_like(layer)) for layer in output if layer is not target]
         else:
-            target = _first(cover, axis)
+            target = first_slices(cover, axis)
         following: list[list[Layer]] = []
         for shape, layers in operands:
             following.append([layer for layer in layers if layer.shape[axis] > 1])
@@ -157,11 +157,3 @@ def _choose_axis(
             alternatives.append((f"axis {axis}", pairs, None))
     tracker.choose(node, alternatives, preferred=None if prefer is None else preferred)
     return output
-
-
-def _first(layer: Layer, axis: int) -> Layer:
-    """The layer's first slice along every axis but one."""
-    for other in support(layer):
-        if other != axis:
-            layer = layer.take([0], axis=other)
-    return layer

@@ -19,7 +19,7 @@ import numpy as np
 
 from spa.coupling.align import Operand, align
 from spa.coupling.components import Pairs
-from spa.coupling.labels import Layer, support
+from spa.coupling.labels import Layer, first_slices, support
 from spa.coupling.tracker import Tracker, Way
 from spa.coupling.zeros import product_is_zero
 from spa.graph.nodes import Node
@@ -101,10 +101,7 @@ def _sum(
     made_up = tracker.made_up(node, rest[0], int(np.prod(shape))).reshape(shape)
     alternatives: list[Way] = [("with the output", [(layer, made_up)], None)]
     for axis in followed:
-        others = [k for k in support(layer) if k != axis]
-        first = layer
-        for other in others:
-            first = first.take([0], axis=other)
+        first = first_slices(layer, axis)
         pairs: list[Pairs] = [(layer, first), (made_up, np.zeros_like(made_up))]
         alternatives.append((f"axis {axis}", pairs, None if exact else (first, ACTIVATIONS)))
     preferred: Sequence[int] | None = None

@@ -55,6 +55,12 @@ class Coupling:
         return np.concatenate([[-1], np.repeat(np.arange(len(sizes)), sizes)]).astype(np.int64)
 
     @cached_property
+    def is_parameter(self) -> Mask:
+        """Whether a label is of a parameter, and not made up; shape (labels,)."""
+        of_axis = np.array([axis.is_parameter for axis in self.axes] + [False])
+        return np.asarray(of_axis[self.axis_of_label])
+
+    @cached_property
     def is_prunable(self) -> Mask:
         """Whether a label may go, shape (labels,)."""
         prunable = ~self.components.kept[self.components.of]
@@ -68,20 +74,22 @@ class Coupling:
         name = self.model.graph.nodes[use.node].inputs[use.position]
         return self.layers.get(self.model.root(name), [])
 
-    def remark_of(self, remarks: tuple[Remark, ...], component: int) -> Remark | None:
-        """The first remark that touches a component."""
-        return self._first_remarks(remarks).get(component)
+    @cached_property
+    def why_kept(self) -> dict[int, Remark]:
+        """The first remark on every component that says why it is kept."""
+        return self._first_remarks(self.kept)
+
+    @cached_property
+    def why_inexact(self) -> dict[int, Remark]:
+        """The first remark on every component that says why its removal is not exact."""
+        return self._first_remarks(self.inexact)
 
     def _first_remarks(self, remarks: tuple[Remark, ...]) -> dict[int, Remark]:
-        key = "kept" if remarks is self.kept else "inexact"
-        cache: dict[str, dict[int, Remark]] = self.__dict__.setdefault("_remarks", {})
-        if key not in cache:
-            table: dict[int, Remark] = {}
-            for remark in remarks:
-                for component in np.unique(self.components.of[remark.labels]).tolist():
-                    table.setdefault(component, remark)
-            cache[key] = table
-        return cache[key]
+        table: dict[int, Remark] = {}
+        for remark in remarks:
+            for component in np.unique(self.components.of[remark.labels]).tolist():
+                table.setdefault(component, remark)
+        return table
 
 
 def couple(model: Model, attention: str = "heads") -> Coupling:
@@ -118,7 +126,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         axes=tuple(tracker.space.axes),
         components=components,
         layers=tracker.layers,
-        private_layers=tracker._per_use,
+        private_layers=tracker.private_layers,
         kept=tuple(tracker.kept),
         inexact=(
             *tracker.inexact,

@@ -117,9 +117,8 @@ def find_groups(model: Model, attention: str = "heads") -> Groups:
 
 def _groups(coupling: Coupling) -> tuple[Group, ...]:
     of = coupling.components.of
-    is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
     axis_of = coupling.axis_of_label
-    labels = np.flatnonzero(coupling.is_prunable & is_parameter[axis_of])
+    labels = np.flatnonzero(coupling.is_prunable & coupling.is_parameter)
     # A component that no contraction reads (a shape, a list of indices, a mask) saves nothing.
     contracted = contracted_parameters(coupling.model)
     is_weight = np.array([axis.tensor in contracted for axis in coupling.axes] + [False])
@@ -160,7 +159,7 @@ def _group(coupling: Coupling, number: int, components: Labels, labels: Labels) 
         (
             remark
             for component in components.tolist()
-            if (remark := coupling.remark_of(coupling.inexact, component)) is not None
+            if (remark := coupling.why_inexact.get(component)) is not None
         ),
         None,
     )
@@ -192,7 +191,7 @@ def _kept(coupling: Coupling) -> tuple[KeptAxis, ...]:
         if not stays.any():
             continue
         component = int(of[entry.labels][np.argmax(stays)])
-        remark = coupling.remark_of(coupling.kept, component)
+        remark = coupling.why_kept.get(component)
         if remark is not None and not remark.text:
             continue  # a kernel axis: nothing that anyone would prune
         why = (

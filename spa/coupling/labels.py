@@ -9,7 +9,6 @@ of size over 1 that no layer follows is kept, and so is an entry whose label is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +88,14 @@ def collapse(layer: Layer) -> Layer:
     return layer
 
 
+def first_slices(layer: Layer, axis: int) -> Layer:
+    """A layer's first slice along every axis but one."""
+    for other in support(layer):
+        if other != axis:
+            layer = layer.take([0], axis=other)
+    return layer
+
+
 def lift(layer: Layer, rank: int) -> Layer:
     """Adds leading axes, as broadcasting does."""
     return layer.reshape((1,) * (rank - layer.ndim) + layer.shape)
@@ -136,8 +143,3 @@ def blocks(
                 right, j = right * new[j], j + 1
         result.append((tuple(range(start[0], i)), tuple(range(start[1], j))))
     return result
-
-
-def as_labels(values: Any) -> Labels:
-    """An int64 array of labels."""
-    return np.asarray(values, dtype=np.int64)

@@ -20,6 +20,7 @@ from spa.coupling.labels import (
     Layer,
     along,
     collapse,
+    first_slices,
     lift,
     support,
 )
@@ -62,7 +63,7 @@ class Tracker:
         self.inexact: list[Remark] = []
         self.arithmetic = ShapeArithmetic(model)
         self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
-        self._per_use: dict[Use, list[Layer]] = {}
+        self.private_layers: dict[Use, list[Layer]] = {}
         self._grids: set[tuple[Shape, bytes]] = set()
 
     # --- asking ---------------------------------------------------------------------------------
@@ -89,9 +90,9 @@ class Tracker:
         root = self.model.root(name)
         use = Use(node.index, i)
         if use in self._private:
-            if use not in self._per_use:
-                self._per_use[use] = self._label(root, (use,))
-            return self._per_use[use]
+            if use not in self.private_layers:
+                self.private_layers[use] = self._label(root, (use,))
+            return self.private_layers[use]
         if root not in self.layers:
             self.layers[root] = self._label(root, ()) if root in self.model.parameters else []
         return self.layers[root]
@@ -260,11 +261,7 @@ class Tracker:
         self._grids.add(key)
         alternatives = []
         for axis in axes:
-            first = layer
-            for other in axes:
-                if other != axis:
-                    first = first.take([0], axis=other)
-            alternatives.append((f"axis {axis}", [(layer, first)], None))
+            alternatives.append((f"axis {axis}", [(layer, first_slices(layer, axis))], None))
         self.choose(node, alternatives)
 
     def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:

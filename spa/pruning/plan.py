@@ -293,9 +293,7 @@ def _closed(coupling: Coupling, gone: Mask) -> Cut:
     of = coupling.components.of
     component_goes = np.zeros(coupling.components.kept.size, dtype=bool)
     component_goes[of[gone]] = True
-    is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
-    labelled = is_parameter[coupling.axis_of_label]
-    torn = np.flatnonzero(component_goes[of] & labelled & ~gone)
+    torn = np.flatnonzero(component_goes[of] & coupling.is_parameter & ~gone)
     if torn.size:
         axis = coupling.axes[int(coupling.axis_of_label[torn[0]])]
         raise PlanError(
