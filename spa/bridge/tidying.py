@@ -22,6 +22,7 @@ from onnxscript import optimizer
 from torch import Tensor
 
 from spa.bridge.normalise import constant_of
+from spa.graph.nodes import subgraphs
 
 
 def tidy(proto: onnx.ModelProto, state: Mapping[str, Tensor]) -> onnx.ModelProto:
@@ -99,7 +100,7 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
             continue
         used.update(node.input)
         for attribute in node.attribute:
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+            for inner in subgraphs(attribute):
                 used.update(_names_in(inner))
     for tensor in [t for t in graph.initializer if t.name not in used]:
         graph.initializer.remove(tensor)
@@ -111,7 +112,7 @@ def _names_in(graph: onnx.GraphProto) -> set[str]:
     names.update(value.name for value in graph.output)
     for node in graph.node:
         for attribute in node.attribute:
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+            for inner in subgraphs(attribute):
                 names |= _names_in(inner)
     return names
 

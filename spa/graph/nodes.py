@@ -120,6 +120,11 @@ def qualified_op(node: onnx.NodeProto) -> str:
     return node.op_type if standard else f"{node.domain}::{node.op_type}"
 
 
+def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    """The graphs that an attribute holds."""
+    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
 def _read_node(index: int, node: onnx.NodeProto) -> Node:
     attrs: dict[str, Any] = {}
     captured: list[str] = []
@@ -152,7 +157,7 @@ def _outer_names(graph: onnx.GraphProto) -> Iterator[str]:
             if name and name not in defined:
                 yield name
         for attribute in node.attribute:
-            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            for sub in subgraphs(attribute):
                 yield from (name for name in _outer_names(sub) if name not in defined)
         defined.update(node.output)
     yield from (v.name for v in graph.output if v.name not in defined)

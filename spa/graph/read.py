@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from spa.errors import ModelError
+from spa.graph.nodes import subgraphs
 
 # Protobuf itself refuses more; larger models keep their weights in external files.
 MAX_PROTO_BYTES = 2**31 - 1
@@ -63,7 +64,7 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         for attribute in node.attribute:
             yield attribute.name
-            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            for sub in subgraphs(attribute):
                 yield from _names(sub)
 
 
@@ -169,7 +170,7 @@ def all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
             if attribute.HasField("t"):
                 tensors.append(attribute.t)
             tensors.extend(attribute.tensors)
-            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            for sub in subgraphs(attribute):
                 tensors.extend(all_tensors(sub))
     return tensors
 

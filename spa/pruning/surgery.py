@@ -25,7 +25,7 @@ from spa.coupling.groups import Groups
 from spa.coupling.rules.base import RESIZES
 from spa.coupling.tracker import Shape
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Node, Use
+from spa.graph.nodes import Node, Use, subgraphs
 from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
 from spa.pruning.plan import Plan, cut_of
 
@@ -208,9 +208,7 @@ def _drop_unread(proto: onnx.ModelProto) -> None:
         kept.append(node)
         read.update(node.input)
         for attribute in node.attribute:
-            for graph in ([attribute.g] if attribute.HasField("g") else []) + list(
-                attribute.graphs
-            ):
+            for graph in subgraphs(attribute):
                 read.update(_names_in(graph))
     if len(kept) < len(proto.graph.node):
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
@@ -228,6 +226,6 @@ def _names_in(graph: onnx.GraphProto) -> set[str]:
     for node in graph.node:
         names.update(node.input)
         for attribute in node.attribute:
-            for sub in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            for sub in subgraphs(attribute):
                 names.update(_names_in(sub))
     return names
