@@ -15,7 +15,15 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-CONTRACTIONS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")
+# Inputs that hold weights and biases, where they are constant.
+CONTRACTIONS = {
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Einsum": range(9),
+    "Gather": (0,),
+    "Gemm": (0, 1, 2),
+    "MatMul": (0, 1),
+}
 # Axis of the weight that a contraction consumes; MatMul's depends on the side.
 TOLERANCE = 1e-5
 
@@ -134,14 +142,18 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
         return f"{root}@{index}.{position}"
 
     made = {
-        name for node in proto.graph.node if node.op_type in CONTRACTIONS for name in node.output
+        name
+        for node in proto.graph.node
+        if node.op_type in CONTRACTIONS and node.op_type != "Gather"
+        for name in node.output
     }
     for index, node in enumerate(result.graph.node):
         # MatMul has no bias of its own: exporters write an Add behind it.
         is_bias = node.op_type == "Add" and made.intersection(node.input)
         if node.op_type in CONTRACTIONS or is_bias:
             for position, name in enumerate(proto.graph.node[index].input):
-                if name in constants and name:
+                positions = range(2) if is_bias else CONTRACTIONS[node.op_type]
+                if name in constants and name and position in positions:
                     node.input[position] = zeroed(index, position, name)
         nodes.append(node)
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]

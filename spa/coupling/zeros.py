@@ -23,7 +23,9 @@ from spa.coupling.tracker import Tracker
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 
-CONTRACTIONS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")
+# Operators that read weights and biases, and at which inputs (None: at any). These are zeroed in the
+# zeroed dense model, where they are constant. The rules fill it (`spa.coupling.rules.base.rule`).
+CONTRACTIONS: dict[str, tuple[int, ...] | None] = {}
 # f(0) = 0, or a movement, or a mean, maximum or sum over other entries of the same channel.
 KEEPS_ZERO = frozenset({
     "Abs", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Cast", "CastLike", "Ceil", "Celu",
@@ -36,6 +38,18 @@ KEEPS_ZERO = frozenset({
 })  # fmt: skip
 # Zero where every operand is.
 KEEPS_COMMON_ZERO = frozenset({"Add", "Max", "Mean", "Min", "Sub", "Sum"})
+
+
+def weights_of(node: Node) -> tuple[str, ...]:
+    """What a contracting node reads as weights or biases, constant or not; () for other nodes."""
+    if node.op not in CONTRACTIONS:
+        return ()
+    positions = CONTRACTIONS[node.op]
+    return tuple(
+        name
+        for i, name in enumerate(node.inputs)
+        if name and (positions is None or i in positions)
+    )
 
 
 def note_zeros(node: Node, tracker: Tracker) -> None:
@@ -62,7 +76,9 @@ def bias_of(node: Node, model: Model) -> str | None:
     for i in (0, 1):
         producer = model.graph.producers.get(node.inputs[i])
         other = node.inputs[1 - i]
-        if producer is not None and producer.op in CONTRACTIONS and other in model.constants:
+        if producer is None or producer.op not in CONTRACTIONS or producer.op == "Gather":
+            continue  # what is added to rows of a table is another table
+        if other in model.constants:
             return other
     return None
 
@@ -73,8 +89,7 @@ def contracted_parameters(model: Model) -> frozenset[str]:
     pending = [
         name
         for node in model.graph.nodes
-        if node.op in CONTRACTIONS
-        for name in node.inputs
+        for name in weights_of(node)
         if name in model.constants
     ]
     pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
@@ -91,7 +106,8 @@ def contracted_parameters(model: Model) -> frozenset[str]:
 def _is_zero(node: Node, tracker: Tracker) -> bool:
     zeros, model = tracker.zeros, tracker.model
     if node.op in KEEPS_ZERO:
-        return node.inputs[0] in zeros
+        table = node.op == "Gather" and tracker.is_constant(node, 0)
+        return table or node.inputs[0] in zeros
     if node.op == "Expand":
         size, new = (np.prod(s) for s in (tracker.shape(node, 0), tracker.out_shape(node)))
         return node.inputs[0] in zeros and size == new

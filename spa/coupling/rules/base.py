@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 
 from spa.coupling.tracker import Shape, Tracker
+from spa.coupling.zeros import CONTRACTIONS
 from spa.graph.model import Array
 from spa.graph.nodes import Node
 
@@ -72,13 +73,21 @@ RULES: dict[str, Rule] = {}
 RESIZES: dict[str, Resize] = {}
 
 
-def rule(*ops: str) -> Callable[[Rule], Rule]:
-    """Registers a rule for operators; other domains read ``domain::Op``."""
+def rule(*ops: str, weights: tuple[int, ...] | None = ()) -> Callable[[Rule], Rule]:
+    """Registers a rule for operators; other domains read ``domain::Op``.
+
+    Args:
+        ops: the operators.
+        weights: positions of the inputs that hold weights and biases where they are constant; None
+            for all of them. See `spa.coupling.zeros`.
+    """
 
     def register(function: Rule) -> Rule:
         for op in ops:
             assert op not in RULES, f"two rules for {op}"
             RULES[op] = function
+            if weights != ():
+                CONTRACTIONS[op] = weights
         return function
 
     return register

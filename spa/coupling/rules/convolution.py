@@ -22,7 +22,7 @@ from spa.graph.nodes import Node
 WINDOW = "a window reaches over this axis"
 
 
-@rule("Conv")
+@rule("Conv", weights=(1, 2))
 def conv(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
     channels, weight_out, weight_in = _operands(node, tracker, out_axis=0)
@@ -46,7 +46,7 @@ def conv(node: Node, tracker: Tracker) -> None:
     _write(node, tracker, weight_out)
 
 
-@rule("ConvTranspose")
+@rule("ConvTranspose", weights=(1, 2))
 def conv_transpose(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
     channels, weight_out, weight_in = _operands(node, tracker, out_axis=1)

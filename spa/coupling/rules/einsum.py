@@ -16,7 +16,7 @@ from spa.graph.equation import read_equation
 from spa.graph.nodes import Node
 
 
-@rule("Einsum")
+@rule("Einsum", weights=None)
 def einsum(node: Node, tracker: Tracker) -> None:
     """Layers of every operand are put on the axes of all letters, and contracted there."""
     ranks = [len(tracker.shape(node, i)) for i in range(len(node.inputs))]

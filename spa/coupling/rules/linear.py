@@ -18,7 +18,7 @@ from spa.coupling.tracker import Shape, Tracker
 from spa.graph.nodes import Node
 
 
-@rule("Gemm")
+@rule("Gemm", weights=(0, 1, 2))
 def gemm(node: Node, tracker: Tracker) -> None:
     a, b, y = tracker.shape(node, 0), tracker.shape(node, 1), tracker.out_shape(node)
     k_of_a = 0 if node.attr("transA", 0) else 1
@@ -43,7 +43,7 @@ def gemm(node: Node, tracker: Tracker) -> None:
         tracker.zeros.add(node.outputs[0])
 
 
-@rule("MatMul")
+@rule("MatMul", weights=(0, 1))
 def matmul(node: Node, tracker: Tracker) -> None:
     # A vector stands for a matrix of one row (A) or one column (B), taken out again at the end.
     a, left = _as_matrix(tracker.shape(node, 0), tracker.read(node, 0), row=True)

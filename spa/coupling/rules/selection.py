@@ -111,7 +111,7 @@ def resize_slice(node: Node, cutter: Cutter) -> None:
     cutter.replace(node, nodes)
 
 
-@rule("Gather")
+@rule("Gather", weights=(0,))
 def gather(node: Node, tracker: Tracker) -> None:
     """data: (..., axis, ...)   indices: any shape, which takes the axis's place."""
     shape = tracker.shape(node, 0)
