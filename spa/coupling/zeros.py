@@ -23,8 +23,8 @@ from spa.coupling.tracker import Tracker
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 
-# Operators that read weights and biases, and at which inputs (None: at any). These are zeroed in the
-# zeroed dense model, where they are constant. The rules fill it (`spa.coupling.rules.base.rule`).
+# Operators that read weights and biases, and at which inputs (None: at any). Where these are
+# constant, the zeroed dense model has them zeroed. Filled by `spa.coupling.rules.base.rule`.
 CONTRACTIONS: dict[str, tuple[int, ...] | None] = {}
 # f(0) = 0, or a movement, or a mean, maximum or sum over other entries of the same channel.
 KEEPS_ZERO = frozenset({
