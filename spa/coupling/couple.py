@@ -13,6 +13,7 @@ import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.rules.base import RULES
+from spa.coupling.rules.dense import KEPT_DENSE
 from spa.coupling.tracker import Remark, Tracker
 from spa.coupling.zeros import note_zeros
 from spa.errors import PlanError, SettingError, unknown
@@ -147,7 +148,9 @@ def _visit(node: Node, tracker: Tracker) -> None:
     if node.outputs and node.outputs[0] in tracker.arithmetic.origins:
         _keep_tables(node, tracker)
         return
-    if node.captured:
+    if node.op in KEPT_DENSE:
+        tracker.keep_inputs(node, f"{node.op} stays dense: {KEPT_DENSE[node.op]}")
+    elif node.captured:
         tracker.keep_inputs(node, f"{node.op} has subgraphs")
     elif node.op not in RULES:
         tracker.keep_inputs(node, f"there is no rule for {node.op}")
