@@ -27,8 +27,12 @@ Array = npt.NDArray[Any]
 
 # Values up to this many elements are kept: shapes, axes, indices, Resize scales, slice bounds.
 MAX_KEPT_VALUE = 4096
-# Element types that ONNX Runtime does not hand to NumPy, or that are no numbers.
-UNREADABLE = ("tensor(string)", "tensor(bfloat16)")
+# Element types that ONNX Runtime hands to NumPy; the others are no numbers, or NumPy lacks them.
+READABLE = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    **{f"tensor({s}int{n})": f"{s}int{n}" for s in ("", "u") for n in (8, 16, 32, 64)},
+}  # fmt: skip
 
 # Where in its own source ONNX Runtime found a fault: file, line and signature.
 _PLACE = re.compile(r"^\S*\.(?:cc|h):\d+ (?:[\w:~<>]+\(.*?\)(?: const)? )?")
@@ -47,7 +51,7 @@ class Run:
 
     Attributes:
         shapes: concrete shape of every tensor that is a plain tensor.
-        dtypes: element type of the same.
+        dtypes: element type of the same, of those that NumPy can hold.
         values: value of every integer or boolean tensor, and of every tiny floating one.
     """
 
@@ -60,6 +64,7 @@ def session(
     proto: onnx.ModelProto,
     weights: Sequence[onnx.TensorProto] = (),
     *,
+    also: Sequence[str] = (),
     optimize: bool = True,
     threads: int = 0,
     once: bool = False,
@@ -69,6 +74,7 @@ def session(
     Args:
         proto: the model; it is not changed.
         weights: large initializers that it lacks (`spa.graph.weightless`).
+        also: further tensors that become outputs, behind the model's own.
         optimize: let ONNX Runtime rewrite the graph, as it does for users.
         threads: intra-op threads; 0 takes all cores.
         once: the session is for a run or two, so weights are not laid out anew for speed.
@@ -87,6 +93,7 @@ def session(
             options.add_session_config_entry("session.use_env_allocators", "1")
     light, large = without_weights(proto)
     large += weights
+    light.graph.output.extend(onnx.ValueInfoProto(name=name) for name in also)
     # Large weights are handed over as they lie in memory, not as part of the serialised file.
     for tensor in large:
         stub = light.graph.initializer.add(
@@ -133,15 +140,27 @@ def _bound_memory() -> bool:
 
 
 def run(
-    proto: onnx.ModelProto, feeds: Mapping[str, Array], *, optimize: bool = True
+    proto: onnx.ModelProto,
+    feeds: Mapping[str, Array],
+    *,
+    also: Sequence[str] = (),
+    weights: Sequence[onnx.TensorProto] = (),
+    optimize: bool = True,
 ) -> list[Array]:
     """Runs a model and returns its outputs in order.
+
+    Args:
+        proto: the model; it is not changed.
+        feeds: its inputs by name.
+        also: further tensors to return behind the outputs.
+        weights: see `session`.
+        optimize: see `session`.
 
     Raises:
         ModelError: the model cannot be loaded, or takes too long.
         RunError: it cannot be run on these inputs.
     """
-    runner = session(proto, optimize=optimize, once=True)
+    runner = session(proto, weights, also=also, optimize=optimize, once=True)
     outputs: list[Array] = _bounded(lambda options: runner.run(None, dict(feeds), options))
     return outputs
 
@@ -220,12 +239,11 @@ class Observer:
                 continue
             shapes[name] = tuple(output.shape())
             size = int(np.prod(shapes[name], dtype=np.int64))
-            if output.data_type() in UNREADABLE or size > MAX_KEPT_VALUE:
+            if output.data_type() not in READABLE:
                 continue
-            array = output.numpy()
-            dtypes[name] = array.dtype
-            if array.dtype.kind in "iub" or size <= 16:
-                values[name] = array
+            dtypes[name] = np.dtype(READABLE[output.data_type()])
+            if size <= 16 or (dtypes[name].kind in "iub" and size <= MAX_KEPT_VALUE):
+                values[name] = output.numpy()
         return Run(shapes, dtypes, values)
 
 

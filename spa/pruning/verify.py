@@ -2,10 +2,11 @@
 
 1. ``onnx.checker`` with full shape inference, and the same interface as before.
 2. It runs on ONNX Runtime on the example input, and at other sizes where some are dynamic.
-3. Where every pruned group is exact: its outputs equal those of the dense model in which the
-   removed slices are zero, to float tolerance (or to what the dense model itself rounds, where that
-   is more). Zeroed are only the weights and biases of operators that contract (Conv,
-   ConvTranspose, Gemm, MatMul); statistics, scales and divisors are left alone.
+3. Its outputs equal those of the dense model in which the removed slices are zero, to float
+   tolerance (or to what the dense model itself rounds, where that is more). Zeroed are only the
+   weights and biases of operators that contract (Conv, Gemm, ...); statistics, scales and divisors
+   are left alone. Around operators that are random, or at which a removal is not exact, all else is
+   compared (`spa.pruning.fixing`).
 4. A constant output proves nothing (a head that starts at zero, dead ReLUs). Then every weight of
    the file is compared with what the same cut gives, and the file's outputs are compared again with
    random weights in both.
@@ -27,22 +28,12 @@ from spa.graph.check import check
 from spa.graph.example import redrawn
 from spa.graph.execute import Array, run
 from spa.graph.model import Model
+from spa.pruning.compare import NOISE_FACTOR, compare, is_flat, limits
+from spa.pruning.fixing import Fixing, Runs, fixing, inexact_nodes, jumping_nodes, random_nodes
+from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.parameters import rewrite_parameters, set_parameter, zero_slices
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.surgery import cut_model
-
-# Largest difference allowed, as a share of the dense output's largest value, and the part of it
-# that rounding makes in any output (a sigmoid near 0 is no more precise than this).
-TOLERANCE = 1e-4
-ROUNDING = 1e-6
-# Deep networks round by more. Then the largest difference allowed is this many times that of the
-# zeroed dense model from itself without ONNX Runtime's rewrites, up to a last limit.
-NOISE_FACTOR = 10.0
-MAX_TOLERANCE = 1e-3
-RANDOM_OPS = (
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Proof:
     Attributes:
         checks: one sentence per check that passed.
         equal: True when outputs were compared with the zeroed dense model and found equal; False
-            when that is not possible for this plan.
+            where a pruned group is not exact, so that only all else could be.
         difference: largest difference found, as a share of the output's scale.
     """
 
@@ -78,54 +69,54 @@ def verify(
         PlanError: the plan does not fit the model.
     """
     groups = groups or find_groups(model, plan.attention)
-    cut = cut_of(plan, groups.coupling)
-    # What is exact follows from the model. A plan file that says otherwise switches nothing off.
-    goes = np.zeros(groups.coupling.components.kept.size, dtype=bool)
-    goes[groups.coupling.components.of[cut.removed]] = True
-    exact = all(group.exact for group in groups.groups if goes[group.components].any())
-    return verify_cut(model, pruned, cut, exact=exact)
+    return verify_cut(model, pruned, cut_of(plan, groups.coupling), groups)
 
 
-def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, *, exact: bool) -> Proof:
+def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Groups) -> Proof:
     """As `verify`, for labels that go."""
     checks = [_check_file(model, pruned), _check_interface(model.proto, pruned)]
     feeds = [dict(model.example)]
     if model.varied is not None:
         feeds.append(redrawn(model.example, model.varied.shapes))
     feeds = [f for i, f in enumerate(feeds) if i == 0 or _differs(f, feeds[0])]
-    results = []
+    # What is exact follows from the model. A plan file that says otherwise switches nothing off.
+    inexact, random = inexact_nodes(model, cut), random_nodes(model)
+    first = fixing(model, [*random, *inexact])
+    reference = zeroed(model, cut)
+    comparison = _Comparison(model, cut, groups, reference, pruned, "the zeroed dense model")
+    worst, jumps, flat = 0.0, False, True
     for feed in feeds:
-        try:
-            results.append(run(pruned, feed))
-        except ModelError as error:
-            raise VerificationError(f"The pruned model does not run: {error}") from error
+        if first is None or first.nodes:
+            comparison.run(feed)
+        if first is not None:
+            found = comparison.of(feed, first)
+            worst, jumps = max(worst, found.difference), jumps or found.jumps
+            flat = flat and found.flat
     shapes = " and ".join(_describe(feed) for feed in feeds)
     checks.append(f"runs on ONNX Runtime ({shapes})")
-    random = sorted({node.op for node in model.graph.nodes if node.op in RANDOM_OPS})
-    if random:
-        checks.append(f"unproven: outputs are not compared, as the model draws {random[0]}")
+    if first is None:
+        checks.append("unproven: outputs are not compared, as NumPy lacks the type of a tensor")
         return Proof(tuple(checks), False, float("nan"))
-    if not exact:
-        checks.append("outputs are not compared: a pruned group is not exact (see the plan)")
-        return Proof(tuple(checks), False, float("nan"))
-    reference = zeroed(model, cut)
-    worst = 0.0
-    flat = True
-    for feed, result in zip(feeds, results, strict=True):
-        dense = run(reference, feed)
-        worst = max(worst, _compare_zeroed(model, reference, feed, dense, result))
-        flat = flat and all(_is_flat(output) for output in dense)
     if flat:
         _compare_weights(pruned, cut_model(model, cut))
-        worst = max(worst, _compare_random(model, pruned, cut, feeds[0]))
-        checks.append(
-            "equals the zeroed dense model with random weights too (its own output hardly varies)"
-        )
+        found = _compare_random(model, pruned, cut, groups, feeds[0], first)
+        worst, jumps = max(worst, found.difference), jumps or found.jumps
+        how = "with random weights too (its own output hardly varies)"
     else:
-        checks.append(
-            f"equals the zeroed dense model (largest difference {worst:.1e} of the scale)"
-        )
-    return Proof(tuple(checks), True, worst)
+        how = f"(largest difference {worst:.1e} of the scale)"
+    checks.append(f"equals the zeroed dense model {how}")
+    for nodes, why in (
+        (random, "they are random"),
+        (inexact, "a removal is not exact there (see the plan)"),
+        (jumping_nodes(model) if jumps else [], "rounding decides what they select"),
+    ):
+        if nodes:
+            some = ", ".join(str(node) for node in nodes[:3]) + (", ..." if nodes[3:] else "")
+            checks.append(
+                f"in that comparison both models were given the same outputs of {some}, as {why}; "
+                "what these read was compared"
+            )
+    return Proof(tuple(checks), not inexact, float("nan") if inexact else worst)
 
 
 def zeroed(model: Model, cut: Cut) -> onnx.ModelProto:
@@ -185,60 +176,76 @@ def _initializer_names(proto: onnx.ModelProto) -> set[str]:
     return {tensor.name for tensor in proto.graph.initializer}
 
 
-def _compare_zeroed(
-    model: Model,
-    reference: onnx.ModelProto,
-    feed: Mapping[str, Array],
-    dense: list[Array],
-    pruned: list[Array],
-) -> float:
-    """Compares with the zeroed dense model, and by what that one rounds if it must be."""
-    what = "the zeroed dense model"
-    try:
-        return _compare(model, dense, pruned, what)
-    except VerificationError:
-        plain = run(reference, feed, optimize=False)
+@dataclass(frozen=True)
+class _Found:
+    """What a comparison found: largest difference, were jumps fixed, was all flat."""
+
+    difference: float
+    jumps: bool
+    flat: bool
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Compares a pruned model with a zeroed dense one."""
+
+    model: Model
+    cut: Cut
+    groups: Groups
+    dense: onnx.ModelProto
+    pruned: onnx.ModelProto
+    what: str
+
+    def run(self, feed: Mapping[str, Array]) -> None:
+        """Runs the pruned model as it is."""
         try:
-            noise = _compare(model, dense, plain, what, MAX_TOLERANCE)
-        except VerificationError:
-            noise = MAX_TOLERANCE
-        tolerance = min(MAX_TOLERANCE, NOISE_FACTOR * noise)
-        if tolerance <= TOLERANCE:
+            run(self.pruned, feed)
+        except ModelError as error:
+            node = first_failing(self.model, self.pruned, feed)
+            where = describe(node, self.cut, self.groups)
+            raise VerificationError(f"The pruned model does not run: {error}{where}") from error
+
+    def of(self, feed: Mapping[str, Array], fixed: Fixing) -> _Found:
+        """Compares on one example; where operators jump, again with their outputs fixed."""
+        try:
+            return self._once(feed, fixed, jumps=False)
+        except ModelError:
+            self.run(feed)
             raise
-        return _compare(model, dense, pruned, what, tolerance)
-
-
-def _compare(
-    model: Model,
-    dense: list[Array],
-    pruned: list[Array],
-    what: str,
-    tolerance: float | None = None,
-) -> float:
-    tolerance = TOLERANCE if tolerance is None else tolerance
-    worst = 0.0
-    for name, a, b in zip(model.graph.outputs, dense, pruned, strict=True):
-        if not isinstance(a, np.ndarray) or a.dtype.kind in "OUS":
-            continue
-        if a.shape != b.shape:
+        except VerificationError as error:
+            jumping = [n for n in jumping_nodes(self.model) if n not in fixed.nodes]
+            more = fixing(self.model, [*fixed.nodes, *jumping]) if jumping else None
+            try:
+                if more is not None:
+                    return self._once(feed, more, jumps=True)
+            except VerificationError:
+                pass
+            tolerance, _ = limits(self.model)
+            node = first_difference(self.model, self.cut, self.dense, self.pruned, feed, tolerance)
+            where = describe(node, self.cut, self.groups)
             raise VerificationError(
-                f'Output "{name}" has shape {b.shape}, but {what} gives {a.shape}.'
-            )
-        if a.size == 0:
-            continue
-        x, y = a.astype(np.float64), b.astype(np.float64)
-        scale = float(np.nanmax(np.abs(np.where(np.isfinite(x), x, 0.0)))) or 1.0
-        same = (x == y) | (np.isnan(x) & np.isnan(y))
-        with np.errstate(invalid="ignore"):
-            gap = float(np.max(np.where(same, 0.0, np.abs(x - y)))) / scale
-        if not gap <= tolerance + ROUNDING / scale:
-            raise VerificationError(
-                f'Output "{name}" differs from {what} by {gap:.2e} of its scale; '
-                f"{tolerance:.0e} is allowed. If nobody changed a file since SPA wrote it, please "
-                "report the model."
-            )
-        worst = max(worst, gap)
-    return worst
+                f"{error}{where} If nobody changed a file since SPA wrote it, please report the "
+                "model."
+            ) from error
+
+    def _once(self, feed: Mapping[str, Array], fixed: Fixing, *, jumps: bool) -> _Found:
+        runs = Runs(self.dense, self.cut, feed, fixed)
+        want, have = runs.of_dense(self.dense), runs.of_pruned(self.pruned)
+        flat = is_flat(want.values())
+        tolerance, most = limits(self.model)
+        try:
+            return _Found(compare(want, have, self.what, tolerance), jumps, flat)
+        except VerificationError:
+            # By what the dense model itself rounds, if it must be.
+            plain = runs.of_dense(self.dense, optimize=False)
+            try:
+                noise = compare(want, plain, self.what, most)
+            except VerificationError:
+                noise = most
+            allowed = min(most, NOISE_FACTOR * noise)
+            if allowed <= tolerance:
+                raise
+            return _Found(compare(want, have, self.what, allowed), jumps, flat)
 
 
 def _compare_weights(pruned: onnx.ModelProto, expected: onnx.ModelProto) -> None:
@@ -258,11 +265,15 @@ def _compare_weights(pruned: onnx.ModelProto, expected: onnx.ModelProto) -> None
 
 
 def _compare_random(
-    model: Model, pruned: onnx.ModelProto, cut: Cut, feed: Mapping[str, Array]
-) -> float:
+    model: Model,
+    pruned: onnx.ModelProto,
+    cut: Cut,
+    groups: Groups,
+    feed: Mapping[str, Array],
+    fixed: Fixing,
+) -> _Found:
     labelled = frozenset(axis.tensor for axis in cut.coupling.axes if axis.is_parameter)
     other = randomised(model, labelled)
-    dense = run(zeroed(other, cut), feed)
     values = dict(_weights(cut_model(other, cut)))
     filled = onnx.ModelProto()
     filled.CopyFrom(pruned)
@@ -274,7 +285,8 @@ def _compare_random(
     for name, node in _fills(filled).items():
         if name in values:
             node.CopyFrom(onnx.helper.make_node("Constant", [], [name], value=values[name]))
-    return _compare(model, dense, run(filled, feed), "the zeroed random model")
+    what = "the zeroed random model"
+    return _Comparison(model, cut, groups, zeroed(other, cut), filled, what).of(feed, fixed)
 
 
 def _weights(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
@@ -289,16 +301,6 @@ def _weights(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
 def _fills(proto: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     """The nodes that make filled tensors, by the name of their output."""
     return {n.output[0]: n for n in proto.graph.node if n.op_type == "ConstantOfShape"}
-
-
-def _is_flat(output: Array) -> bool:
-    """Whether an output hardly depends on its example, by what the comparison tolerates."""
-    if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub" or output.size == 0:
-        return True
-    values = output.astype(np.float64)
-    spread = np.ptp(values, axis=0) if values.ndim and values.shape[0] > 1 else np.ptp(values)
-    tolerated = TOLERANCE * float(np.max(np.abs(values))) + ROUNDING
-    return bool(np.max(spread) <= 10 * tolerated)
 
 
 def _differs(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:

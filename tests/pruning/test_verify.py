@@ -157,23 +157,79 @@ def test_random_weights_change_every_contracted_parameter():
     assert all((other.array(name) != model.array(name)).any() for name in names)
 
 
-def test_a_model_with_random_operators_is_reported_as_unproven():
+def test_random_operators_draw_the_same_for_both():
     g = Builder()
     x = g.conv(g.input(3, 4, 4), 3, 8)
     noise = g.node("RandomNormalLike", [x], scale=0.1)
     x = g.conv(g.node("Relu", [g.node("Add", [x, noise])]), 8, 8)
     proto = g.model(g.conv(g.node("Relu", [x]), 8, 4))
-    _, result = _pruned(proto)
-    assert not result.proof.equal
-    assert any("unproven" in check for check in result.proof.checks)
+    model, result = _pruned(proto)
+    assert result.proof.equal
+    assert "RandomNormalLike" in result.proof.checks[-1]
+    for number in range(3):  # before, and after, what is drawn
+        name = node_of(result.model, "Conv", number).input[1]
+        value = initializer(result.model, name) + np.float32(0.5)
+        with pytest.raises(spa.VerificationError, match="differs"):
+            spa.verify(model, _set(result.model, name, value), result.plan)
 
 
-def test_an_inexact_plan_is_checked_but_not_compared():
+def _with_mean_over_channels():
     g = Builder()
     x = g.conv(g.input(3, 4, 4), 3, 8)
     x = g.node("Sub", [x, g.reduce("ReduceMean", x, [1])])
-    proto = g.model(g.conv(x, 8, 4))
-    _, result = _pruned(proto)
+    x = g.node("Relu", [g.conv(x, 8, 8)])
+    return g.model(g.conv(x, 8, 4))
+
+
+def test_an_inexact_plan_is_compared_but_for_what_is_not_exact():
+    _, result = _pruned(_with_mean_over_channels())
     assert not result.plan.exact
     assert not result.proof.equal
     assert np.isnan(result.proof.difference)
+    assert "ReduceMean" in result.proof.checks[-1]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_changed_weight_of_an_inexact_plan_fails(number):
+    model, result = _pruned(_with_mean_over_channels())
+    name = node_of(result.model, "Conv", number).input[1]
+    value = initializer(result.model, name) + np.float32(0.5)
+    with pytest.raises(spa.VerificationError, match="differs"):
+        spa.verify(model, _set(result.model, name, value), result.plan)
+
+
+def _of_many_kinds():
+    """Two blocks with a pool between, so that several operators handle channels."""
+    g = Builder()
+    x = g.node("Relu", [g.conv(g.input(3, 8, 8), 3, 8)])
+    y = g.node("Tanh", [g.conv(x, 8, 12)])
+    z = g.node("Add", [x, g.conv(y, 12, 8)])
+    return g.model(g.conv(g.node("Relu", [z]), 8, 4))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_failed_proof_names_the_operator_and_the_group(number):
+    model, result = _pruned(_of_many_kinds())
+    node = node_of(result.model, "Conv", number)
+    value = initializer(result.model, node.input[1]) + np.float32(0.5)
+    with pytest.raises(spa.VerificationError) as caught:
+        spa.verify(model, _set(result.model, node.input[1], value), result.plan)
+    groups = spa.find_groups(model)
+    (group,) = [
+        group.id
+        for group in groups
+        for member in group.members
+        if (member.name, member.axis.axis) == (node.input[1], 0 if number < 3 else 1)
+    ]
+    assert f'It goes wrong first at Conv "{node.name}", which handles' in str(caught.value)
+    assert f"group {group} (" in str(caught.value)
+
+
+def test_a_model_that_does_not_run_names_the_operator_and_the_group():
+    model, result = _pruned(_of_many_kinds())
+    node = node_of(result.model, "Conv", 1)
+    wrong = np.concatenate([initializer(result.model, node.input[1])] * 2, axis=1)
+    with pytest.raises(spa.VerificationError) as caught:
+        spa.verify(model, _set(result.model, node.input[1], wrong), result.plan)
+    assert f'Conv "{node.name}", which handles channels of group' in str(caught.value)
+    assert "does not run" in str(caught.value)

@@ -6,15 +6,15 @@ import pytest
 from onnx import numpy_helper
 
 import spa
-from spa.pruning import verify
+from spa.pruning import compare, verify
 from tests.graphs import classifier
 
 
 @pytest.fixture
 def _no_tolerance(monkeypatch):
     """Rounding then exceeds the usual tolerance in any model, as it does in deep ones."""
-    monkeypatch.setattr(verify, "TOLERANCE", 0.0)
-    monkeypatch.setattr(verify, "ROUNDING", 0.0)
+    monkeypatch.setattr(compare, "TOLERANCE", 0.0)
+    monkeypatch.setattr(compare, "ROUNDING", 0.0)
 
 
 @pytest.mark.usefixtures("_no_tolerance")
