@@ -1,26 +1,23 @@
 """Contractions: an elementwise product over all axes of both operands, then a sum over some.
 
 Seen that way, MatMul and Einsum need no special cases: the operands are aligned
-(`spa.coupling.align`), and the sum takes in what follows the summed axes.
-1. A layer that follows summed axes alone is used up. With a weight among the operands that is
-   exact; with two activations only where the removed entries are zero.
-2. A layer over a summed axis and others (the channels of q and k, seen as heads x head_dim) shrinks
-   along the others, with the output, or along the summed one: a choice.
+(`spa.coupling.align`), and the sum takes in what follows the summed axes (`spa.coupling.mixing`).
+With a weight among the operands that is exact; with two activations only where the removed entries
+are zero.
 
-Where two activations are contracted, that choice is attention's: heads go, or the same index of
-every head. The user prefers one (``Tracker.attention``), or keeps both.
+Where two activations are contracted and one layer follows a summed axis and others (the channels of
+q and k, seen as heads x head_dim), what shrinks is attention's choice: heads go, or the same index
+of every head. The user prefers one (``Tracker.attention``), or keeps both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from spa.coupling.align import Operand, align
-from spa.coupling.components import Pairs
-from spa.coupling.labels import Layer, first_slices, support
-from spa.coupling.tracker import Tracker, Way
+from spa.coupling.labels import Layer, support
+from spa.coupling.mixing import fold
+from spa.coupling.tracker import Tracker
 from spa.coupling.zeros import product_is_zero
 from spa.graph.nodes import Node
 
@@ -58,16 +55,12 @@ def contract(
         prefer = tuple(batch) if tracker.attention == "heads" else tuple(others)
     exact = weighted or any(name in tracker.zeros for name in node.inputs)
     _note_zeros(tracker, node, operands, {k - rank for k in summed})
+    reason = None if exact else ACTIVATIONS
     result: list[Layer] = []
     for layer in align(tracker, node, operands, rank, prefer=prefer):
-        followed = [k for k in summed if layer.shape[k] > 1]
-        rest = [k for k in support(layer) if k not in summed]
-        if not followed:
-            result.append(layer)
-        elif rest:  # 2
-            result.append(_sum(tracker, node, layer, followed, rest, prefer, exact))
-        elif not exact:  # 1
-            tracker.mark_inexact(layer, node, ACTIVATIONS)
+        left = fold(tracker, node, layer, summed, reason=reason, prefer=prefer)
+        if left is not None:
+            result.append(left)
     return result
 
 
@@ -86,30 +79,6 @@ def _note_zeros(
         (zero if is_zero else other).append(followed)
     if product_is_zero(zero, other):
         tracker.zeros.add(node.outputs[0])
-
-
-def _sum(
-    tracker: Tracker,
-    node: Node,
-    layer: Layer,
-    followed: Sequence[int],
-    rest: Sequence[int],
-    prefer: tuple[int, ...] | None,
-    exact: bool,
-) -> Layer:
-    shape = [layer.shape[k] if k in rest else 1 for k in range(layer.ndim)]
-    made_up = tracker.made_up(node, rest[0], int(np.prod(shape))).reshape(shape)
-    alternatives: list[Way] = [("with the output", [(layer, made_up)], None)]
-    for axis in followed:
-        first = first_slices(layer, axis)
-        pairs: list[Pairs] = [(layer, first), (made_up, np.zeros_like(made_up))]
-        alternatives.append((f"axis {axis}", pairs, None if exact else (first, ACTIVATIONS)))
-    preferred: Sequence[int] | None = None
-    if prefer is not None:
-        heads = bool(set(rest) & set(prefer))
-        preferred = [0] if heads else list(range(1, len(alternatives)))
-    tracker.choose(node, alternatives, preferred=preferred)
-    return made_up
 
 
 def _kept(tracker: Tracker, node: Node, layers: Sequence[Layer]) -> list[Layer]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
+from spa.coupling.mixing import mixed_remarks
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
 from spa.coupling.tracker import Remark, Tracker
@@ -114,7 +115,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         (sorted(model.graph.captured), "a subgraph reads it"),
     ):
         for name in names:
-            tracker.keep_layers(tracker.layers.get(model.root(name), []), None, reason)
+            tracker.keep_layers(tracker.read_outside(name), None, reason)
     kept = [remark.labels for remark in tracker.kept]
     components = solve(
         tracker.space.total,
@@ -131,6 +132,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         kept=tuple(tracker.kept),
         inexact=(
             *tracker.inexact,
+            *mixed_remarks(tracker.mixed, components),
             *(
                 Remark(way.inexact[0].reshape(-1), node, way.inexact[1])
                 for node, way in components.chosen

@@ -41,6 +41,16 @@ class Remark:
     text: str
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """A layer whose entries a node mixes along some axes; see `spa.coupling.mixing`."""
+
+    layer: Layer
+    axes: tuple[int, ...]
+    node: int
+    text: str
+
+
 class Tracker:
     """State of one pass.
 
@@ -61,6 +71,7 @@ class Tracker:
         self.choices: list[Choice] = []
         self.kept: list[Remark] = []
         self.inexact: list[Remark] = []
+        self.mixed: list[Mixing] = []
         self.arithmetic = ShapeArithmetic(model)
         self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
         self.private_layers: dict[Use, list[Layer]] = {}
@@ -87,12 +98,16 @@ class Tracker:
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
         name = node.inputs[i]
-        root = self.model.root(name)
         use = Use(node.index, i)
         if use in self._private:
             if use not in self.private_layers:
-                self.private_layers[use] = self._label(root, (use,))
+                self.private_layers[use] = self._label(self.model.root(name), (use,))
             return self.private_layers[use]
+        return self.read_outside(name)
+
+    def read_outside(self, name: str) -> list[Layer]:
+        """Layers of a tensor that something other than a node of the main graph reads."""
+        root = self.model.root(name)
         if root not in self.layers:
             self.layers[root] = self._label(root, ()) if root in self.model.parameters else []
         return self.layers[root]
@@ -145,6 +160,12 @@ class Tracker:
         if flat.size:
             self.inexact.append(Remark(flat, node.index, reason))
 
+    def mark_mixed(self, layer: Layer, axes: Iterable[int], node: Node, reason: str) -> None:
+        """States that ``node`` mixes entries along axes: only whole lines along them go exactly."""
+        followed = tuple(k for k in axes if layer.shape[k] > 1)
+        if followed:
+            self.mixed.append(Mixing(layer, followed, node.index, reason))
+
     def choose(
         self, node: Node, alternatives: Sequence[Way], preferred: Sequence[int] | None = None
     ) -> None:
@@ -183,8 +204,7 @@ class Tracker:
                 continue
             if not layer.any():
                 continue
-            if len(axes) > 1:
-                self._open_grid(node, layer, axes)
+            self.open_grid(node, layer)
             written.append(layer)
         self.layers[name] = written
 
@@ -253,8 +273,11 @@ class Tracker:
         )
         return governing
 
-    def _open_grid(self, node: Node, layer: Layer, axes: tuple[int, ...]) -> None:
+    def open_grid(self, node: Node, layer: Layer) -> None:
         """One layer over several axes: what remains must be rectangular, along one of them."""
+        axes = support(layer)
+        if len(axes) < 2:
+            return
         key = (tuple(layer.shape[k] for k in axes), layer.tobytes())
         if key in self._grids:
             return

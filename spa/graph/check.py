@@ -6,8 +6,11 @@ import math
 
 import onnx
 
+from spa.graph.nodes import DEFAULT_DOMAINS
 from spa.graph.read import first_line
 from spa.graph.weightless import without_weights
+
+DEPRECATED = "spa.deprecated"
 
 FAILURES = (
     onnx.checker.ValidationError,
@@ -41,6 +44,7 @@ def check(proto: onnx.ModelProto, *, full: bool = False) -> str | None:
         for output in bare.graph.output
         if output.type.HasField("tensor_type") and not output.type.tensor_type.HasField("shape")
     ]
+    _set_aside_deprecated(bare)
     try:
         # Some exporters declare no shape for an output. Runtimes need none; the checker does, but
         # inference would take the empty one for that of a scalar.
@@ -54,6 +58,30 @@ def check(proto: onnx.ModelProto, *, full: bool = False) -> str | None:
     except FAILURES as error:
         return first_line(error)
     return None
+
+
+def _set_aside_deprecated(proto: onnx.ModelProto) -> None:
+    """Gives deprecated operators a domain that the checker does not know.
+
+    The checker refuses them, yet runtimes may know them still: GroupNormalization of opset 18 was
+    deprecated from its first day on. Where they do not, the first run says so.
+    """
+    domains = {entry.domain: entry.version for entry in proto.opset_import}
+    opset = domains.get("", domains.get("ai.onnx", 1))
+    aside = False
+    for node in proto.graph.node:
+        if node.domain in DEFAULT_DOMAINS and _is_deprecated(node.op_type, opset):
+            node.domain = DEPRECATED
+            aside = True
+    if aside:
+        proto.opset_import.append(onnx.helper.make_opsetid(DEPRECATED, 1))
+
+
+def _is_deprecated(op: str, opset: int) -> bool:
+    try:
+        return bool(onnx.defs.get_schema(op, opset).deprecated)
+    except onnx.defs.SchemaError:
+        return False
 
 
 def _size_problem(tensor: onnx.TensorProto) -> str | None:

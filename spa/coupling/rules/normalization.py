@@ -1,58 +1,91 @@
-"""Norms: batch and instance norm treat channels apart, the others mix what they normalise.
+"""Norms: each mixes the entries of some axes (`spa.coupling.mixing`) and scales with vectors.
 
-1. BatchNormalization, InstanceNormalization: the vectors go with the channel axis (axis 1).
-2. LayerNormalization and friends over a tracked axis: prunable, but not exact.
-3. Softmax and friends over a tracked axis: likewise.
-4. LRN's window reaches over the channels: they are kept.
+1. BatchNormalization: the vectors go with the channel axis (axis 1). In training mode it averages
+   over all other axes.
+2. InstanceNormalization averages over the axes after the channels, and is else the same. Exporters
+   write group norm with it: channels seen as groups x channels per group.
+3. GroupNormalization does so itself. Whole groups go, or the same channels of every group; the
+   groups stay equally large either way.
+4. LayerNormalization and friends, over the last axes.
+5. Softmax and friends, over one axis or several.
+6. LRN's window reaches over the channels: they are kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from spa.coupling.align import align
-from spa.coupling.labels import Layer
-from spa.coupling.rules.base import normal_axis, rule
-from spa.coupling.tracker import Tracker
+from spa.coupling.labels import Layer, reshape_layer
+from spa.coupling.mixing import fold
+from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
+from spa.coupling.tracker import Shape, Tracker
 from spa.graph.nodes import Node
+
+NORM = "a norm is taken over this axis"
 
 
 @rule("BatchNormalization", "InstanceNormalization")
 def per_channel(node: Node, tracker: Tracker) -> None:
-    """x: (N, C, ...)   every vector: (C,)."""  # 1
-    shape, layers = tracker.shape(node, 0), tracker.read(node, 0)
-    if node.op == "InstanceNormalization":
-        layers = tracker.keep_axes(layers, range(2, len(shape)), node, "instance norm averages it")
-    channels = shape[1] if len(shape) > 1 else 1
-    labels = tracker.vector(layers, 1, channels, node) if len(shape) > 1 else None
-    for i in range(1, len(node.inputs)):
-        vector = tracker.vector(tracker.read(node, i), 0, channels, node)
-        if labels is None:
-            tracker.keep(vector, node, "the input has no channel axis")
-        else:
-            tracker.equal(labels, vector, node)
+    """x: (N, C, ...)   every vector: (C,)."""
+    shape = tracker.shape(node, 0)
+    if len(shape) < 2:
+        tracker.keep_inputs(node, "the input has no channel axis")
+        tracker.write(node, [])
+        return
+    layers = _scaled(node, tracker, tracker.read(node, 0), shape, per=(shape[1],))
+    if node.op == "InstanceNormalization":  # 2
+        _mix(node, tracker, layers, range(2, len(shape)))
+    elif node.attr("training_mode", 0):  # 1
+        _mix(node, tracker, layers, [0, *range(2, len(shape))])
     tracker.write(node, layers)
     for i in range(1, len(node.outputs)):  # running statistics, in training graphs
-        if node.outputs[i] in tracker.model.shapes and labels is not None:
+        if node.outputs[i] in tracker.model.shapes:
+            labels = tracker.vector(layers, 1, shape[1], node)
             tracker.write(node, [labels] if labels.size > 1 else [], i)
+
+
+@rule("GroupNormalization")
+def per_group(node: Node, tracker: Tracker) -> None:
+    """x: (N, C, ...) seen as (N, G, C/G, ...)   scale, bias: (G,), from opset 21 on (C,)."""
+    shape, g = tracker.shape(node, 0), int(node.attr("num_groups"))  # 3
+    seen = (shape[0], g, shape[1] // g, *shape[2:])
+    grids = [reshape_layer(layer, shape, seen) for layer in tracker.read(node, 0)]
+    for grid in grids:
+        tracker.open_grid(node, grid)
+    per = (g,) if tracker.model.graph.opset < 21 else seen[1:3]
+    layers = _scaled(node, tracker, grids, seen, per)
+    _mix(node, tracker, layers, range(2, len(seen)))
+    tracker.write(node, [reshape_layer(layer, seen, shape) for layer in layers])
+
+
+@resize("GroupNormalization")
+def resize_per_group(node: Node, cutter: Cutter) -> None:
+    """Groups of which nothing stays are no longer counted."""
+    g = int(node.attr("num_groups"))
+    groups = int(cutter.kept(node.inputs[0], 1).reshape(g, -1).any(axis=1).sum())
+    if groups != g:
+        cutter.set_attr(node, "num_groups", groups)
 
 
 @rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def over_last_axes(node: Node, tracker: Tracker) -> None:
-    """x: (..., normalised axes)   scale, bias: broadcast to the normalised axes."""  # 2
+    """x: (..., normalised axes)   scale, bias: broadcast to the normalised axes."""  # 4
     shape = tracker.shape(node, 0)
-    first = normal_axis(int(node.attr("axis", -1)), len(shape))
+    axes = range(normal_axis(int(node.attr("axis", -1)), len(shape)), len(shape))
     operands = [(tracker.shape(node, i), tracker.read(node, i)) for i in range(len(node.inputs))]
     layers = align(tracker, node, operands, len(shape))
-    _mix(node, tracker, layers, range(first, len(shape)), "a norm is taken over this axis")
+    _mix(node, tracker, layers, axes)
     tracker.write(node, layers)
     for i in range(1, len(node.outputs)):  # mean and inverse deviation, of size 1 on those axes
         if node.outputs[i] in tracker.model.shapes:
-            rest = tracker.keep_axes(layers, range(first, len(shape)), node, "")
-            tracker.write(node, rest, i)
+            folded = [fold(tracker, node, layer, axes, reason=NORM) for layer in layers]
+            tracker.write(node, [layer for layer in folded if layer is not None], i)
 
 
 @rule("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "MeanVarianceNormalization")
 def over_one_axis(node: Node, tracker: Tracker) -> None:
-    """Before opset 13, Softmax takes all axes from ``axis`` on as one."""  # 3
+    """Before opset 13, Softmax takes all axes from ``axis`` on as one."""  # 5
     shape, layers = tracker.shape(node, 0), tracker.read(node, 0)
     rank = len(shape)
     if node.op == "MeanVarianceNormalization":
@@ -70,14 +103,26 @@ def over_one_axis(node: Node, tracker: Tracker) -> None:
 
 @rule("LRN")
 def local_response(node: Node, tracker: Tracker) -> None:
-    """The window slides over axis 1."""  # 4
+    """The window slides over axis 1."""  # 6
     layers = tracker.keep_axes(tracker.read(node, 0), [1], node, "a window reaches over this axis")
     tracker.write(node, layers)
 
 
+def _scaled(
+    node: Node, tracker: Tracker, layers: list[Layer], shape: Shape, per: Shape
+) -> list[Layer]:
+    """Aligns x with the vectors, which are ``per`` axis 1 (and 2) of it."""
+    operands = [(shape, layers)]
+    for i in range(1, len(node.inputs)):
+        flat = tracker.shape(node, i)
+        wide = per + (1,) * (len(shape) - 1 - len(per))
+        operands.append((wide, [reshape_layer(x, flat, wide) for x in tracker.read(node, i)]))
+    return align(tracker, node, operands, len(shape))
+
+
 def _mix(
-    node: Node, tracker: Tracker, layers: list[Layer], axes: range | list[int], reason: str
+    node: Node, tracker: Tracker, layers: list[Layer], axes: Iterable[int], reason: str = NORM
 ) -> None:
+    axes = list(axes)
     for layer in layers:
-        if any(layer.shape[k] > 1 for k in axes):
-            tracker.mark_inexact(layer, node, reason)
+        tracker.mark_mixed(layer, axes, node, reason)

@@ -2,11 +2,12 @@
 
 Over a tracked axis that is not exact: a mean over fewer entries is another mean, and so on; only a
 sum of entries that are zero when they go loses nothing. Over the other axes it changes nothing.
+What is left of a layer over a reduced axis and others is told in `spa.coupling.mixing`.
 """
 
 from __future__ import annotations
 
-from spa.coupling.labels import Layer
+from spa.coupling.mixing import fold
 from spa.coupling.rules.base import normal_axis, rule
 from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
@@ -25,19 +26,10 @@ def reduction(node: Node, tracker: Tracker) -> None:
     if axes is None:
         tracker.keep_inputs(node, "the reduced axes are computed while the model runs")
         return
-    layers: list[Layer] = []
-    for layer in tracker.read(node, 0):
-        for axis in axes:
-            if layer.shape[axis] > 1:
-                if node.op not in OF_ZERO or node.inputs[0] not in tracker.zeros:
-                    tracker.mark_inexact(layer, node, f"{node.op} is taken over this axis")
-                # What is left of a layer over several axes follows the remaining ones.
-                first = layer.take([0], axis=axis)
-                if first.size > 1:
-                    tracker.equal(layer, first, node)
-                layer = first
-        if layer.size > 1:
-            layers.append(layer)
+    exact = node.op in OF_ZERO and node.inputs[0] in tracker.zeros
+    reason = None if exact else f"{node.op} is taken over this axis"
+    folded = [fold(tracker, node, x, axes, reason=reason) for x in tracker.read(node, 0)]
+    layers = [layer for layer in folded if layer is not None]
     if not node.attr("keepdims", 1):
         layers = [layer.squeeze(tuple(axes)) for layer in layers]
     tracker.write(node, layers)
