@@ -52,13 +52,19 @@ def fixing(model: Model, nodes: Sequence[Node]) -> Fixing | None:
     outputs = [name for node in nodes for name in node.outputs if name]
     if any(name not in model.observed.dtypes for name in outputs):
         return None
-    made = {name for node in model.graph.nodes for name in node.outputs} - model.constants
+    made = set(made_tensors(model))
     read = dict.fromkeys(name for node in nodes for name in node.inputs)
-    return Fixing(
-        tuple(nodes),
-        tuple(outputs),
-        tuple(name for name in read if name in made and name in model.observed.dtypes),
-    )
+    return Fixing(tuple(nodes), tuple(outputs), tuple(name for name in read if name in made))
+
+
+def made_tensors(model: Model) -> list[str]:
+    """Tensors that nodes compute from the model's inputs and NumPy can hold, in order."""
+    return [
+        name
+        for node in model.graph.nodes
+        for name in node.outputs
+        if name in model.observed.dtypes and name not in model.constants
+    ]
 
 
 def random_nodes(model: Model) -> list[Node]:
@@ -113,10 +119,10 @@ class Runs:
         found = _run(dense, self._feed, self._values, self._fixed.watched, optimize)
         return {name: kept_of(value, self._cut, name) for name, value in found.items()}
 
-    def of_pruned(self, pruned: onnx.ModelProto) -> dict[str, Array]:
+    def of_pruned(self, pruned: onnx.ModelProto, *, optimize: bool = True) -> dict[str, Array]:
         """The same of the pruned model."""
         values = {name: kept_of(value, self._cut, name) for name, value in self._values.items()}
-        return _run(pruned, self._feed, values, self._fixed.watched, True)
+        return _run(pruned, self._feed, values, self._fixed.watched, optimize)
 
 
 def _run(

@@ -17,8 +17,9 @@ from spa.obspa.reconstruct import reconstruct
 from spa.obspa.score import static_scores
 from spa.obspa.settings import Settings
 from spa.obspa.update import refit
+from spa.pruning.comparison import zeroed
 from spa.pruning.surgery import cut_model
-from spa.pruning.verify import verify_cut, zeroed
+from spa.pruning.verify import verify_cut
 from tests.graphs import Builder, initializer
 
 FINE = Settings(damping=1e-9, samples=64)

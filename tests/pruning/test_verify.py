@@ -7,7 +7,10 @@ from onnx import numpy_helper
 
 import spa
 from spa.coupling.zeros import contracted_parameters
-from spa.pruning.verify import randomised
+from spa.graph.execute import run
+from spa.pruning.comparison import zeroed
+from spa.pruning.plan import cut_of
+from spa.pruning.redraw import randomised
 from tests.graphs import STORAGES, Builder, classifier, initializer, node_of
 
 
@@ -233,3 +236,33 @@ def test_a_model_that_does_not_run_names_the_operator_and_the_group():
         spa.verify(model, _set(result.model, node.input[1], wrong), result.plan)
     assert f'Conv "{node.name}", which handles channels of group' in str(caught.value)
     assert "does not run" in str(caught.value)
+
+
+def _with_floor(offset):
+    g = Builder()
+    x = g.node("Relu", [g.conv(g.input(3, 8, 8), 3, 8)])
+    x = g.node("Tanh", [g.conv(x, 8, 1)])
+    x = g.node("Floor", [g.node("Add", [x, g.weight(offset, "offset", "initializer")])])
+    return g.model(g.conv(x, 1, 4))
+
+
+def test_rounding_before_an_operator_that_jumps_fails_no_proof():
+    """Half of all entries lie within rounding of 1, and Floor makes 0 or 1 of them."""
+    zero = np.zeros((1, 1, 8, 8), np.float32)
+    model = spa.load(_with_floor(zero))
+    plan = spa.prune(model, ratio=0.5).plan
+    dense = zeroed(model, cut_of(plan, spa.find_groups(model).coupling))
+    tanh = node_of(dense, "Tanh").output[0]
+    value = run(dense, model.example, also=[tanh])[1]
+    model, result = _pruned(_with_floor(1 - value[:1]), ratio=0.5)
+    assert result.plan.parameters == plan.parameters
+    changed = initializer(result.model, "w0") * np.float32(1 + 1e-6)
+    proof = spa.verify(model, _set(result.model, "w0", changed), result.plan)
+    assert proof.equal
+    assert "Floor" in proof.checks[-1]
+    # What the operator reads, and what comes after it, is still compared.
+    add, conv = node_of(result.model, "Add"), node_of(result.model, "Conv", 2)
+    for name in ("w0", add.input[1], conv.input[1]):
+        value = initializer(result.model, name) * np.float32(1.01)
+        with pytest.raises(spa.VerificationError, match="differs"):
+            spa.verify(model, _set(result.model, name, value), result.plan)

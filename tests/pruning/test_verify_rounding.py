@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 import spa
-from spa.pruning import compare, verify
+from spa.pruning import compare, comparison
 from tests.graphs import classifier
 
 
@@ -42,7 +42,7 @@ def test_more_than_rounding_fails():
 
 def test_the_allowance_has_a_limit(monkeypatch):
     """A model that rounds by all it has proves nothing."""
-    monkeypatch.setattr(verify, "NOISE_FACTOR", 1e9)
+    monkeypatch.setattr(comparison, "NOISE_FACTOR", 1e9)
     model = spa.load(classifier())
     result = spa.prune(model, ratio=0.5)
     changed = onnx.ModelProto()

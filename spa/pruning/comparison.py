@@ -1,0 +1,125 @@
+"""Comparing a pruned model with the zeroed dense one on an example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import onnx
+
+from spa.coupling.couple import Cut
+from spa.coupling.groups import Groups
+from spa.coupling.zeros import contracted_parameters
+from spa.errors import ModelError, VerificationError
+from spa.graph.execute import run
+from spa.graph.model import Array, Model
+from spa.graph.nodes import Node
+from spa.pruning.compare import NOISE_FACTOR, compare, is_flat, limits
+from spa.pruning.fixing import Fixing, Runs, fixing, jumping_nodes, made_tensors
+from spa.pruning.locate import describe, first_difference, first_failing
+from spa.pruning.parameters import rewrite_parameters, zero_slices
+
+
+def zeroed(model: Model, cut: Cut) -> onnx.ModelProto:
+    """The dense model with the removed slices of contracting operators' weights set to zero."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    rewrite_parameters(model, proto, cut, zero_slices, only=contracted_parameters(model))
+    return proto
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a comparison found.
+
+    Attributes:
+        difference: the largest one, as a share of a tensor's scale.
+        jumps: whether the outputs of operators that jump had to be fixed.
+        flat: whether all that was compared hardly depends on the example.
+    """
+
+    difference: float
+    jumps: bool
+    flat: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Compares a pruned model with a zeroed dense one.
+
+    Attributes:
+        model: the dense model.
+        cut: what goes.
+        groups: the dense model's groups, to name one when the comparison fails.
+        dense: the zeroed dense model.
+        pruned: the pruned one.
+        what: what ``dense`` is, for messages.
+    """
+
+    model: Model
+    cut: Cut
+    groups: Groups
+    dense: onnx.ModelProto
+    pruned: onnx.ModelProto
+    what: str
+
+    def run(self, feed: Mapping[str, Array]) -> None:
+        """Runs the pruned model as it is."""
+        try:
+            run(self.pruned, feed)
+        except ModelError as error:
+            node = first_failing(self.model, self.pruned, feed)
+            where = describe(node, self.cut, self.groups)
+            raise VerificationError(f"The pruned model does not run: {error}{where}") from error
+
+    def of(self, feed: Mapping[str, Array], fixed: Fixing) -> Found:
+        """Compares on one example; where operators jump, again with their outputs fixed."""
+        try:
+            return self._once(feed, fixed, jumps=False)
+        except ModelError:
+            self.run(feed)
+            raise
+        except VerificationError as error:
+            jumping = [n for n in jumping_nodes(self.model) if n not in fixed.nodes]
+            more = fixing(self.model, [*fixed.nodes, *jumping]) if jumping else None
+            try:
+                if more is not None:
+                    return self._once(feed, more, jumps=True)
+            except VerificationError:
+                pass
+            where = describe(self._first_difference(feed, fixed), self.cut, self.groups)
+            raise VerificationError(
+                f"{error}{where} If nobody changed a file since SPA wrote it, please report the "
+                "model."
+            ) from error
+
+    def _once(self, feed: Mapping[str, Array], fixed: Fixing, *, jumps: bool) -> Found:
+        runs = Runs(self.dense, self.cut, feed, fixed)
+        want, have = runs.of_dense(self.dense), runs.of_pruned(self.pruned)
+        flat = is_flat(want.values())
+        tolerance, most = limits(self.model)
+        try:
+            return Found(compare(want, have, self.what, tolerance), jumps, flat)
+        except VerificationError:
+            # By what the dense model itself rounds, if it must be.
+            plain = runs.of_dense(self.dense, optimize=False)
+            try:
+                noise = compare(want, plain, self.what, most)
+            except VerificationError:
+                noise = most
+            allowed = min(most, NOISE_FACTOR * noise)
+            if allowed <= tolerance:
+                raise
+            return Found(compare(want, have, self.what, allowed), jumps, flat)
+
+    def _first_difference(self, feed: Mapping[str, Array], fixed: Fixing) -> Node | None:
+        """Compares all tensors that both models have, in the order in which they are made."""
+        made = {name for node in self.pruned.graph.node for name in node.output}
+        names = [n for n in made_tensors(self.model) if n in made]
+        runs = Runs(self.dense, self.cut, feed, replace(fixed, watched=tuple(names)))
+        try:
+            want = runs.of_dense(self.dense, optimize=False)
+            have = runs.of_pruned(self.pruned, optimize=False)
+        except ModelError:
+            return None
+        return first_difference(self.model, want, have, limits(self.model)[0])
