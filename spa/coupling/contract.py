@@ -46,39 +46,71 @@ def contract(
     Returns:
         Layers of the output, over all axes; size 1 on the summed ones.
     """
-    weighted = any(tracker.is_constant(node, i) for i in range(len(node.inputs)))
-    if not weighted and tracker.attention == "none":
-        operands = [(shape, _kept(tracker, node, layers)) for shape, layers in operands]
+    constant = [tracker.is_constant(node, i) for i in range(len(node.inputs))]
+    zero = [
+        flag or name in tracker.zeros for flag, name in zip(constant, node.inputs, strict=True)
+    ]
+    layers, is_zero = contract_operands(
+        tracker, node, operands, rank, summed=summed, batch=batch, zero=zero, weighted=any(constant)
+    )
+    if is_zero:
+        tracker.zeros.add(node.outputs[0])
+    return layers
+
+
+def contract_operands(
+    tracker: Tracker,
+    node: Node,
+    operands: Sequence[Operand],
+    rank: int,
+    *,
+    summed: Sequence[int],
+    batch: Sequence[int],
+    zero: Sequence[bool],
+    weighted: bool = False,
+) -> tuple[list[Layer], bool]:
+    """As `contract`, of operands that need not be the node's own inputs.
+
+    Args:
+        tracker: the pass.
+        node: the operator.
+        operands: shape and layers of both operands, over all axes.
+        rank: number of all axes.
+        summed: axes that are summed over.
+        batch: axes that both operands and the output have.
+        zero: whether an operand's removed entries are zero in the zeroed dense model.
+        weighted: whether a weight is among the operands.
+
+    Returns:
+        Layers of the output, and whether its removed entries are zero.
+    """
     prefer: tuple[int, ...] | None = None
     if not weighted:
+        if tracker.attention == "none":
+            operands = [(shape, _kept(tracker, node, layers)) for shape, layers in operands]
         others = [k for k in range(rank) if k not in batch]
         prefer = tuple(batch) if tracker.attention == "heads" else tuple(others)
-    exact = weighted or any(name in tracker.zeros for name in node.inputs)
-    _note_zeros(tracker, node, operands, {k - rank for k in summed})
-    reason = None if exact else ACTIVATIONS
+    is_zero = _is_zero(operands, zero, {k - rank for k in summed})
+    reason = None if any(zero) else ACTIVATIONS
     result: list[Layer] = []
     for layer in align(tracker, node, operands, rank, prefer=prefer):
         left = fold(tracker, node, layer, summed, reason=reason, prefer=prefer)
         if left is not None:
             result.append(left)
-    return result
+    return result, is_zero
 
 
-def _note_zeros(
-    tracker: Tracker, node: Node, operands: Sequence[Operand], summed: set[int]
-) -> None:
+def _is_zero(operands: Sequence[Operand], zero: Sequence[bool], summed: set[int]) -> bool:
     """The output is zero where zeroed weights and operands that are zero follow its axes.
 
     Axes are counted from the last, as operands may have fewer leading ones.
     """
-    zero: list[set[int]] = []
+    known: list[set[int]] = []
     other: list[set[int]] = []
-    for i, (_, layers) in enumerate(operands):
+    for (_, layers), flag in zip(operands, zero, strict=True):
         followed = {k - layer.ndim for layer in layers for k in support(layer)} - summed
-        is_zero = tracker.is_constant(node, i) or node.inputs[i] in tracker.zeros
-        (zero if is_zero else other).append(followed)
-    if product_is_zero(zero, other):
-        tracker.zeros.add(node.outputs[0])
+        (known if flag else other).append(followed)
+    return product_is_zero(known, other)
 
 
 def _kept(tracker: Tracker, node: Node, layers: Sequence[Layer]) -> list[Layer]:
