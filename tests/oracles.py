@@ -61,8 +61,8 @@ def random_feeds(
             for axis, d in enumerate(kind.shape.dim)
         ]
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        drawn = rng.standard_normal(shape)
-        feeds[value.name] = (drawn if np.dtype(dtype).kind == "f" else drawn > 0).astype(dtype)
+        drawn = np.asarray(rng.standard_normal(shape))
+        feeds[value.name] = np.asarray(drawn if np.dtype(dtype).kind == "f" else drawn > 0, dtype)
     return feeds
 
 

@@ -152,10 +152,10 @@ def draw(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any]) -
     if dtype.kind == "b":
         return np.ones(shape, dtype)
     if dtype.kind in "iu":
-        return rng.integers(0, 2, shape).astype(dtype)
+        return np.asarray(rng.integers(0, 2, shape), dtype)
     if dtype.kind in "OUS":
         return np.full(shape, "a", dtype=object)
-    return rng.standard_normal(shape).astype(dtype)
+    return np.asarray(rng.standard_normal(shape), dtype)
 
 
 def free_sizes(declared: Sequence[Declared]) -> list[list[FreeAxis]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from spa.graph.example import (
     Declared,
 )
 from spa.graph.execute import Run
+from spa.graph.inner import inner_tensors
 from spa.graph.nodes import Graph, Use
 from spa.graph.read import model_sha256
 
@@ -103,7 +105,7 @@ class Model:
         and constant-valued tensors are therefore taken as one tensor per read; other shared weights
         are tied on purpose.
         """
-        exposed = self.graph.captured.union(self.graph.outputs)
+        exposed = {self.root(name) for name in (*self.graph.captured, *self.graph.outputs)}
         return {
             root: tuple(uses)
             for root, uses in self._reads.items()
@@ -142,6 +144,16 @@ class Model:
 
     @cached_property
     def initializer_positions(self) -> Mapping[str, int]:
+    @cached_property
+    def inner_params(self) -> int:
+        """Elements of the weights inside of subgraphs."""
+        sizes = [
+            math.prod(tensor.dims)
+            for tensor in inner_tensors(self.proto)
+            if _is_weight_type(tensor.data_type)
+        ]
+        return sum(size for size in sizes if size > 1)
+
         """Place of every initializer in the proto's list."""
         return {tensor.name: i for i, tensor in enumerate(self.proto.graph.initializer)}
 

@@ -106,7 +106,7 @@ class Graph:
         graph = proto.graph
         initializers = {tensor.name: tensor for tensor in graph.initializer}
         return Graph(
-            nodes=tuple(_read_node(i, node) for i, node in enumerate(graph.node)),
+            nodes=tuple(read_node(i, node) for i, node in enumerate(graph.node)),
             inputs=tuple(v.name for v in graph.input if v.name not in initializers),
             outputs=tuple(v.name for v in graph.output),
             opsets={entry.domain: entry.version for entry in proto.opset_import},
@@ -125,7 +125,8 @@ def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
-def _read_node(index: int, node: onnx.NodeProto) -> Node:
+def read_node(index: int, node: onnx.NodeProto) -> Node:
+    """Decodes a node's attributes and names."""
     attrs: dict[str, Any] = {}
     captured: list[str] = []
     for attribute in node.attribute:

@@ -50,13 +50,13 @@ def parse_model(data: bytes, label: str) -> onnx.ModelProto:
         ) from error
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"{label} is not an ONNX model: it holds no graph ({len(data)} bytes).")
-    if not all(isinstance(name, str) for name in _names(proto.graph)):
+    if not all(isinstance(name, str) for name in names_in(proto.graph)):
         # Protobuf then gives bytes where text is promised.
         raise ModelError(f"{label} is damaged: a name in its graph is not valid UTF-8.")
     return proto
 
 
-def _names(graph: onnx.GraphProto) -> Iterator[str]:
+def names_in(graph: onnx.GraphProto) -> Iterator[str]:
     """Every name that a graph and its subgraphs are held together by."""
     for named in (graph.input, graph.output, graph.value_info, graph.initializer):
         yield from (value.name for value in named)
@@ -65,7 +65,7 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
         for attribute in node.attribute:
             yield attribute.name
             for sub in subgraphs(attribute):
-                yield from _names(sub)
+                yield from names_in(sub)
 
 
 def model_sha256(proto: onnx.ModelProto) -> str:

@@ -15,6 +15,7 @@ import onnx
 from spa.coupling.couple import Cut, Mask
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Use
+from spa.graph.read import names_in
 
 Masks = tuple[Mask | None, ...]
 # What becomes of a parameter's value, given by axis which indices stay.
@@ -54,6 +55,7 @@ def rewrite_parameters(
     for use in cut.coupling.private_layers:
         root = model.root(model.graph.nodes[use.node].inputs[use.position])
         private.setdefault(root, {})[use] = cut.of_read(use)
+    taken = set(names_in(proto.graph)) if private else set()
     for root in model.parameters:
         if only is not None and root not in only:
             continue
@@ -72,13 +74,13 @@ def rewrite_parameters(
             if any(mask is not None for mask in masks):
                 set_parameter(model, proto, root, edit(model.array(root), masks))
             continue
-        taken = {tensor.name for tensor in proto.graph.initializer}
         for number, uses in enumerate(by_masks.values()):
             name = f"{root}__{number}"
-            while name in taken or name in model.shapes:
+            while name in taken:
                 name += "_"
             value = edit(model.array(root), reads[uses[0]])
             add_initializer(proto, name, value)
+            taken.add(name)
             for use in uses:
                 proto.graph.node[use.node].input[use.position] = name
 

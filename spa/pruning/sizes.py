@@ -67,7 +67,7 @@ class CostModel:
         )
         elements = sizes[self._parameter_axes].prod(axis=1)
         # A vector of which one element is left no longer counts (see `spa.graph.cost`).
-        params = elements[elements > 1].sum()
+        params = elements[elements > 1].sum() + self._coupling.model.inner_params
         return Cost(params=round(float(params)), macs=round(float(macs)))
 
     def _layers_at(self, index: int, name: str) -> list[Layer]:

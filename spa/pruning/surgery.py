@@ -27,6 +27,7 @@ from spa.coupling.tracker import Shape
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, subgraphs
 from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
+from spa.graph.read import names_in
 from spa.pruning.plan import Plan, cut_of
 
 # Operators that hold a parameter, or pass one on.
@@ -82,7 +83,8 @@ class Surgeon:
         self._proto = proto
         self._arithmetic = ShapeArithmetic(model)
         self._replacements: dict[int, Sequence[onnx.NodeProto]] = {}
-        self._names = set(model.shapes) | {t.name for t in proto.graph.initializer}
+        self._before: dict[int, list[onnx.NodeProto]] = {}
+        self._names = set(names_in(proto.graph))
 
     def pin(self) -> None:
         """Writes numbers that would change as constants, where they are read."""
