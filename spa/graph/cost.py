@@ -1,11 +1,11 @@
 """What a model costs: parameters and multiply-accumulates.
 
 One convention everywhere: 1 MAC = 2 FLOPs, counted for the operators that contract (Conv,
-ConvTranspose, Gemm, MatMul, Einsum, LSTM, GRU, RNN, fused attention); everything else counts nothing. RF is dense
-MACs over pruned MACs, which equals the ratio of FLOPs. Parameters are the elements of
-floating-point constants with more than one element, batch norm's running statistics left out, as
-PyTorch counts them; a vector that an exporter shares among operators because its values are equal
-counts once per operator.
+ConvTranspose, Gemm, MatMul, Einsum, LSTM, GRU, RNN, fused attention); everything else counts
+nothing. RF is dense MACs over pruned MACs, which equals the ratio of FLOPs. Parameters are the
+elements of floating-point constants with more than one element, batch norm's running statistics
+left out, as PyTorch counts them; a vector that an exporter shares among operators because its
+values are equal counts once per operator.
 
 A node's MACs are a constant times the sizes of a few tensor axes. That form is kept, so that the
 budget can evaluate a plan from the number of kept channels without touching the graph.
@@ -118,8 +118,8 @@ def _axes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> Product | None:
         return 1.0, [(y, 0), (y, 1), k]
     if len(shapes[x]) == 0 or len(shapes[w]) == 0:
         return None
-    k = len(shapes[x]) - (2 if node.attr("transA", 0) and len(shapes[x]) > 1 else 1)
-    return 1.0, [(y, axis) for axis in range(len(shapes[y]))] + [(x, k)]
+    summed = len(shapes[x]) - (2 if node.attr("transA", 0) and len(shapes[x]) > 1 else 1)
+    return 1.0, [(y, axis) for axis in range(len(shapes[y]))] + [(x, summed)]
 
 
 def _einsum_axes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> Product | None:
