@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from spa.coupling.groups import Group, Groups, KeptAxis, Member, find_groups
+from spa.coupling.groups import Group, Groups, Member, find_groups
+from spa.coupling.kept import KeptAxis
 from spa.errors import (
     BridgeError,
     InfeasibleTarget,

@@ -60,6 +60,11 @@ def register(commands: Any) -> None:
         ("--plan", {"metavar": "plan.json"}, "write the plan there too"),
     ):
         parser.add_argument(name, help=text, **settings)
+    parser.add_argument(
+        "--best-effort",
+        action="store_true",
+        help="write the nearest reachable model where the target is out of reach",
+    )
     parser.add_argument("--no-verify", action="store_true", help="skip the proof")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -96,6 +101,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             steps=args.steps,
             data=data,
             seed=args.seed,
+            best_effort=args.best_effort,
             verify=not args.no_verify,
         )
     write_model(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa.coupling.couple import Coupling, couple
+from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
 from spa.coupling.zeros import contracted_parameters
 from spa.graph.model import Model
-from spa.graph.nodes import Node
 
 
 @dataclass(frozen=True)
@@ -57,25 +57,6 @@ class Group:
 
 
 @dataclass(frozen=True)
-class KeptAxis:
-    """A parameter axis of which some indices stay, whatever the criterion.
-
-    Attributes:
-        tensor: the parameter.
-        axis: its axis.
-        size: its size.
-        kept: how many of its indices stay.
-        reason: why.
-    """
-
-    tensor: str
-    axis: int
-    size: int
-    kept: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class Groups:
     """All groups of a model, and what is kept dense.
 
@@ -112,7 +93,7 @@ def find_groups(model: Model, attention: str = "heads") -> Groups:
         ...     print(group.id, group.channels, [(m.name, m.axis.axis) for m in group.members])
     """
     coupling = couple(model, attention)
-    return Groups(coupling, _groups(coupling), _kept(coupling))
+    return Groups(coupling, _groups(coupling), kept_axes(coupling))
 
 
 def _groups(coupling: Coupling) -> tuple[Group, ...]:
@@ -164,7 +145,7 @@ def _group(coupling: Coupling, number: int, components: Labels, labels: Labels) 
         None,
     )
     graph = coupling.model.graph
-    why = "" if remark is None else _sentence(coupling, remark.node, remark.text)
+    why = "" if remark is None else sentence(coupling, remark.node, remark.text)
     readers = {
         use.node
         for member in members
@@ -179,32 +160,3 @@ def _group(coupling: Coupling, number: int, components: Labels, labels: Labels) 
         components=components,
         nodes=tuple(graph.nodes[i].name for i in sorted(readers)),
     )
-
-
-def _kept(coupling: Coupling) -> tuple[KeptAxis, ...]:
-    result = []
-    of, kept = coupling.components.of, coupling.components.kept
-    for entry in coupling.axes:
-        if not entry.is_parameter or entry.size < 2:
-            continue
-        stays = kept[of[entry.labels]]
-        if not stays.any():
-            continue
-        component = int(of[entry.labels][np.argmax(stays)])
-        remark = coupling.why_kept.get(component)
-        if remark is not None and not remark.text:
-            continue  # a kernel axis: nothing that anyone would prune
-        why = (
-            "it is tied to an axis that cannot shrink"
-            if remark is None
-            else _sentence(coupling, remark.node, remark.text)
-        )
-        result.append(KeptAxis(entry.tensor, entry.axis, entry.size, int(stays.sum()), why))
-    return tuple(result)
-
-
-def _sentence(coupling: Coupling, node: int | None, text: str) -> str:
-    if node is None:
-        return text
-    where: Node = coupling.model.graph.nodes[node]
-    return f"{text} ({where})"

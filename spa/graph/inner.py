@@ -9,29 +9,60 @@ it shows outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
 
 from spa.graph.nodes import Node, read_node, subgraphs
-from spa.graph.read import all_tensors
 from spa.graph.weightless import without_weights
 
 if TYPE_CHECKING:
     from spa.graph.model import Model
+
+WEIGHT_TYPES = (
+    onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+)  # fmt: skip
 
 Shapes = Mapping[str, tuple[int, ...]]
 # MACs of one node of a graph whose shapes are known.
 NodeMacs = Callable[[Node, Shapes], float]
 
 
-def inner_tensors(proto: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
-    """Every tensor that a subgraph of the main graph's nodes holds."""
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            for graph in subgraphs(attribute):
-                yield from all_tensors(graph)
+@dataclass(frozen=True)
+class InnerWeight:
+    """A floating constant of more than one element inside of a subgraph.
+
+    Attributes:
+        node: index of the main graph's node that holds the subgraph.
+        name: the initializer's name, or that of the Constant's output.
+        tensor: its value.
+    """
+
+    node: int
+    name: str
+    tensor: onnx.TensorProto
+
+
+def inner_weights(proto: onnx.ModelProto) -> Iterator[InnerWeight]:
+    """The weights that subgraphs of the main graph's nodes hold, however deep."""
+    for index, node in enumerate(proto.graph.node):
+        for graph in _graphs(node).values():
+            for name, tensor in _tensors(graph):
+                if tensor.data_type in WEIGHT_TYPES and math.prod(tensor.dims) > 1:
+                    yield InnerWeight(index, name, tensor)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    yield from ((tensor.name, tensor) for tensor in graph.initializer)
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from ((node.output[0], a.t) for a in node.attribute if a.HasField("t"))
+        for sub in _graphs(node).values():
+            yield from _tensors(sub)
 
 
 def inner_macs(model: Model, macs_of: NodeMacs) -> dict[int, float]:

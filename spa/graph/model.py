@@ -17,7 +17,7 @@ from spa.graph.example import (
     Declared,
 )
 from spa.graph.execute import Run
-from spa.graph.inner import inner_tensors
+from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Use
 from spa.graph.read import model_sha256
 
@@ -139,7 +139,7 @@ class Model:
             for name, tensor in self.parameters.items()
             if self.counted_reads(name) > 0
             and np.prod(self.shapes.get(name, (0,)), dtype=np.int64) > 1
-            and (tensor is None or _is_weight_type(tensor.data_type))
+            and (tensor is None or tensor.data_type in WEIGHT_TYPES)
         )
 
     @cached_property
@@ -147,12 +147,7 @@ class Model:
     @cached_property
     def inner_params(self) -> int:
         """Elements of the weights inside of subgraphs."""
-        sizes = [
-            math.prod(tensor.dims)
-            for tensor in inner_tensors(self.proto)
-            if _is_weight_type(tensor.data_type)
-        ]
-        return sum(size for size in sizes if size > 1)
+        return sum(math.prod(weight.tensor.dims) for weight in inner_weights(self.proto))
 
         """Place of every initializer in the proto's list."""
         return {tensor.name: i for i, tensor in enumerate(self.proto.graph.initializer)}
@@ -259,11 +254,6 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
     else:
         return None
     return onnx.numpy_helper.from_array(value)
-
-
-def _is_weight_type(data_type: int) -> bool:
-    types = onnx.TensorProto
-    return data_type in (types.FLOAT, types.DOUBLE, types.FLOAT16, types.BFLOAT16)
 
 
 def _is_small(tensor: onnx.TensorProto) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spa.coupling.groups import Group, Groups
+from spa.coupling.kept import main_causes
 from spa.errors import InfeasibleTarget, SettingError
 from spa.graph.cost import Cost
 from spa.importance.score import Scores
@@ -101,8 +102,18 @@ def select(
     target: Target,
     limits: Limits,
     already: Mask | None = None,
+    *,
+    best_effort: bool = False,
 ) -> Selection:
-    """Chooses the channels that go; ``already`` marks components that went in earlier steps.
+    """Chooses the channels that go.
+
+    Args:
+        groups: the model's groups.
+        scores: their scores.
+        target: what to reach.
+        limits: what holds whatever the scores say.
+        already: components that went in earlier steps.
+        best_effort: where the target is out of reach, take the most that the limits allow.
 
     Raises:
         InfeasibleTarget: the target is out of reach within the limits.
@@ -125,12 +136,11 @@ def select(
     enough = asked * (1 - 1e-9)
     top = reached(order.prefix(order.size))
     if top < enough:
-        raise InfeasibleTarget(
-            _out_of_reach(name, asked, top, chosen, limits),
-            quantity=name,
-            asked=asked,
-            reachable=top,
-        )
+        why = _out_of_reach(name, asked, top, chosen, groups, limits)
+        if not best_effort:
+            raise InfeasibleTarget(why, quantity=name, asked=asked, reachable=top)
+        removed = order.prefix(order.size)
+        return Selection(removed, dense, costs.cost(removed), (*notes, why))
     low, high = 0, order.size
     while low < high:
         middle = (low + high) // 2
@@ -210,12 +220,19 @@ def _matches(group: Group, glob: str) -> bool:
 
 
 def _out_of_reach(
-    name: str, asked: float, top: float, chosen: Sequence[Group], limits: Limits
+    name: str, asked: float, top: float, chosen: Sequence[Group], groups: Groups, limits: Limits
 ) -> str:
-    if not chosen:
+    if not groups.groups:
+        causes = main_causes(groups.kept)
+        why = f"What is kept dense: {causes}." if causes else "It has no weights."
         return (
             f"{name} {asked:g} is out of reach: no group of this model may shrink, so {name} stays "
-            "1. spa inspect says what is kept dense and why."
+            f"1. {why}{' spa inspect lists every axis.' if causes else ''}"
+        )
+    if not chosen:
+        return (
+            f"{name} {asked:g} is out of reach: --include, --exclude and the criterion leave no "
+            f"group that may shrink, so {name} stays 1."
         )
     held: Mapping[str, object] = {
         "max_ratio": limits.cap,

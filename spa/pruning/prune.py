@@ -77,6 +77,7 @@ def prune(
     steps: int = 1,
     data: tuple[Array, Array] | None = None,
     seed: int = 0,
+    best_effort: bool = False,
     verify: bool = True,
 ) -> Pruned:
     """Prunes a model and proves that nothing else changed.
@@ -98,6 +99,9 @@ def prune(
         steps: number of rounds, scored anew in each.
         data: inputs and labels for criteria that need gradients.
         seed: for whatever is drawn.
+        best_effort: where the target is out of reach, give the smallest model within the limits
+            (the unchanged one where nothing may shrink), with the reason among ``plan.notes``,
+            instead of raising `InfeasibleTarget`.
         verify: prove the result (see `spa.verify`).
 
     Returns:
@@ -135,6 +139,7 @@ def prune(
             target.part(step, steps),
             limits,
             None if selection is None else selection.removed,
+            best_effort=best_effort,
         )
     assert selection is not None
     plan = plan_of(groups, scores, target, limits, selection)

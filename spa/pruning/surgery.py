@@ -62,6 +62,8 @@ def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     rewrite_parameters(model, proto, cut, cut_slices)
+    if not cut.removed.any():
+        return proto
     surgeon = Surgeon(model, cut, proto)
     surgeon.pin()
     for node in model.graph.nodes:

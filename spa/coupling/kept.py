@@ -1,0 +1,78 @@
+"""What is kept dense and why: parameter axes that lose nothing, or not all that they could."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa.coupling.couple import Coupling
+from spa.graph.inner import inner_weights
+
+# How many causes a message names.
+MOST_CAUSES = 3
+
+
+@dataclass(frozen=True)
+class KeptAxis:
+    """A parameter axis of which some indices stay, whatever the criterion.
+
+    Attributes:
+        tensor: the parameter.
+        axis: its axis.
+        size: its size.
+        kept: how many of its indices stay.
+        reason: why, with the operator that is to blame.
+        cause: why, without it; the same for all axes that are kept for the same sort of reason.
+    """
+
+    tensor: str
+    axis: int
+    size: int
+    kept: int
+    reason: str
+    cause: str
+
+
+def kept_axes(coupling: Coupling) -> tuple[KeptAxis, ...]:
+    """Kept parameter axes, kernel axes left out; those of weights inside of subgraphs are last."""
+    result = []
+    of, kept = coupling.components.of, coupling.components.kept
+    for entry in coupling.axes:
+        if not entry.is_parameter or entry.size < 2:
+            continue
+        stays = kept[of[entry.labels]]
+        if not stays.any():
+            continue
+        component = int(of[entry.labels][np.argmax(stays)])
+        remark = coupling.why_kept.get(component)
+        if remark is not None and not remark.text:
+            continue  # a kernel axis: nothing that anyone would prune
+        cause = "it is tied to an axis that cannot shrink" if remark is None else remark.text
+        why = cause if remark is None else sentence(coupling, remark.node, cause)
+        result.append(KeptAxis(entry.tensor, entry.axis, entry.size, int(stays.sum()), why, cause))
+    for weight in inner_weights(coupling.model.proto):
+        cause = f"it lies inside of a subgraph of {coupling.model.graph.nodes[weight.node].op}"
+        why = sentence(coupling, weight.node, cause)
+        result += [
+            KeptAxis(weight.name, axis, size, size, why, cause)
+            for axis, size in enumerate(weight.tensor.dims)
+            if size > 1
+        ]
+    return tuple(result)
+
+
+def sentence(coupling: Coupling, node: int | None, text: str) -> str:
+    """A reason with the operator that is to blame, where there is one."""
+    return text if node is None else f"{text} ({coupling.model.graph.nodes[node]})"
+
+
+def main_causes(kept: Sequence[KeptAxis]) -> str:
+    """The most frequent causes in one phrase, by the number of weights; "" where none is kept."""
+    counts = Counter(cause for _, cause in dict.fromkeys((k.tensor, k.cause) for k in kept))
+    return "; ".join(
+        f"{count} weight{'s' if count > 1 else ''}: {cause}"
+        for cause, count in counts.most_common(MOST_CAUSES)
+    )
