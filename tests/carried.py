@@ -64,6 +64,12 @@ PACKAGES = {
     "foolbox": Package(
         "foolbox", "3.3.4", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"
     ),
+    "basic-pitch": Package(
+        "basic-pitch", "0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0"
+    ),
+    "silero-vad": Package(
+        "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"
+    ),
 }
 
 
@@ -127,6 +133,29 @@ def rapidocr(kind: str) -> onnx.ModelProto:
     """Text detection (``det``), orientation (``cls``) or recognition (``rec``)."""
     (file,) = folder("rapidocr").glob(f"rapidocr_onnxruntime/models/*_{kind}_infer.onnx")
     return onnx.load(file)
+
+
+def basic_pitch() -> onnx.ModelProto:
+    """Notes in audio, from TensorFlow: a spectrogram by convolutions, then 2D convolutions."""
+    return onnx.load(folder("basic-pitch") / "basic_pitch/saved_models/icassp_2022/nmp.onnx")
+
+
+def silero_vad(name: str) -> onnx.ModelProto:
+    """Speech in audio: convolutions and an LSTM, with and without If; see `silero_inputs`."""
+    return onnx.load(folder("silero-vad") / f"silero_vad/data/{name}.onnx")
+
+
+def silero_inputs(proto: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
+    """Half a second's part of noise, at 16 kHz; another length fails inside of the branches."""
+    rng = np.random.default_rng(seed)
+    known = {
+        "input": 0.1 * rng.standard_normal((1, 576)).astype(np.float32),
+        "state": rng.standard_normal((2, 1, 128)).astype(np.float32),
+        "sr": np.array(16000),
+        "h": rng.standard_normal((1, 1, 128)).astype(np.float32),
+        "c": rng.standard_normal((1, 1, 128)).astype(np.float32),
+    }
+    return {value.name: known[value.name] for value in proto.graph.input}
 
 
 def light(name: str) -> onnx.ModelProto:

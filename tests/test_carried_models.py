@@ -35,6 +35,19 @@ LIGHT = {
 }
 LARGE = {"bvlc_alexnet": 60_965_224, "vgg19": 143_667_240, "zfnet512": 87_250_536}
 RAPIDOCR = {"det": 1_171_512, "cls": 129_356, "rec": 2_688_397}
+# Weights in the main graph; the biases of the last one are sliced, and a slice is a parameter.
+SILERO = {
+    "silero_vad_16k_op15": 309_632,
+    "silero_vad_16k_sequence": 309_632,
+    "silero_vad_half": 309_632,
+    "silero_vad_openvino_16k": 311_680,
+}
+# Two networks, for two sampling rates, in the branches of one If: their weights in there too, or
+# in the main graph. The number of parameters, and the reason why nothing of them may go.
+SILERO_IN_BRANCHES = {
+    "silero_vad": (545_280, "28 weights: it lies inside of a subgraph of If"),
+    "silero_vad_op18_ifless": (545_668, "30 weights: a subgraph reads it"),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,15 +58,16 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def _prune(proto: onnx.ModelProto, params: int) -> spa.Pruned:
+def _prune(proto: onnx.ModelProto, params: int, inputs: dict | None = None) -> spa.Pruned:
     """Prunes, and checks what holds for every model."""
-    result = spa.prune(proto, rf=RF)
+    model = spa.load(proto, inputs)
+    result = spa.prune(model, rf=RF)
     assert result.dense.params == params
     assert result.pruned.params < params
     assert result.reached.rf >= RF
     assert result.plan.exact
     assert result.proof.equal
-    assert spa.measure_cost(spa.load(result.model)) == result.pruned
+    assert spa.measure_cost(spa.load(result.model, inputs)) == result.pruned
     return result
 
 
@@ -133,3 +147,42 @@ def test_light_networks(name, params):
     ]
     assert fills[0] == fills[1]
     assert len(result.model.SerializeToString()) < 1.1 * len(proto.SerializeToString())
+
+
+@pytest.mark.parametrize(("name", "params"), SILERO.items())
+def test_silero_vad(name, params):
+    """Convolutions, a spectrogram among them, and an LSTM; some keep that in nested Ifs."""
+    proto = carried.silero_vad(name)
+    inputs = carried.silero_inputs(proto)
+    result = _prune(proto, params, inputs)
+    assert _is_smaller(result, proto)
+    reference = zeroed_dense(proto, _document(result))
+    for seed in range(3):
+        feeds = carried.silero_inputs(proto, seed)
+        want, have = run(reference, feeds), run(result.model, feeds)
+        for output in want:
+            assert np.ptp(want[output]) > 1e-3 or output in ("output", "speech_probs")
+            np.testing.assert_allclose(have[output], want[output], atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "known"), SILERO_IN_BRANCHES.items())
+def test_silero_vad_with_all_weights_in_branches(name, known):
+    """Comes back unchanged, with the reason."""
+    params, reason = known
+    proto = carried.silero_vad(name)
+    model = spa.load(proto, carried.silero_inputs(proto))
+    assert spa.measure_cost(model).params == params
+    with pytest.raises(spa.InfeasibleTarget, match=reason):
+        spa.prune(model, rf=RF)
+    result = spa.prune(model, rf=RF, best_effort=True)
+    assert result.model == proto
+    assert reason in result.plan.notes[0]
+    assert result.proof.equal
+
+
+def test_basic_pitch():
+    """TensorFlow's export: the spectrogram's bins are the height of later convolutions."""
+    proto = carried.basic_pitch()
+    result = _prune(proto, 38_134)
+    assert _is_smaller(result, proto)
+    assert_equals_zeroed(proto, result.model, _document(result), batches=(1, 2), seeds=(0,))
