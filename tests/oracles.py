@@ -21,11 +21,22 @@ CONTRACTIONS = {
     "ConvTranspose": (1, 2),
     "Einsum": range(9),
     "Gather": (0,),
+    "GRU": (1, 2, 3, 5),
     "Gemm": (0, 1, 2),
+    "LSTM": (1, 2, 3, 5, 6),
     "MatMul": (0, 1),
+    "RNN": (1, 2, 3, 5),
+    "com.microsoft::Attention": (1, 2),
+    "com.microsoft::FusedMatMul": (0, 1),
+    "com.microsoft::MultiHeadAttention": (3,),
 }
 # Axis of the weight that a contraction consumes; MatMul's depends on the side.
 TOLERANCE = 1e-5
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    """Operator type, with its domain where that is not the standard one."""
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -111,6 +122,7 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
         assert values[entry["name"]].shape[entry["axis"]] == entry["size"]
         entries.setdefault(entry["name"], []).append(entry)
     nodes: list[onnx.NodeProto] = []
+    copied: set[str] = set()
 
     def strip(name: str) -> str:
         while name not in values and proto.graph.node[producers[name]].op_type == "Identity":
@@ -130,6 +142,9 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
             result.graph.initializer.append(numpy_helper.from_array(value, copy))
             return copy
         made_by = proto.graph.node[producers[root]]
+        if f"{root}@{index}.{position}" in copied:
+            return f"{root}@{index}.{position}"
+        copied.add(f"{root}@{index}.{position}")
         copy = onnx.NodeProto()
         copy.CopyFrom(made_by)
         for k, source in enumerate(made_by.input):
@@ -144,15 +159,15 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
     made = {
         name
         for node in proto.graph.node
-        if node.op_type in CONTRACTIONS and node.op_type != "Gather"
+        if _kind(node) in CONTRACTIONS and node.op_type != "Gather"
         for name in node.output
     }
     for index, node in enumerate(result.graph.node):
         # MatMul has no bias of its own: exporters write an Add behind it.
         is_bias = node.op_type == "Add" and made.intersection(node.input)
-        if node.op_type in CONTRACTIONS or is_bias:
+        if _kind(node) in CONTRACTIONS or is_bias:
             for position, name in enumerate(proto.graph.node[index].input):
-                positions = range(2) if is_bias else CONTRACTIONS[node.op_type]
+                positions = range(2) if is_bias else CONTRACTIONS[_kind(node)]
                 if name in constants and name and position in positions:
                     node.input[position] = zeroed(index, position, name)
         nodes.append(node)
@@ -206,7 +221,14 @@ def assert_equals_zeroed(
 def _contracted_axis(node: onnx.NodeProto, position: int, rank: int) -> int | None:
     """The axis of a direct weight that a contraction sums over; None for a bias."""
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if position == 2:
+    if node.op_type in ("LSTM", "GRU", "RNN"):
+        return 2 if position in (1, 2) else None
+    if _kind(node) == "com.microsoft::Attention":
+        return 0 if position == 1 else None
+    if _kind(node) == "com.microsoft::FusedMatMul":
+        flipped = attrs.get("transB" if position == 1 else "transA", 0)
+        return rank - (1 if bool(flipped) == (position == 1) else 2)
+    if position == 2 or _kind(node) == "com.microsoft::MultiHeadAttention":
         return None
     if node.op_type == "MatMul" and rank == 1:
         return 0
@@ -282,7 +304,7 @@ def perturbed(
         if values[name].dtype.kind != "f":
             continue
         for node, position in readers[name]:
-            if node.op_type in CONTRACTIONS and axis == _contracted_axis(
+            if _kind(node) in CONTRACTIONS and axis == _contracted_axis(
                 node, position, values[name].ndim
             ):
                 consumed.append((name, axis, entry["removed"]))
@@ -369,7 +391,7 @@ def assert_change_stays_inside(
     truths: set[str] = set()
     for node in proto.graph.node:
         if node.op_type in ("Greater", "Less", "Equal", "Where") or (
-            node.op_type not in CONTRACTIONS and truths.intersection(node.input)
+            _kind(node) not in CONTRACTIONS and truths.intersection(node.input)
         ):
             truths.update(node.output)
     seen = 0

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+INDEX_TYPES = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -143,12 +145,12 @@ class Model:
         )
 
     @cached_property
-    def initializer_positions(self) -> Mapping[str, int]:
-    @cached_property
     def inner_params(self) -> int:
         """Elements of the weights inside of subgraphs."""
         return sum(math.prod(weight.tensor.dims) for weight in inner_weights(self.proto))
 
+    @cached_property
+    def initializer_positions(self) -> Mapping[str, int]:
         """Place of every initializer in the proto's list."""
         return {tensor.name: i for i, tensor in enumerate(self.proto.graph.initializer)}
 
@@ -197,12 +199,16 @@ class Model:
         return self._arrays[name]
 
     def static_value(self, name: str) -> Array | None:
-        """Value of a small tensor that does not depend on the inputs' sizes; None if it may."""
+        """Value of a small tensor that does not depend on the inputs' sizes; None if it may.
+
+        Lists of indices in the file may have any length.
+        """
         if not name:
             return None
         if name in self.graph.initializers:
             tensor = self.graph.initializers[name]
-            return onnx.numpy_helper.to_array(tensor) if _is_small(tensor) else None
+            known = _is_small(tensor) or tensor.data_type in INDEX_TYPES
+            return onnx.numpy_helper.to_array(tensor) if known else None
         value = self.observed.values.get(name)
         if value is None or name in self._input_dependent:
             return None

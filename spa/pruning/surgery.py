@@ -12,7 +12,7 @@ Names, metadata, opset and dynamic axes survive. The model's real interface neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,14 @@ import onnx
 
 from spa.coupling.arithmetic import ShapeArithmetic
 from spa.coupling.couple import Cut
+from spa.coupling.filled import is_zero_fill
 from spa.coupling.groups import Groups
 from spa.coupling.rules.base import RESIZES
 from spa.coupling.tracker import Shape
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, subgraphs
-from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
 from spa.graph.read import names_in
+from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
 from spa.pruning.plan import Plan, cut_of
 
 # Operators that hold a parameter, or pass one on.
@@ -61,9 +62,9 @@ def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    rewrite_parameters(model, proto, cut, cut_slices)
     if not cut.removed.any():
         return proto
+    rewrite_parameters(model, proto, cut, cut_slices)
     surgeon = Surgeon(model, cut, proto)
     surgeon.pin()
     for node in model.graph.nodes:
@@ -71,7 +72,7 @@ def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
             RESIZES[node.op](node, surgeon)
     surgeon.finish()
     _declare(proto, cut)
-    _drop_unread(proto)
+    _drop_unread(proto, was_read=frozenset(model.graph.uses) | model.graph.captured)
     return proto
 
 
@@ -133,6 +134,10 @@ class Surgeon:
         """Says whether an axis follows a dynamic size."""
         return self._model.varies(name, axis)
 
+    def is_zero_fill(self, node: Node, i: int) -> bool:
+        """Says whether input ``i`` is filled with zeros to a size that follows an input."""
+        return is_zero_fill(node.inputs[i], self._model)
+
     def set_attr(self, node: Node, name: str, value: Any) -> None:
         """Sets an attribute; None takes it away."""
         attributes = self._proto.graph.node[node.index].attribute
@@ -151,27 +156,54 @@ class Surgeon:
             node, f"input_{i}", value if old is None else value.astype(old)
         )
 
+    def set_entries(self, node: Node, i: int, entries: Mapping[int, int]) -> None:
+        """Gives some entries of a computed list of integers, input ``i``, another value."""
+        source = node.inputs[i]
+        stays = np.ones(self.old_shape(source), dtype=np.int64)
+        new = np.zeros_like(stays)
+        for place, value in entries.items():
+            stays[place], new[place] = 0, value
+        rest, whole = (self._free_name(node, f"input_{i}_{hint}") for hint in ("rest", "changed"))
+        self._before.setdefault(node.index, []).extend([
+            onnx.helper.make_node(
+                "Mul", [source, self.constant(node, f"input_{i}_stays", stays)], [rest]
+            ),
+            onnx.helper.make_node(
+                "Add", [rest, self.constant(node, f"input_{i}_new", new)], [whole]
+            ),
+        ])  # fmt: skip
+        self._proto.graph.node[node.index].input[i] = whole
+
+    def drop_input(self, node: Node, i: int) -> None:
+        """Leaves an optional input out."""
+        self._proto.graph.node[node.index].input[i] = ""
+
     def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
         """Puts other nodes in a node's place."""
         self._replacements[node.index] = nodes
 
     def constant(self, node: Node, hint: str, value: Array) -> str:
         """Adds an initializer under a free name."""
+        name = self._free_name(node, hint)
+        add_initializer(self._proto, name, value)
+        return name
+
+    def _free_name(self, node: Node, hint: str) -> str:
         stem = name = f"{node.outputs[0]}_{hint}"
         number = 0
         while name in self._names:
             number += 1
             name = f"{stem}_{number}"
         self._names.add(name)
-        add_initializer(self._proto, name, value)
         return name
 
     def finish(self) -> None:
-        """Puts the replacements in place; node indices hold no longer afterwards."""
-        if not self._replacements:
+        """Puts new nodes in place; node indices hold no longer afterwards."""
+        if not self._replacements and not self._before:
             return
         nodes: list[onnx.NodeProto] = []
         for index, node in enumerate(self._proto.graph.node):
+            nodes.extend(self._before.get(index, ()))
             nodes.extend(self._replacements.get(index, (node,)))
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         del self._proto.graph.node[:]
@@ -202,12 +234,13 @@ def _declare(proto: onnx.ModelProto, cut: Cut) -> None:
                     dim.dim_value = size
 
 
-def _drop_unread(proto: onnx.ModelProto) -> None:
-    """Drops parameters, and Identity nodes, that nothing reads any more after un-sharing."""
+def _drop_unread(proto: onnx.ModelProto, was_read: frozenset[str]) -> None:
+    """Drops parameters, Identity nodes, and whatever else nothing reads any more."""
     read = {v.name for v in proto.graph.output}
     kept = []
     for node in reversed(proto.graph.node):
-        if node.op_type in CARRIERS and not read.intersection(node.output):
+        droppable = node.op_type in CARRIERS or was_read.intersection(node.output)
+        if droppable and not read.intersection(node.output):
             continue
         kept.append(node)
         read.update(node.input)

@@ -13,7 +13,7 @@ from spa.pruning.plan import cut_of
 from tests.oracles import assert_change_stays_inside, assert_equals_zeroed
 
 
-def described(proto: onnx.ModelProto | spa.Model) -> list[str]:
+def described(proto: onnx.ModelProto | spa.Model, attention: str = "heads") -> list[str]:
     """One line per group: ``8: W.0 b.0 V.1*4``, with ``~`` in front where it is not exact.
 
     A member is a parameter and its axis, with the number of indices that one channel holds; a read
@@ -21,7 +21,7 @@ def described(proto: onnx.ModelProto | spa.Model) -> list[str]:
     """
     model = proto if isinstance(proto, spa.Model) else spa.load(proto)
     lines = []
-    for group in spa.find_groups(model):
+    for group in spa.find_groups(model, attention):
         members = []
         for member in group.members:
             times = member.indices.shape[1]
@@ -34,9 +34,9 @@ def described(proto: onnx.ModelProto | spa.Model) -> list[str]:
     return sorted(lines)
 
 
-def kept(proto: onnx.ModelProto) -> dict[str, str]:
+def kept(proto: onnx.ModelProto, attention: str = "heads") -> dict[str, str]:
     """Kept parameter axes with the reason: ``{"W.0": "3 of 8: it is an output of the model"}``."""
-    groups = spa.find_groups(spa.load(proto))
+    groups = spa.find_groups(spa.load(proto), attention)
     return {
         f"{axis.tensor}.{axis.axis}": f"{axis.kept} of {axis.size}: {axis.reason}"
         for axis in groups.kept
@@ -58,11 +58,11 @@ def perturb(proto: onnx.ModelProto, model: spa.Model, groups: spa.Groups, plan: 
 
 def prove(
     proto: onnx.ModelProto, *, ratio: float = 0.5, seeds: tuple[int, ...] = (0, 1, 2),
-    plain: bool = True, equal: bool = True,
+    plain: bool = True, equal: bool = True, attention: str = "heads",
 ) -> onnx.ModelProto:  # fmt: skip
     """Prunes at random and proves the result by SPA and by both oracles; returns the last model."""
     model = spa.load(proto)
-    groups = spa.find_groups(model)
+    groups = spa.find_groups(model, attention)
     dynamic = not proto.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value")
     pruned = proto
     for seed in seeds:
@@ -77,7 +77,8 @@ def prove(
             document = json.loads(json.dumps(plan.to_json()))
             batches = (1, 3) if dynamic else (model.batch_size,)
             assert_equals_zeroed(proto, pruned, document, batches=batches)
-        if plain:
+        # q and k both make what is contracted over head_dim: disturbed together, they show there.
+        if plain and attention != "head_dim":
             perturb(proto, model, groups, plan)
     return pruned
 
@@ -109,11 +110,15 @@ def _is_consumed(model: spa.Model, axis) -> bool:
             continue
         position = node.inputs.index(axis.tensor)
         if node.op == "Conv" and position == 1:
-            return axis.axis == 1
+            return axis.axis >= 1
         if node.op == "ConvTranspose" and position == 1:
             return axis.axis == 0
         if node.op == "Gemm" and position == 1:
             return axis.axis == (1 if node.attr("transB", 0) else 0)
+        if node.op in ("LSTM", "GRU", "RNN"):
+            return axis.axis == 2 and position in (1, 2)
+        if node.op == "com.microsoft::Attention":
+            return axis.axis == 0 and position == 1
         if node.op == "MatMul":
             rank = len(model.shapes[axis.tensor])
             return axis.axis == (rank - 2 if position == 1 else rank - 1)

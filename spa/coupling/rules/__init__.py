@@ -1,6 +1,6 @@
 """One file per operator family; importing this package fills the registry.
 
-Still to come, each its own file: attention, recurrent, quantized, embedding, scatter, control flow.
+Still to come, each its own file: quantized, embedding, scatter, control flow.
 """
 
 from spa.coupling.rules import (
@@ -13,6 +13,7 @@ from spa.coupling.rules import (
     linear,
     normalization,
     pooling,
+    recurrent,
     reduction,
     resampling,
     reshaping,
@@ -29,6 +30,7 @@ FAMILIES = (
     linear,
     normalization,
     pooling,
+    recurrent,
     reduction,
     resampling,
     reshaping,

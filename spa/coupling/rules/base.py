@@ -7,7 +7,7 @@ calls it, and only surgery applies what it asks for. Both stand in one file per 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,11 +54,20 @@ class Cutter(Protocol):
     def is_stale(self, node: Node, i: int) -> bool:
         """Says whether input ``i`` is computed from a size that shrinks."""
 
+    def is_zero_fill(self, node: Node, i: int) -> bool:
+        """Says whether input ``i`` is filled with zeros to a size that follows an input."""
+
     def set_attr(self, node: Node, name: str, value: Any) -> None:
         """Gives a node an attribute."""
 
     def set_input(self, node: Node, i: int, value: Array) -> None:
         """Gives a node a constant of its own as input ``i``."""
+
+    def set_entries(self, node: Node, i: int, entries: Mapping[int, int]) -> None:
+        """Gives some entries of a computed list of integers, input ``i``, another value."""
+
+    def drop_input(self, node: Node, i: int) -> None:
+        """Leaves an optional input out."""
 
     def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
         """Puts other nodes in a node's place."""

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 _SUBGRAPH = "its subgraphs read and make tensors by name, which are not followed"
 _INTEGER = "it computes with integers whose scale depends on all channels"
+_FOLDED = (
+    "its integers are tied to scales of its own; quantise with QuantizeLinear and DequantizeLinear "
+    "nodes (QDQ) instead, or prune before quantising"
+)
+_PACKED = "its weights are packed in blocks along the axis that it sums over; prune before packing"
 
 KEPT_DENSE: dict[str, str] = {
     # Control flow.
@@ -19,4 +24,32 @@ KEPT_DENSE: dict[str, str] = {
     "ConvInteger": _INTEGER,
     "DynamicQuantizeLinear": "its scale is taken from all entries, so none may go",
     "MatMulInteger": _INTEGER,
+    "com.microsoft::ConvIntegerToFloat": _INTEGER,
+    "com.microsoft::DynamicQuantizeLSTM": _INTEGER,
+    "com.microsoft::DynamicQuantizeMatMul": _INTEGER,
+    "com.microsoft::MatMulInteger16": _INTEGER,
+    "com.microsoft::MatMulIntegerToFloat": _INTEGER,
+    # Quantised beforehand, with the scales inside of the operator.
+    "QLinearConv": _FOLDED,
+    "QLinearMatMul": _FOLDED,
+    "com.microsoft::QAttention": _FOLDED,
+    "com.microsoft::QEmbedLayerNormalization": _FOLDED,
+    "com.microsoft::QGemm": _FOLDED,
+    "com.microsoft::QLinearAdd": _FOLDED,
+    "com.microsoft::QLinearAveragePool": _FOLDED,
+    "com.microsoft::QLinearConcat": _FOLDED,
+    "com.microsoft::QLinearConv": _FOLDED,
+    "com.microsoft::QLinearGlobalAveragePool": _FOLDED,
+    "com.microsoft::QLinearLeakyRelu": _FOLDED,
+    "com.microsoft::QLinearMul": _FOLDED,
+    "com.microsoft::QLinearReduceMean": _FOLDED,
+    "com.microsoft::QLinearSigmoid": _FOLDED,
+    "com.microsoft::QLinearSoftmax": _FOLDED,
+    "com.microsoft::QLinearWhere": _FOLDED,
+    # Weights of four bits and fewer, several to a byte.
+    "com.microsoft::GatherBlockQuantized": _PACKED,
+    "com.microsoft::MatMulBnb4": _PACKED,
+    "com.microsoft::MatMulFpQ4": _PACKED,
+    "com.microsoft::MatMulNBits": _PACKED,
+    "com.microsoft::QMoE": _PACKED,
 }

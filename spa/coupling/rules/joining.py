@@ -161,14 +161,26 @@ def expand(node: Node, tracker: Tracker) -> None:  # 3
     ):
         # The target stays computed, so whatever it is computed from keeps its size.
         tracker.keep_origins(node, 1, "its size is used in a computation")
-    else:
-        layers += [along(tracker.made_up(node, k, new[k]), k, len(new)) for k in grown]
+        fixed = _fixed_axes(node, tracker, len(new))
+        grown = [k for k in grown if k in fixed]
+    layers += [along(tracker.made_up(node, k, new[k]), k, len(new)) for k in grown]
     tracker.write(node, layers)
+
+
+def _fixed_axes(node: Node, tracker: Tracker, rank: int) -> list[int]:
+    """Axes of the output whose entry of a computed target is a number of the file's own."""
+    origins = tracker.arithmetic.origins.get(node.inputs[1])
+    if origins is None:
+        return []
+    return [rank - origins.size + k for k, origin in enumerate(origins) if not origin]
 
 
 @resize("Expand")
 def resize_expand(node: Node, cutter: Cutter) -> None:
-    """A constant target names the new sizes; 1 leaves an axis as it comes."""
+    """The target names the new sizes; 1 leaves an axis as it comes.
+
+    Of a target that is computed from dynamic sizes, only the entries of axes that shrink change.
+    """
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
     if old == new and not cutter.is_stale(node, 1):
@@ -177,6 +189,9 @@ def resize_expand(node: Node, cutter: Cutter) -> None:
     wide = (1,) * (len(old) - len(source)) + tuple(source)
     grown = [k for k in range(len(old)) if wide[k] != old[k]]
     if cutter.value(node, 1) is None and any(cutter.varies(output, k) for k in grown):
+        first = len(old) - cutter.old_shape(node.inputs[1])[0]
+        changed = [k for k in range(first, len(old)) if old[k] != new[k]]
+        cutter.set_entries(node, 1, {k - first: new[k] if k in grown else 1 for k in changed})
         return
     sizes = [new[k] if k in grown else 1 for k in range(len(new))]
     cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))

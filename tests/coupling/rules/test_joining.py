@@ -258,3 +258,18 @@ def test_a_concat_of_a_dense_part_with_an_add():
     assert kept(proto)["D.0"].startswith("3 of 11")
     pruned = prove(proto)
     assert np.array_equal(initializer(pruned, "D")[:3], initializer(proto, "D")[:3])
+
+
+@pytest.mark.parametrize("opset", [8, 17])
+def test_expand_over_a_batch_whose_size_is_computed(opset):
+    """Of the target (N, 8, 6, 6) only the channels change, whether they come or are made."""
+    g = Builder(opset)
+    x = g.input(3, 6, 6)
+    size = g.node("Gather", [g.node("Shape", [x]), g.ints([0])], axis=0)
+    target = g.node("Concat", [size, g.ints([8, 6, 6])], axis=0)
+    position = g.node("Expand", [g.normal(1, 8, 6, 6, stem="p"), target])
+    one = g.node("Expand", [g.weight(np.ones((1, 1, 1, 1), np.float32), "one"), target])
+    y = g.node("Add", [g.node("Mul", [g.conv(x, 3, 8), one]), position])
+    proto = g.model(g.conv(y, 8, 5))
+    assert described(proto) == ["8: b0.0 p0.1 w0.0 w1.1"]
+    prove(proto)
