@@ -304,9 +304,10 @@ def perturbed(
         if values[name].dtype.kind != "f":
             continue
         for node, position in readers[name]:
-            if _kind(node) in CONTRACTIONS and axis == _contracted_axis(
-                node, position, values[name].ndim
-            ):
+            contracted = _contracted_axis(node, position, values[name].ndim)
+            # A kernel's axis goes only where its window takes in the whole of x's.
+            covers = node.op_type == "Conv" and position == 1 and axis > 1
+            if _kind(node) in CONTRACTIONS and (axis == contracted or covers):
                 consumed.append((name, axis, entry["removed"]))
     noisy = {name: value.copy() for name, value in base.items()}
     for entry in entries:

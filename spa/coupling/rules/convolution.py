@@ -8,13 +8,16 @@ ConvTranspose   x: (N, I, in...)   W: (I, O/g, k...)   b: (O,)   y: (N, O, out..
    shrink: the same index in every group, or whole groups with their outputs.
 3. One channel in and one out per group (depthwise): whole groups, which are single channels.
 
-The window reaches over the spatial axes, so they are kept whole, and so are the kernel's.
+A window reaches over the spatial axes, so they are kept whole, and so are the kernel's. Where
+channels have become a spatial axis, two windows leave it free:
+4. One of size 1 (stride 1, no padding) touches every place apart: labels pass.
+5. One over the whole axis, without padding, is a contraction: the kernel's axis goes with it.
 """
 
 from __future__ import annotations
 
 from spa.coupling.components import Pairs
-from spa.coupling.labels import KEPT, Labels, along
+from spa.coupling.labels import KEPT, Labels, Layer, along, support
 from spa.coupling.rules.base import Cutter, resize, rule
 from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
@@ -25,7 +28,7 @@ WINDOW = "a window reaches over this axis"
 @rule("Conv", weights=(1, 2))
 def conv(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
-    channels, weight_out, weight_in = _operands(node, tracker, out_axis=0)
+    channels, weight_out, weight_in, rest = _operands(node, tracker, out_axis=0)
     _bias(node, tracker, weight_out)
     g = int(node.attr("group", 1))
     if g == 1:  # 1
@@ -43,13 +46,13 @@ def conv(node: Node, tracker: Tracker) -> None:
             tracker.choose(
                 node, [("same index", same_index, None), ("whole groups", whole_group, None)]
             )
-    _write(node, tracker, weight_out)
+    _write(node, tracker, weight_out, rest)
 
 
 @rule("ConvTranspose", weights=(1, 2))
 def conv_transpose(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
-    channels, weight_out, weight_in = _operands(node, tracker, out_axis=1)
+    channels, weight_out, weight_in, rest = _operands(node, tracker, out_axis=1)
     tracker.equal(channels, weight_in, node)
     g = int(node.attr("group", 1))
     if g == 1:  # 1
@@ -68,13 +71,15 @@ def conv_transpose(node: Node, tracker: Tracker) -> None:
             node, [("same index", same_index, None), ("whole groups", whole_group, None)]
         )
     _bias(node, tracker, outputs)
-    _write(node, tracker, outputs)
+    _write(node, tracker, outputs, rest)
 
 
 @resize("Conv")
 def resize_conv(node: Node, cutter: Cutter) -> None:
     """The number of groups is what the input's channels over W's contracted axis say."""
-    channels, per_group = cutter.input_shape(node, 0)[1], cutter.input_shape(node, 1)[1]
+    channels, (_, per_group, *kernel) = cutter.input_shape(node, 0)[1], cutter.input_shape(node, 1)
+    if list(node.attr("kernel_shape", kernel)) != kernel:
+        cutter.set_attr(node, "kernel_shape", kernel)
     if node.attr("group", 1) != channels // per_group:
         cutter.set_attr(node, "group", channels // per_group)
 
@@ -87,16 +92,58 @@ def resize_conv_transpose(node: Node, cutter: Cutter) -> None:
         cutter.set_attr(node, "group", channels // per_group)
 
 
-def _operands(node: Node, tracker: Tracker, out_axis: int) -> tuple[Labels, Labels, Labels]:
-    """Labels of x's channels and of W's output and contracted axis; spatial axes are kept."""
+def _operands(
+    node: Node, tracker: Tracker, out_axis: int
+) -> tuple[Labels, Labels, Labels, list[Layer]]:
+    """Labels of x's channels and of W's output and contracted axis, and layers of x's other axes.
+
+    Spatial axes are kept but for 4 and 5.
+    """
     x, w = tracker.shape(node, 0), tracker.shape(node, 1)
-    layers = tracker.keep_axes(tracker.read(node, 0), range(2, len(x)), node, WINDOW)
-    weight = tracker.keep_axes(tracker.read(node, 1), range(2, len(w)), node, "")
-    channels = tracker.vector(layers, 1, x[1], node)
+    layers, weight = tracker.read(node, 0), tracker.read(node, 1)
+    for axis in range(2, len(x)):
+        follows = [support(layer) for layer in layers if layer.shape[axis] > 1]
+        if follows == [(axis,)] and _covers(node, tracker, axis):  # 5
+            labels = tracker.vector(layers, axis, x[axis], node)
+            tracker.equal(labels, tracker.vector(weight, axis, w[axis], node), node)
+            layers = [layer for layer in layers if layer.shape[axis] == 1]
+            weight = [layer for layer in weight if layer.shape[axis] == 1]
+        elif not _is_pointwise(node, tracker, axis):
+            layers = tracker.keep_axes(layers, [axis], node, WINDOW)
+            weight = tracker.keep_axes(weight, [axis], node, "")
+    rest = [layer for layer in layers if layer.shape[1] == 1]
     return (
-        channels,
+        tracker.vector(layers, 1, x[1], node),
         tracker.vector(weight, out_axis, w[out_axis], node),
         tracker.vector(weight, 1 - out_axis, w[1 - out_axis], node),
+        rest,
+    )
+
+
+def _is_pointwise(node: Node, tracker: Tracker, axis: int) -> bool:
+    """Whether the window along a spatial axis is of size 1 and moves in steps of 1."""
+    k, rank = axis - 2, len(tracker.shape(node, 0)) - 2
+    padded = [
+        *node.attr("pads", [0] * 2 * rank)[k::rank],
+        node.attr("output_padding", [0] * rank)[k],
+    ]
+    return (
+        tracker.shape(node, 1)[axis] == 1
+        and node.attr("strides", [1] * rank)[k] == 1
+        and not any(padded)
+    )
+
+
+def _covers(node: Node, tracker: Tracker, axis: int) -> bool:
+    """Whether a convolution's window takes in a spatial axis whole, so that one place is left."""
+    k, rank = axis - 2, len(tracker.shape(node, 0)) - 2
+    return (
+        node.op == "Conv"
+        and tracker.shape(node, 1)[axis] == tracker.shape(node, 0)[axis]
+        and tracker.out_shape(node)[axis] == 1
+        and node.attr("dilations", [1] * rank)[k] == 1
+        and node.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and not any(node.attr("pads", [0] * 2 * rank)[k::rank])
     )
 
 
@@ -106,13 +153,9 @@ def _bias(node: Node, tracker: Tracker, outputs: Labels) -> None:
         tracker.equal(bias, outputs, node)
 
 
-def _write(node: Node, tracker: Tracker, outputs: Labels) -> None:
+def _write(node: Node, tracker: Tracker, outputs: Labels, rest: list[Layer]) -> None:
     rank = len(tracker.out_shape(node))
-    batch = [layer for layer in tracker.read(node, 0) if layer.shape[0] > 1]
-    layers = [along(outputs, 1, rank)]
-    if batch:
-        layers.append(along(tracker.vector(batch, 0, batch[0].shape[0], node), 0, rank))
-    tracker.write(node, layers)
+    tracker.write(node, [along(outputs, 1, rank), *rest])
     constant = [tracker.is_constant(node, i) for i in (1, 2) if node.has_input(i)]
-    if all(constant) and not batch:
+    if all(constant) and not rest:
         tracker.zeros.add(node.outputs[0])

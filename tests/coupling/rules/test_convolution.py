@@ -196,6 +196,83 @@ def test_batch_axis_of_a_fixed_batch_is_never_cut():
     prove(proto)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_window_of_one_leaves_channels_that_became_space_free(transposed):
+    """A gMLP's or ResMLP's map over tokens, written as Conv with a kernel of 1."""
+    g = Builder()
+    x = g.node("MatMul", [g.input(4, 7), g.normal(7, 6)])  # (N, tokens, channels)
+    op = "ConvTranspose" if transposed else "Conv"
+    y = g.node(op, [x, g.normal(4, 4, 1, stem="t"), g.normal(4, stem="c")])
+    proto = g.model(g.node("MatMul", [g.node("Mul", [x, y]), g.normal(6, 5)]))
+    assert described(proto) == ["6: w0.1 w1.0"]
+    assert "another operand" in kept(proto)["c0.0"]
+    prove(proto)
+
+
+@pytest.mark.parametrize(
+    "attrs", [{"kernel": 3, "pads": [1, 1]}, {"strides": [2]}, {"pads": [1, 1]}, {"kernel": 2}]
+)
+def test_any_other_window_keeps_them(attrs):
+    g = Builder()
+    x = g.node("MatMul", [g.input(4, 7), g.normal(7, 6)])
+    kernel = attrs.pop("kernel", 1)
+    y = g.node("Conv", [x, g.normal(5, 4, kernel, stem="t")], **attrs)
+    proto = g.model(y)
+    assert described(proto) == []
+    assert "a window reaches over this axis" in kept(proto)["w0.1"]
+
+
+def test_a_window_over_all_of_an_axis_is_a_contraction():
+    """Text classification: an embedding's width becomes an axis that each kernel covers."""
+    g = Builder()
+    x = g.node("MatMul", [g.input(9, 7), g.normal(7, 6, stem="e")])
+    x = g.unsqueeze(x, [1])  # (N, 1, words, width)
+    parts = []
+    for k in (2, 3):
+        w, b = g.normal(8, 1, k, 6), g.normal(8, stem="b")
+        y = g.node("Relu", [g.node("Conv", [x, w, b], kernel_shape=[k, 6])])
+        parts.append(g.squeeze(g.node("MaxPool", [y], kernel_shape=[10 - k, 1]), [2, 3]))
+    proto = g.model(g.gemm(g.node("Concat", parts, axis=1), 16, 5))
+    assert described(proto) == ["6: e0.1 w0.3 w1.3", "8: b0.0 w0.0 w2.1", "8: b1.0 w1.0 w2.1"]
+    pruned = prove(proto)
+    assert initializer(pruned, "w0").shape == (4, 1, 2, 3)
+    assert attribute(node_of(pruned, "Conv"), "kernel_shape") == [2, 3]
+
+
+def test_a_depthwise_window_over_all_sensors():
+    """EEG: sensors are an axis of the input to a kernel of (sensors, 1), here sixfold by a map."""
+    g = Builder()
+    x = g.unsqueeze(g.node("MatMul", [g.normal(6, 4, stem="m"), g.input(4, 9)]), [1])
+    x = g.node("Conv", [x, g.normal(4, 1, 1, 3)], pads=[0, 1, 0, 1])  # along time alone
+    x = g.node("Conv", [x, g.normal(8, 1, 6, 1)], group=4)
+    proto = g.model(g.conv(g.node("Elu", [x]), 8, 5, 1))
+    assert "6: m0.0 w1.2" in described(proto)
+    prove(proto)
+
+
+@pytest.mark.parametrize("attrs", [{"pads": [0, 1, 0, 1]}, {"auto_pad": "SAME_UPPER"}])
+def test_a_padded_window_covers_nothing(attrs):
+    g = Builder()
+    x = g.unsqueeze(g.node("MatMul", [g.input(9, 7), g.normal(7, 3, stem="e")]), [1])
+    y = g.node("Conv", [x, g.normal(8, 1, 1, 3)], **attrs)
+    proto = g.model(g.conv(g.node("Relu", [y]), 8, 5, 1))
+    assert described(proto) == ["8: w0.0 w1.1"]
+    assert "a window reaches over this axis" in kept(proto)["e0.1"]
+    prove(proto)
+
+
+def test_macs_follow_a_covered_axis():
+    g = Builder(batch=1)
+    x = g.unsqueeze(g.node("MatMul", [g.input(9, 7), g.normal(7, 6)]), [1])
+    proto = g.model(g.node("Conv", [x, g.normal(5, 1, 2, 6)]))
+    model = spa.load(proto)
+    assert spa.measure_cost(model).macs == 9 * 7 * 6 + 8 * 5 * 2 * 6
+    result = spa.prune(proto, ratio=0.5, limits=spa.Limits(scope="local"))
+    smaller = spa.measure_cost(spa.load(result.model)).macs
+    assert smaller == 9 * 7 * 3 + 8 * 5 * 2 * 3
+    assert result.plan.reached["rf"] == 2.0
+
+
 def test_tiny_channels_go_first():
     text = """g (float[N,3,6,6] x) => (float[N,5,6,6] y) {
       a = Conv(x, A)
