@@ -35,6 +35,7 @@ KEEPS_ZERO = frozenset({
     "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare",
     "Relu", "Reshape", "Round", "Selu", "Sign", "Sin", "Sinh", "Slice", "Softsign", "Split", "Sqrt",
     "Squeeze", "Swish", "Tan", "Tanh", "Tile", "Transpose", "Unsqueeze",
+    "com.microsoft::Gelu", "com.microsoft::QuickGelu",
 })  # fmt: skip
 # Zero where every operand is.
 KEEPS_COMMON_ZERO = frozenset({"Add", "Max", "Mean", "Min", "Sub", "Sum"})
@@ -46,9 +47,7 @@ def weights_of(node: Node) -> tuple[str, ...]:
         return ()
     positions = CONTRACTIONS[node.op]
     return tuple(
-        name
-        for i, name in enumerate(node.inputs)
-        if name and (positions is None or i in positions)
+        name for i, name in enumerate(node.inputs) if name and (positions is None or i in positions)
     )
 
 
@@ -87,10 +86,7 @@ def contracted_parameters(model: Model) -> frozenset[str]:
     """Floating parameters that reach a contracting operator as its weight or bias."""
     found: set[str] = set()
     pending = [
-        name
-        for node in model.graph.nodes
-        for name in weights_of(node)
-        if name in model.constants
+        name for node in model.graph.nodes for name in weights_of(node) if name in model.constants
     ]
     pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
     while pending:

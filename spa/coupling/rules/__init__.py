@@ -4,7 +4,9 @@ Still to come, each its own file: quantized, embedding, scatter, control flow.
 """
 
 from spa.coupling.rules import (
+    attention,
     constants,
+    contrib,
     convolution,
     depth,
     einsum,
@@ -17,11 +19,14 @@ from spa.coupling.rules import (
     reduction,
     resampling,
     reshaping,
+    rotary,
     selection,
 )
 
 FAMILIES = (
+    attention,
     constants,
+    contrib,
     convolution,
     depth,
     einsum,
@@ -34,5 +39,6 @@ FAMILIES = (
     reduction,
     resampling,
     reshaping,
+    rotary,
     selection,
 )

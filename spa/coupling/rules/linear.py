@@ -8,9 +8,11 @@ See `spa.coupling.contract` for what a contraction means.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from spa.coupling.align import align
+from spa.coupling.align import Operand, align
 from spa.coupling.contract import ACTIVATIONS, contract
 from spa.coupling.labels import Layer, along
 from spa.coupling.rules.base import rule
@@ -45,25 +47,31 @@ def gemm(node: Node, tracker: Tracker) -> None:
 
 @rule("MatMul", weights=(0, 1))
 def matmul(node: Node, tracker: Tracker) -> None:
+    a, b = ((tracker.shape(node, i), tracker.read(node, i)) for i in (0, 1))
+    tracker.write(node, multiply(tracker, node, a, b))
+
+
+def multiply(tracker: Tracker, node: Node, left: Operand, right: Operand) -> list[Layer]:
+    """Layers of the matrix product of two operands, as NumPy's ``matmul`` takes them."""
     # A vector stands for a matrix of one row (A) or one column (B), taken out again at the end.
-    a, left = _as_matrix(tracker.shape(node, 0), tracker.read(node, 0), row=True)
-    b, right = _as_matrix(tracker.shape(node, 1), tracker.read(node, 1), row=False)
+    a, of_a = _as_matrix(*left, row=True)
+    b, of_b = _as_matrix(*right, row=False)
     rank = max(len(a), len(b))
     # Over all axes: (batch..., M, K, N).
     operands = [
-        ((*a, 1), [layer[..., None] for layer in left]),
-        ((*b[:-2], 1, *b[-2:]), [np.expand_dims(layer, -3) for layer in right]),
+        ((*a, 1), [layer[..., None] for layer in of_a]),
+        ((*b[:-2], 1, *b[-2:]), [np.expand_dims(layer, -3) for layer in of_b]),
     ]
     layers = contract(tracker, node, operands, rank + 1, summed=[rank - 1], batch=range(rank - 2))
     layers = [layer.squeeze(-2) for layer in layers]
-    if len(tracker.shape(node, 0)) == 1:
+    if len(left[0]) == 1:
         layers = [layer.squeeze(-2) for layer in layers]
-    if len(tracker.shape(node, 1)) == 1:
+    if len(right[0]) == 1:
         layers = [layer.squeeze(-1) for layer in layers]
-    tracker.write(node, layers)
+    return layers
 
 
-def _as_matrix(shape: Shape, layers: list[Layer], *, row: bool) -> tuple[Shape, list[Layer]]:
+def _as_matrix(shape: Shape, layers: Sequence[Layer], *, row: bool) -> Operand:
     if len(shape) > 1:
         return shape, layers
     new = (1, shape[0]) if row else (shape[0], 1)
