@@ -85,14 +85,18 @@ def bias_of(node: Node, model: Model) -> str | None:
 def contracted_parameters(model: Model) -> frozenset[str]:
     """Floating parameters that reach a contracting operator as its weight or bias."""
     found: set[str] = set()
+    seen: set[str] = set()
     pending = [
         name for node in model.graph.nodes for name in weights_of(node) if name in model.constants
     ]
     pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
     while pending:
         name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
         if name in model.parameters:
-            if name not in found and model.array(name).dtype.kind not in "iub":
+            if model.array(name).dtype.kind not in "iub":
                 found.add(name)
         elif name in model.graph.producers:
             pending.extend(model.graph.producers[name].inputs)

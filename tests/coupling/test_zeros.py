@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 import spa
+from spa.coupling.zeros import contracted_parameters
 from tests.coupling.cases import described, prove
 from tests.graphs import Builder
 
@@ -115,3 +116,16 @@ def test_a_channel_that_is_normalised_to_nothing_is_not_exact():
     proto = g.model(g.conv(x, 6, 4))
     assert described(proto) == ["~6: b0.0 w0.0 w1.1"]
     prove(proto, equal=False, plain=False)
+
+
+def test_a_weight_computed_along_very_many_paths_is_found_at_once():
+    """Swin's masks are: doubling 60 times has 2^60 paths from the end to the start."""
+    g = Builder()
+    w = g.normal(8, 3, 1, 1)
+    for _ in range(60):
+        w = g.node("Add", [w, w])
+    w = g.node("Mul", [w, g.weight(np.float32(2.0**-60), "scale", "initializer")])
+    x = g.node("Relu", [g.node("Conv", [g.input(3, 4, 4), w])])
+    model = spa.load(g.model(g.conv(x, 8, 4)))
+    assert len(contracted_parameters(model)) >= 2
+    assert len(spa.find_groups(model)) == 1
