@@ -15,7 +15,7 @@ from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.mixing import mixed_remarks
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
-from spa.coupling.tracker import Remark, Tracker
+from spa.coupling.tracker import Floor, Remark, Tracker
 from spa.coupling.zeros import note_zeros
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
@@ -38,6 +38,7 @@ class Coupling:
         private_layers: layers of parameter reads that have labels of their own.
         kept: why labels stay, in the order in which it was stated.
         inexact: why the removal of labels is not exact.
+        floors: lines of labels of which some must be left (`spa.coupling.floors`).
         attention: what attention loses.
     """
 
@@ -48,6 +49,7 @@ class Coupling:
     private_layers: dict[Use, list[Layer]]
     kept: tuple[Remark, ...]
     inexact: tuple[Remark, ...]
+    floors: tuple[Floor, ...]
     attention: str
 
     @cached_property
@@ -139,6 +141,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
                 if way.inexact is not None
             ),
         ),
+        floors=tuple(tracker.floors),
         attention=attention,
     )
 

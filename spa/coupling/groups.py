@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa.coupling.couple import Coupling, couple
+from spa.coupling.floors import least_channels
 from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
 from spa.coupling.zeros import contracted_parameters
@@ -45,6 +46,7 @@ class Group:
         why_inexact: the first reason why not; empty when exact.
         components: component number of every channel, shape (channels,).
         nodes: names of the nodes that read a member.
+        at_least: how many of its channels must be left.
     """
 
     id: int
@@ -54,6 +56,7 @@ class Group:
     why_inexact: str
     components: Labels
     nodes: tuple[str, ...]
+    at_least: int = 1
 
 
 @dataclass(frozen=True)
@@ -159,4 +162,5 @@ def _group(coupling: Coupling, number: int, components: Labels, labels: Labels) 
         why_inexact=why,
         components=components,
         nodes=tuple(graph.nodes[i].name for i in sorted(readers)),
+        at_least=least_channels(coupling, components),
     )

@@ -51,6 +51,14 @@ class Mixing:
     text: str
 
 
+@dataclass(frozen=True)
+class Floor:
+    """A line of labels along an axis of which so many must be left; see `spa.coupling.floors`."""
+
+    line: Labels
+    count: int
+
+
 class Tracker:
     """State of one pass.
 
@@ -72,6 +80,7 @@ class Tracker:
         self.kept: list[Remark] = []
         self.inexact: list[Remark] = []
         self.mixed: list[Mixing] = []
+        self.floors: list[Floor] = []
         self.arithmetic = ShapeArithmetic(model)
         self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
         self.private_layers: dict[Use, list[Layer]] = {}
@@ -165,6 +174,11 @@ class Tracker:
         followed = tuple(k for k in axes if layer.shape[k] > 1)
         if followed:
             self.mixed.append(Mixing(layer, followed, node.index, reason))
+
+    def at_least(self, layer: Layer, axis: int, count: int) -> None:
+        """States that an axis must keep so many entries."""
+        if layer.shape[axis] > 1:
+            self.floors.append(Floor(first_slices(layer, axis).reshape(-1), count))
 
     def choose(
         self, node: Node, alternatives: Sequence[Way], preferred: Sequence[int] | None = None

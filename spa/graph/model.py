@@ -218,6 +218,24 @@ class Model:
         same = other is not None and value.shape == other.shape and np.array_equal(value, other)
         return value if same else None
 
+    def run_values(self, name: str) -> list[Array] | None:
+        """A small tensor's value in every run; None where it depends on the inputs' values."""
+        known = self.static_value(name)
+        if known is not None:
+            return [known] * len(self._runs)
+        if name in self._input_dependent:
+            return None
+        values = [run.values[name] for run in self._runs if name in run.values]
+        return values if len(values) == len(self._runs) else None
+
+    def run_sizes(self, name: str, axis: int) -> list[int]:
+        """A tensor's size along an axis in every run."""
+        return [run.shapes.get(name, self.shapes[name])[axis] for run in self._runs]
+
+    @property
+    def _runs(self) -> list[Run]:
+        return [self.observed] if self.varied is None else [self.observed, self.varied]
+
     @cached_property
     def _input_dependent(self) -> frozenset[str]:
         """Tensors computed from the inputs' values (and not only from their shapes)."""

@@ -114,4 +114,5 @@ def _width(group: Group) -> int:
 def _most(group: Group, limits: Limits) -> int:
     """How many channels of a group may go; nothing may empty a layer."""
     by_share = math.floor(limits.cap * group.channels + 1e-9)
-    return max(0, min(by_share, group.channels - limits.min_channels, group.channels - 1))
+    least = max(limits.min_channels, group.at_least)
+    return max(0, min(by_share, group.channels - least))
