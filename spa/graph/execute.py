@@ -21,6 +21,7 @@ import onnxruntime as ort
 
 from spa.errors import ModelError, RunError
 from spa.graph.read import first_line
+from spa.graph.runnable import make_runnable
 from spa.graph.weightless import without_weights
 
 Array = npt.NDArray[Any]
@@ -92,6 +93,7 @@ def session(
         if _bound_memory():
             options.add_session_config_entry("session.use_env_allocators", "1")
     light, large = without_weights(proto)
+    make_runnable(light)
     large += weights
     light.graph.output.extend(onnx.ValueInfoProto(name=name) for name in also)
     # Large weights are handed over as they lie in memory, not as part of the serialised file.

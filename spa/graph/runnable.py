@@ -1,0 +1,88 @@
+"""What copies are spared before they are run: what ONNX Runtime refuses though it could run it.
+
+1. It refuses an IR version or an opset beyond the newest that it knows, whatever the file holds.
+   The copies say the newest known one instead. That changes nothing where no operator of the file
+   changed in between; where one did, ONNX Runtime's refusal stands.
+2. Without its optimiser it crashes where the last outputs of a BatchNormalization are left out by
+   empty names. Such names mean nothing, and are dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import onnx
+import onnxruntime as ort
+
+from spa.graph.nodes import DEFAULT_DOMAINS, subgraphs
+
+# Every ONNX Runtime that SPA can be installed with knows these.
+OLD_IR, OLD_OPSET = 10, 21
+
+
+def make_runnable(proto: onnx.ModelProto) -> None:
+    """Changes a copy, in place, as the module's text says."""
+    _lower_versions(proto)  # 1
+    for node in proto.graph.node:  # 2
+        while node.output and not node.output[-1]:
+            node.output.pop()
+
+
+def _lower_versions(proto: onnx.ModelProto) -> None:
+    if proto.ir_version > OLD_IR:
+        proto.ir_version = min(proto.ir_version, _newest()[0])
+    for entry in proto.opset_import:
+        if entry.domain not in DEFAULT_DOMAINS or entry.version <= OLD_OPSET:
+            continue
+        known = _newest()[1]
+        if entry.version > known and not _changed(proto.graph, known, entry.version):
+            entry.version = known
+
+
+def _changed(graph: onnx.GraphProto, known: int, version: int) -> bool:
+    """Whether any operator of the standard domain may have another definition since ``known``."""
+    if version > onnx.defs.onnx_opset_version():
+        return True  # nobody here knows
+    for op in set(_operators(graph)):
+        try:
+            if onnx.defs.get_schema(op, version).since_version > known:
+                return True
+        except onnx.defs.SchemaError:
+            return True
+    return False
+
+
+def _operators(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        if node.domain in DEFAULT_DOMAINS:
+            yield node.op_type
+        for attribute in node.attribute:
+            for sub in subgraphs(attribute):
+                yield from _operators(sub)
+
+
+@functools.cache
+def _newest() -> tuple[int, int]:
+    """The newest IR version and opset that ONNX Runtime takes."""
+    ir = next(v for v in range(onnx.IR_VERSION, 0, -1) if v <= OLD_IR or _loads(v, OLD_OPSET))
+    newest = onnx.defs.onnx_opset_version()
+    opset = next(v for v in range(newest, 0, -1) if v <= OLD_OPSET or _loads(OLD_IR, v))
+    return ir, opset
+
+
+def _loads(ir: int, opset: int) -> bool:
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    proto = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "probe", value[:1], value[1:]),
+        opset_imports=[onnx.helper.make_opsetid("", opset)],
+        ir_version=ir,
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # ONNX Runtime's exceptions share no base but Exception.
+        return False
+    return True
