@@ -50,11 +50,9 @@ class Builder:
         self._numbers[stem] = number + 1
         return f"{stem}{number}"
 
-    def input(self, *shape: int | str, name: str = "x") -> str:
+    def input(self, *shape: int | str, name: str = "x", dtype: int = TensorProto.FLOAT) -> str:
         """A graph input; the batch axis comes first."""
-        self.inputs.append(
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [self.batch, *shape])
-        )
+        self.inputs.append(helper.make_tensor_value_info(name, dtype, [self.batch, *shape]))
         return name
 
     def weight(self, array: np.ndarray, stem: str = "w", storage: str | None = None) -> str:

@@ -148,7 +148,7 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
             name = proto.graph.node[producers[name]].input[0]
         return name
 
-    def zeroed(index: int, position: int, name: str) -> str:
+    def zeroed(index: int, position: int, name: str, zero: np.ndarray | None = None) -> str:
         """Name of a zeroed copy of what node ``index`` reads; the nodes on the way are copied."""
         root = strip(name)
         if root in values:
@@ -156,7 +156,8 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
             for entry in entries.get(root, ()):
                 uses = {(use["node"], use["input"]) for use in entry.get("uses", ())}
                 if not uses or (index, position) in uses:
-                    value[(slice(None),) * entry["axis"] + (entry["removed"],)] = 0
+                    place = (slice(None),) * entry["axis"] + (entry["removed"],)
+                    value[place] = 0 if zero is None else np.broadcast_to(zero, value.shape)[place]
             copy = f"{root}@{index}.{position}"
             result.graph.initializer.append(numpy_helper.from_array(value, copy))
             return copy
@@ -167,7 +168,11 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
         copy = onnx.NodeProto()
         copy.CopyFrom(made_by)
         for k, source in enumerate(made_by.input):
-            if source and np.asarray(values.get(strip(source), 0.0)).dtype.kind == "f":
+            if made_by.op_type == "DequantizeLinear":  # integers alone; scales stay
+                if k == 0:
+                    point = _zero_point(made_by, values)
+                    copy.input[0] = zeroed(producers[root], 0, source, point)
+            elif source and np.asarray(values.get(strip(source), 0.0)).dtype.kind == "f":
                 copy.input[k] = zeroed(producers[root], k, source)
         for k, output in enumerate(made_by.output):
             copy.output[k] = f"{output}@{index}.{position}"
@@ -200,6 +205,22 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
     del result.graph.node[:]
     result.graph.node.extend(copies)
     return result
+
+
+def _zero_point(node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The integer that stands for zero, for every entry of what a DequantizeLinear reads."""
+    if len(node.input) < 3 or not node.input[2]:
+        return None
+    attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    point, shape = values[node.input[2]], values[node.input[0]].shape
+    axis = attrs.get("axis", 1) % max(1, len(shape))
+    if attrs.get("block_size", 0):
+        return np.stack(
+            [np.take(point, i // attrs["block_size"], axis) for i in range(shape[axis])], axis
+        )
+    if point.size == 1:
+        return np.broadcast_to(point.reshape(()), shape)
+    return point.reshape([-1 if k == axis else 1 for k in range(len(shape))])
 
 
 def assert_equals_zeroed(
@@ -240,6 +261,8 @@ def assert_equals_zeroed(
 def _contracted_axis(node: onnx.NodeProto, position: int, rank: int) -> int | None:
     """The axis of a direct weight that a contraction sums over; None for a bias."""
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type == "Gather":
+        return None
     if node.op_type in ("LSTM", "GRU", "RNN"):
         return 2 if position in (1, 2) else None
     if _kind(node) == "com.microsoft::Attention":
@@ -286,7 +309,12 @@ def unshared(
     return result, entries
 
 
-LIVELY = {"Relu": "LeakyRelu", "Clip": "LeakyRelu", "HardSigmoid": "Sigmoid"}
+# A change may leave these as they are.
+DECIDING = (
+    "BitShift", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "IsInf", "IsNaN",
+    "Less", "LessOrEqual", "Round", "Sign", "Where",
+)  # fmt: skip
+LIVELY = {"Relu": "LeakyRelu", "Clip": "LeakyRelu", "HardSigmoid": "Sigmoid", "Tanh": "Softsign"}
 
 
 def perturbed(
@@ -410,7 +438,7 @@ def assert_change_stays_inside(
     # A comparison need not come out otherwise, so what it decides may hide a change.
     truths: set[str] = set()
     for node in proto.graph.node:
-        if node.op_type in ("Greater", "Less", "Equal", "Where") or (
+        if node.op_type in DECIDING or (
             _kind(node) not in CONTRACTIONS and truths.intersection(node.input)
         ):
             truths.update(node.output)

@@ -1,25 +1,24 @@
-"""Random convolutional graphs: whatever is refitted, the cut is proven against it."""
+"""Random graphs: whatever is refitted, the cut is proven against it."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import spa
 import spa.obspa
-from tests.random_graphs import Drawn, graphs
+from tests.random_graphs import BLOCKS, Drawn, graphs
+from tests.random_graphs.independent import calm
+
+
+# Families whose operators the bridge to PyTorch has.
+FAMILIES = ("convolution", "joining", "mlp", "movement", "norms", "reductions", "spatial")
+NAMES = tuple(n for n, b in BLOCKS.items() if b.make.__module__.split(".")[-1] in FAMILIES)
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=40,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@calm(40, shrink=False)
 @given(
-    drawn=graphs(),
+    drawn=graphs(sources=("image", "sequence"), names=NAMES),
     calibration=st.sampled_from(("bn", "noise", "uniform")),
     changes=st.fixed_dictionaries(
         {

@@ -1,0 +1,142 @@
+"""Draws a whole graph: a first layer, a few blocks, a last layer whose channels may go, a head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import onnx
+from hypothesis import strategies as st
+
+from tests.graphs import STORAGES, Builder
+from tests.random_graphs.bridges import SOURCES, bridged, start
+from tests.random_graphs.heads import head
+from tests.random_graphs.registry import BLOCKS, Draw, Map, Working, one_of
+
+# Up to the newest that ONNX Runtime takes.
+OPSETS = (9, 10, 11, 12, 13, 15, 17, 18, 20, 22, 23, 24, 26)
+IR_VERSIONS = (4, 7, 8, 10, 13)
+MOST_CHANNELS = 32
+MOST_PIXELS = 16 * 16
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How one plan is made."""
+
+    scope: str
+    criterion: str
+    seed: int
+    round_to: int
+    target: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A random model, what was drawn for it, and how it is to be pruned."""
+
+    proto: onnx.ModelProto
+    opset: int
+    batch: int | str
+    storage: str
+    source: str
+    blocks: tuple[str, ...]
+    plain: bool
+    attention: str
+    plans: tuple[Choice, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Drawn(opset={self.opset}, batch={self.batch}, {self.storage}, {self.source}, "
+            f"{self.blocks}, {self.attention}, {self.plans})"
+        )
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs whose sizes are dynamic, small ones."""
+        if not self.source.startswith("any"):
+            return {}
+        first = next(value for value in self.proto.graph.input if value.name == "x")
+        small = {"H": 6, "W": 4, "T": 5, "N": 2}
+        dims = first.type.tensor_type.shape.dim
+        return {"x": tuple(small[d.dim_param] if d.dim_param else d.dim_value for d in dims)}
+
+
+def _trimmed(g: Builder, x: Working) -> Working:
+    """Keeps a graph small enough that thousands can be run."""
+    if isinstance(x, Map):
+        if x.channels > MOST_CHANNELS:
+            x = replace(x, name=g.conv(x.name, x.channels, 8, 1), channels=8)
+        if x.sized and x.height * x.width > MOST_PIXELS:
+            y = g.node("AveragePool", [x.name], kernel_shape=[4, 4], strides=[4, 4])
+            x = Map(y, x.channels, x.height // 4, x.width // 4)
+    elif x.width > MOST_CHANNELS:
+        x = replace(x, name=g.node("MatMul", [x.name, g.normal(x.width, 8)]), width=8)
+    return x
+
+
+def _last(g: Builder, draw: Draw, x: Working) -> Working:
+    """A layer whose channels feed nothing but the head: one group at least may shrink."""
+    if isinstance(x, Map):
+        return replace(x, name=g.node("Relu", [g.conv(x.name, x.channels, 8, 1)]), channels=8)
+    y = g.node("MatMul", [x.name, g.normal(x.width, 8)])
+    y = g.node("Add", [y, g.normal(8, stem="b")])
+    return replace(x, name=g.node("Relu", [y]), width=8)
+
+
+def _plan(draw: Draw, scope: str) -> Choice:
+    target = one_of(draw, "ratio", "ratio", "rf", "rp")
+    share = one_of(draw, 0.25, 0.5, 0.8)
+    return Choice(
+        scope=scope,
+        criterion=one_of(draw, "l1", "l2", "random"),
+        seed=draw(st.integers(0, 99)),
+        round_to=one_of(draw, 1, 1, 2, 4),
+        target=target,
+        value=share if target == "ratio" else 1 + share,
+    )
+
+
+@st.composite
+def graphs(
+    draw: Draw,
+    *,
+    plain: bool = False,
+    max_blocks: int = 5,
+    sources: tuple[str, ...] = SOURCES,
+    names: tuple[str, ...] = (),
+) -> Any:
+    """Draws a model.
+
+    Args:
+        draw: hypothesis's.
+        plain: fit for the perturbation oracle: every weight in an initializer that is read
+            directly, and attention loses heads.
+        max_blocks: blocks at most.
+        sources: kinds of input, of which one is drawn.
+        names: blocks that may be drawn; none means all.
+    """
+    opset = one_of(draw, *OPSETS)
+    batch = one_of(draw, "N", "N", 2)
+    storage = "initializer" if plain else one_of(draw, *STORAGES)
+    source = one_of(draw, *sources)
+    g = Builder(opset, batch, draw(st.integers(0, 2**16)), storage)
+    x = early = start(g, draw, source)
+    chosen = []
+    for _ in range(draw(st.integers(1, max_blocks))):
+        fitting = [name for name in sorted(names or BLOCKS) if BLOCKS[name].fits(g, x, plain)]
+        if not fitting:
+            break
+        name = one_of(draw, *fitting)
+        chosen.append(name)
+        x = bridged(g, draw, x, BLOCKS[name].takes)
+        x = _trimmed(g, BLOCKS[name].make(g, draw, x))
+    outputs = [head(g, draw, _last(g, draw, x))]
+    if draw(st.integers(0, 5)) == 0:
+        outputs.append(early.name)  # the first layer's channels are an output, so they are kept
+    attention = "heads" if plain else one_of(draw, "heads", "heads", "head_dim", "none")
+    plans = tuple(_plan(draw, scope) for scope in ("local", "global"))
+    proto = g.model(*outputs)
+    proto.ir_version = one_of(draw, *IR_VERSIONS)
+    return Drawn(proto, opset, batch, storage, source, tuple(chosen), plain, attention, plans)
