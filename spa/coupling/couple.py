@@ -187,10 +187,10 @@ def _keep_tables(node: Node, tracker: Tracker) -> None:
 def _keep_computed_sizes(tracker: Tracker) -> None:
     """Numbers computed from a size that varies can be neither pinned nor rewritten; see `Cut`.
 
-    A target of Reshape or Expand is rewritten by those operators' own resize functions.
+    A target of Reshape, Expand or Resize is rewritten by those operators' own resize functions.
     """
     for node, i in tracker.arithmetic.reads():
-        if tracker.value(node, i) is None and node.op not in ("Reshape", "Expand"):
+        if tracker.value(node, i) is None and node.op not in ("Reshape", "Expand", "Resize"):
             tracker.keep_origins(node, i, "its size is used in a computation")
 
 

@@ -156,9 +156,14 @@ class Tracker:
             if node.has_input(i):
                 self.keep_layers(self.read(node, i), node, reason)
 
-    def keep_origins(self, node: Node, i: int, reason: str) -> None:
-        """Keeps every axis whose size goes into the numbers that input ``i`` holds."""
-        for name, axis in sorted(self.arithmetic.of(node.inputs[i])):
+    def keep_origins(
+        self, node: Node, i: int, reason: str, elements: Sequence[int] | None = None
+    ) -> None:
+        """Keeps every axis whose size goes into the numbers that input ``i`` holds.
+
+        ``elements`` picks some of these numbers; None stands for all.
+        """
+        for name, axis in sorted(self.arithmetic.of(node.inputs[i], elements)):
             followed = [layer for layer in self.layers.get(name, []) if layer.shape[axis] > 1]
             self.keep_layers(followed, node, reason)
 

@@ -12,14 +12,21 @@ A window reaches over the spatial axes, so they are kept whole, and so are the k
 channels have become a spatial axis, two windows leave it free:
 4. One of size 1 (stride 1, no padding) touches every place apart: labels pass.
 5. One over the whole axis, without padding, is a contraction: the kernel's axis goes with it.
+
+A weight may be computed while the model runs (mixtures of kernels, dynamic filters):
+6. Where one layer follows both of its axes, it shrinks along either: a choice.
+7. Then channels that are contracted go exactly only where the removed entries are zero.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from spa.coupling.components import Pairs
+from spa.coupling.contract import ACTIVATIONS
 from spa.coupling.labels import KEPT, Labels, Layer, along, support
 from spa.coupling.rules.base import Cutter, resize, rule
-from spa.coupling.tracker import Tracker
+from spa.coupling.tracker import Tracker, Way
 from spa.graph.nodes import Node
 
 WINDOW = "a window reaches over this axis"
@@ -112,12 +119,33 @@ def _operands(
             layers = tracker.keep_axes(layers, [axis], node, WINDOW)
             weight = tracker.keep_axes(weight, [axis], node, "")
     rest = [layer for layer in layers if layer.shape[1] == 1]
-    return (
-        tracker.vector(layers, 1, x[1], node),
-        tracker.vector(weight, out_axis, w[out_axis], node),
-        tracker.vector(weight, 1 - out_axis, w[1 - out_axis], node),
-        rest,
-    )
+    channels = tracker.vector(layers, 1, x[1], node)
+    weight = _single_axes(node, tracker, weight)
+    weight_out = tracker.vector(weight, out_axis, w[out_axis], node)
+    weight_in = tracker.vector(weight, 1 - out_axis, w[1 - out_axis], node)
+    zero = tracker.is_constant(node, 1) or tracker.zeros.intersection(node.inputs[:2])
+    if not zero and weight_in.size > 1:  # 7
+        tracker.mark_inexact(weight_in, node, ACTIVATIONS)
+    return channels, weight_out, weight_in, rest
+
+
+def _single_axes(node: Node, tracker: Tracker, weight: list[Layer]) -> list[Layer]:
+    """Layers of a weight that follow one of its axes each."""
+    result: list[Layer] = []
+    for layer in weight:
+        axes = support(layer)
+        if len(axes) == 1:
+            result.append(layer)
+            continue
+        made_up = {k: tracker.space.fresh("", k, layer.shape[k], is_parameter=False) for k in axes}
+        ways: list[Way] = []
+        for axis in axes:  # 6
+            pairs = [(layer, along(made_up[axis], axis, layer.ndim))]
+            pairs += [(v, np.zeros_like(v)) for k, v in made_up.items() if k != axis]
+            ways.append((f"axis {axis}", pairs, None))
+        tracker.choose(node, ways)
+        result += [along(vector, k, layer.ndim) for k, vector in made_up.items()]
+    return result
 
 
 def _is_pointwise(node: Node, tracker: Tracker, axis: int) -> bool:

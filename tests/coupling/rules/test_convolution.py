@@ -261,6 +261,50 @@ def test_a_padded_window_covers_nothing(attrs):
     prove(proto)
 
 
+def _mixed_kernels(act: str, group: int = 1):
+    """CondConv: one kernel per image, mixed from a few by a router; x: (1, 4, 5, 5)."""
+    g = Builder(batch=1)
+    x = g.node(act, [g.conv(g.input(3, 5, 5), 3, 4)])
+    r = g.node("Sigmoid", [g.gemm(g.node("Flatten", [g.node("GlobalAveragePool", [x])]), 4, 3)])
+    w = g.node("MatMul", [r, g.normal(3, 6 * 4 // group * 9, stem="experts")])
+    y = g.node("Conv", [x, g.reshape(w, [6, 4 // group, 3, 3])], pads=[1] * 4, group=group)
+    return g.model(g.conv(g.node("Relu", [y]), 6, 5))
+
+
+def test_mixed_kernels_shrink_along_one_of_their_axes():
+    """Six outputs are more than four inputs, so x's channels stay; the router's experts may go."""
+    proto = _mixed_kernels("Relu")
+    assert described(proto) == ["3: b1.0 experts0.0 w1.0", "6: experts0.1*36 w2.1"] or (
+        described(proto) == ["6: experts0.1*36 w2.1", "~3: b1.0 experts0.0 w1.0"]
+    )
+    assert "w0.0" in kept(proto)
+    pruned = prove(proto, equal="~" not in "".join(described(proto)))
+    assert initializer(pruned, "experts0").shape == (2, 3 * 36)
+
+
+@pytest.mark.parametrize("act", ["Relu", "Sigmoid"])
+def test_computed_kernels_contract_exactly_only_what_is_zero(act):
+    """A kernel without outputs to spare: its input axis goes, with a sigmoid's ones not exactly."""
+    g = Builder(batch=1)
+    x = g.node(act, [g.conv(g.input(3, 5, 5), 3, 4)])
+    k = g.conv(g.node("GlobalAveragePool", [x]), 4, 4 * 9, 1)
+    y = g.node("Conv", [x, g.reshape(g.node("Sigmoid", [k]), [1, 4, 3, 3])])
+    proto = g.model(y)
+    flag = "" if act == "Relu" else "~"
+    assert described(proto) == [f"{flag}4: b0.0 b1.0*9 w0.0 w1.0*9 w1.1"]
+    prove(proto, plain=False, equal=act == "Relu")
+
+
+def test_a_filter_per_channel_goes_with_its_channel():
+    g = Builder(batch=1)
+    x = g.node("Sigmoid", [g.conv(g.input(3, 5, 5), 3, 4)])
+    k = g.reshape(g.conv(g.node("GlobalAveragePool", [x]), 4, 4 * 9, 1), [4, 1, 3, 3])
+    y = g.node("Conv", [x, k], pads=[1] * 4, group=4)
+    proto = g.model(g.conv(y, 4, 5))
+    assert described(proto) == ["4: b0.0 b1.0*9 w0.0 w1.0*9 w1.1 w2.1"]
+    prove(proto)
+
+
 def test_macs_follow_a_covered_axis():
     g = Builder(batch=1)
     x = g.unsqueeze(g.node("MatMul", [g.input(9, 7), g.normal(7, 6)]), [1])
