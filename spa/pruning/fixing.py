@@ -112,7 +112,7 @@ class Runs:
         self._fixed = fixed
         # Several fixed nodes may follow one another, so one dense run gives all their values.
         first = _run(dense, feed, {}, fixed.outputs, True) if fixed.nodes else {}
-        self._values = {name: first[name] for name in fixed.outputs}
+        self._values = {name: _finite(first[name], cut, name) for name in fixed.outputs}
 
     def of_dense(self, dense: onnx.ModelProto, *, optimize: bool = True) -> dict[str, Array]:
         """Outputs and watched tensors of a model of the dense shape, less what goes."""
@@ -153,6 +153,20 @@ def _run(
     also = [name for name in wanted if name not in fixed and name not in names]
     results = run(light, {**feed, **fixed}, also=also, weights=weights, optimize=optimize)
     return dict(zip([*names, *also], results, strict=True))
+
+
+def _finite(value: Array, cut: Cut, name: str) -> Array:
+    """Puts zero where what goes is infinite or no number.
+
+    A channel of zeros that is divided by its own norm is none; no weight of zero takes that back.
+    """
+    if value.dtype.kind != "f" or np.isfinite(value).all():
+        return value
+    stays = np.zeros(value.shape, dtype=bool)
+    masks = cut.of_tensor(name)
+    stays[np.ix_(*(np.ones(n, bool) if m is None else m
+                   for n, m in zip(value.shape, masks, strict=True)))] = True  # fmt: skip
+    return np.where(stays | np.isfinite(value), value, value.dtype.type(0))
 
 
 def kept_of(value: Array, cut: Cut, name: str) -> Array:
