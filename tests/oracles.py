@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 CONTRACTIONS = {
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),
+    "DeformConv": (1, 3),
     "Einsum": range(9),
     "Gather": (0,),
     "GRU": (1, 2, 3, 5),
@@ -168,9 +169,9 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
         copy = onnx.NodeProto()
         copy.CopyFrom(made_by)
         for k, source in enumerate(made_by.input):
-            if made_by.op_type == "DequantizeLinear":  # integers alone; scales stay
+            if made_by.op_type in ("QuantizeLinear", "DequantizeLinear"):  # scales stay
                 if k == 0:
-                    point = _zero_point(made_by, values)
+                    point = _zero_point(made_by, values) if strip(source) in values else None
                     copy.input[0] = zeroed(producers[root], 0, source, point)
             elif source and np.asarray(values.get(strip(source), 0.0)).dtype.kind == "f":
                 copy.input[k] = zeroed(producers[root], k, source)
@@ -209,7 +210,7 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
 
 def _zero_point(node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """The integer that stands for zero, for every entry of what a DequantizeLinear reads."""
-    if len(node.input) < 3 or not node.input[2]:
+    if node.op_type == "QuantizeLinear" or len(node.input) < 3 or not node.input[2]:
         return None
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     point, shape = values[node.input[2]], values[node.input[0]].shape
@@ -274,7 +275,7 @@ def _contracted_axis(node: onnx.NodeProto, position: int, rank: int) -> int | No
         return None
     if node.op_type == "MatMul" and rank == 1:
         return 0
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "DeformConv"):
         return 1 if position == 1 else None
     if node.op_type == "ConvTranspose":
         # With several groups, whole groups may go: their input rows of W go with their outputs.

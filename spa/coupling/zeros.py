@@ -22,6 +22,7 @@ from spa.coupling.labels import support
 from spa.coupling.tracker import Tracker
 from spa.graph.model import Model
 from spa.graph.nodes import Node
+from spa.graph.quantised import SCALING
 
 # Operators that read weights and biases, and at which inputs (None: at any). Where these are
 # constant, the zeroed dense model has them zeroed. Filled by `spa.coupling.rules.base.rule`.
@@ -82,8 +83,15 @@ def bias_of(node: Node, model: Model) -> str | None:
     return None
 
 
-def contracted_parameters(model: Model) -> frozenset[str]:
-    """Floating parameters that reach a contracting operator as its weight or bias."""
+def contracted_parameters(model: Model, *, tables: bool = True) -> frozenset[str]:
+    """Parameters that reach a contracting operator as its weight or bias.
+
+    They are floating ones, and integers that are dequantised on the way; not their scales.
+
+    Args:
+        model: the model.
+        tables: include the tables that Gather looks rows up in.
+    """
     found: set[str] = set()
     seen: set[str] = set()
     pending = [
@@ -96,10 +104,11 @@ def contracted_parameters(model: Model) -> frozenset[str]:
             continue
         seen.add(name)
         if name in model.parameters:
-            if model.array(name).dtype.kind not in "iub":
+            if name in model.quantised or model.array(name).dtype.kind not in "iub":
                 found.add(name)
         elif name in model.graph.producers:
-            pending.extend(model.graph.producers[name].inputs)
+            node = model.graph.producers[name]
+            pending.extend(node.inputs[:1] if node.op in SCALING else node.inputs)
     return frozenset(found)
 
 

@@ -19,6 +19,7 @@ from spa.graph.example import (
 from spa.graph.execute import Run
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Use
+from spa.graph.quantised import SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+# Inputs that hold no weights, though they are constants of floating type.
+STATISTICS = {"BatchNormalization": (3, 4), **dict.fromkeys(SCALING, (1, 2))}
 INDEX_TYPES = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 
 
@@ -134,6 +137,11 @@ class Model:
         return bool(flat.size == 0 or (flat[0] == flat[-1] and (flat == flat[0]).all()))
 
     @cached_property
+    def quantised(self) -> Mapping[str, Quantised]:
+        """Integer parameters that are read through a DequantizeLinear."""
+        return quantised_parameters(self)
+
+    @cached_property
     def counted_parameters(self) -> tuple[str, ...]:
         """Names of the tensors that count as parameters (see `spa.graph.cost`)."""
         return tuple(
@@ -141,7 +149,7 @@ class Model:
             for name, tensor in self.parameters.items()
             if self.counted_reads(name) > 0
             and np.prod(self.shapes.get(name, (0,)), dtype=np.int64) > 1
-            and (tensor is None or tensor.data_type in WEIGHT_TYPES)
+            and (tensor is None or tensor.data_type in WEIGHT_TYPES or name in self.quantised)
         )
 
     @cached_property
@@ -166,18 +174,15 @@ class Model:
 
     @cached_property
     def statistic_reads(self) -> frozenset[Use]:
-        """Reads of batch norm's running mean and variance."""
+        """Reads of batch norm's running mean and variance, and of quantisation's scales."""
         return frozenset(
-            Use(node.index, i)
-            for node in self.graph.nodes
-            if node.op == "BatchNormalization"
-            for i in (3, 4)
+            Use(node.index, i) for node in self.graph.nodes for i in STATISTICS.get(node.op, ())
         )
 
     def counted_reads(self, name: str) -> int:
         """How often a parameter counts: per read where it is shared by coincidence, else once.
 
-        Running statistics do not count.
+        Running statistics, and quantisation's scales and zero points, do not count.
         """
         if name in self.private_reads:
             return len(set(self.private_reads[name]) - self.statistic_reads)
@@ -197,6 +202,18 @@ class Model:
             array.setflags(write=False)
             self._arrays[name] = array
         return self._arrays[name]
+
+    def numbers(self, name: str) -> Array:
+        """Value of a parameter as real numbers, in single precision at least.
+
+        Integers that are dequantised count as what they stand for.
+        """
+        array = self.array(name)
+        if name in self.quantised:
+            how = self.quantised[name]
+            steps = array.astype(np.float32) - how.zero_point.astype(np.float32)
+            return steps * how.scale.astype(np.float32)
+        return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
     def static_value(self, name: str) -> Array | None:
         """Value of a small tensor that does not depend on the inputs' sizes; None if it may.

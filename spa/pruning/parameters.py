@@ -18,11 +18,12 @@ from spa.graph.nodes import Use
 from spa.graph.read import names_in
 
 Masks = tuple[Mask | None, ...]
-# What becomes of a parameter's value, given by axis which indices stay.
-Edit = Callable[[Array, Masks], Array]
+# What becomes of a parameter's value, given by axis which indices stay, and what stands for zero
+# (broadcasts to the value).
+Edit = Callable[[Array, Masks, Array], Array]
 
 
-def cut_slices(value: Array, masks: Masks) -> Array:
+def cut_slices(value: Array, masks: Masks, zero: Array) -> Array:
     """Takes the removed slices out."""
     for axis, mask in enumerate(masks):
         if mask is not None:
@@ -30,12 +31,13 @@ def cut_slices(value: Array, masks: Masks) -> Array:
     return value
 
 
-def zero_slices(value: Array, masks: Masks) -> Array:
+def zero_slices(value: Array, masks: Masks, zero: Array) -> Array:
     """Sets the removed slices to zero."""
-    value = value.copy()
+    value, zeros = value.copy(), np.broadcast_to(zero, value.shape)
     for axis, mask in enumerate(masks):
         if mask is not None:
-            value[(slice(None),) * axis + (~mask,)] = 0
+            place = (slice(None),) * axis + (~mask,)
+            value[place] = zeros[place]
     return value
 
 
@@ -63,7 +65,9 @@ def rewrite_parameters(
         if reads is None:
             masks = cut.of_tensor(root)
             if any(mask is not None for mask in masks):
-                set_parameter(model, proto, root, edit(model.array(root), masks))
+                set_parameter(
+                    model, proto, root, edit(model.array(root), masks, _zero(model, root))
+                )
             continue
         by_masks: dict[tuple[bytes | None, ...], list[Use]] = {}
         for use, masks in reads.items():
@@ -72,17 +76,26 @@ def rewrite_parameters(
         if len(by_masks) == 1:
             masks = next(iter(reads.values()))
             if any(mask is not None for mask in masks):
-                set_parameter(model, proto, root, edit(model.array(root), masks))
+                set_parameter(
+                    model, proto, root, edit(model.array(root), masks, _zero(model, root))
+                )
             continue
         for number, uses in enumerate(by_masks.values()):
             name = f"{root}__{number}"
             while name in taken:
                 name += "_"
-            value = edit(model.array(root), reads[uses[0]])
+            value = edit(model.array(root), reads[uses[0]], _zero(model, root))
             add_initializer(proto, name, value)
             taken.add(name)
             for use in uses:
                 proto.graph.node[use.node].input[use.position] = name
+
+
+def _zero(model: Model, name: str) -> Array:
+    """What stands for zero in a parameter: the zero point of integers that are dequantised."""
+    if name in model.quantised:
+        return model.quantised[name].zero_point
+    return np.zeros((), dtype=model.array(name).dtype)
 
 
 def add_initializer(proto: onnx.ModelProto, name: str, value: Array) -> None:

@@ -1,7 +1,4 @@
-"""One file per operator family; importing this package fills the registry.
-
-Still to come, each its own file: quantized, embedding, scatter, control flow.
-"""
+"""One file per operator family; importing this package fills the registry."""
 
 from spa.coupling.rules import (
     attention,
@@ -18,6 +15,7 @@ from spa.coupling.rules import (
     normalization,
     ordering,
     pooling,
+    quantized,
     recurrent,
     reduction,
     resampling,
@@ -43,6 +41,7 @@ FAMILIES = (
     normalization,
     ordering,
     pooling,
+    quantized,
     recurrent,
     reduction,
     resampling,

@@ -11,7 +11,4 @@ from spa.importance.registry import Context, ElementScores, criterion
 @criterion("element")
 def l1(model: Model, context: Context) -> ElementScores:
     """Scores every parameter element by its absolute value."""
-    return {
-        name: np.abs(model.array(name).astype(np.float32, copy=False))
-        for name in model.counted_parameters
-    }
+    return {name: np.abs(model.numbers(name)) for name in model.counted_parameters}

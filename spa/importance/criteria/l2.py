@@ -11,7 +11,4 @@ from spa.importance.registry import Context, ElementScores, criterion
 @criterion("element")
 def l2(model: Model, context: Context) -> ElementScores:
     """Scores every parameter element by its square."""
-    return {
-        name: np.square(model.array(name).astype(np.float32, copy=False))
-        for name in model.counted_parameters
-    }
+    return {name: np.square(model.numbers(name)) for name in model.counted_parameters}
