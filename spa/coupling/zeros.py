@@ -30,6 +30,9 @@ CONTRACTIONS: dict[str, tuple[int, ...] | None] = {}
 # f(0) = 0, or a movement, or a mean, maximum or sum over other entries of the same channel.
 KEEPS_ZERO = frozenset({
     "Abs", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Cast", "CastLike", "Ceil", "Celu",
+    "CenterCropPad", "Col2Im", "Compress", "DFT",
+    "GatherElements", "GatherND", "GridSample", "MaxRoiPool", "MaxUnpool", "ReverseSequence",
+    "RoiAlign", "Trilu",
     "DepthToSpace", "SpaceToDepth",
     "Dropout", "Elu", "Erf", "Flatten", "Floor", "Gather", "Gelu", "GlobalAveragePool",
     "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "Mish", "Neg", "PRelu",
@@ -95,7 +98,11 @@ def contracted_parameters(model: Model, *, tables: bool = True) -> frozenset[str
     found: set[str] = set()
     seen: set[str] = set()
     pending = [
-        name for node in model.graph.nodes for name in weights_of(node) if name in model.constants
+        name
+        for node in model.graph.nodes
+        if tables or node.op != "Gather"
+        for name in weights_of(node)
+        if name in model.constants
     ]
     pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
     while pending:

@@ -50,6 +50,10 @@ class NodeCost:
     axes: tuple[AxisRef, ...]
 
 
+# Operators whose MACs are a product of axes of their first two operands and their output.
+PRODUCTS = ("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "com.microsoft::FusedMatMul")
+
+
 def node_costs(model: Model) -> list[NodeCost]:
     """MACs of every contracting node, per example, as a product of axis sizes.
 
@@ -102,12 +106,12 @@ def _axes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> Product | None:
     """Fixed factor and shrinkable axes of one node's MACs; None where it has none."""
     if node.op == "Einsum":
         return _einsum_axes(node, shapes)
-    if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "com.microsoft::FusedMatMul"):
+    if node.op not in PRODUCTS:
         return None
     x, w, y = node.inputs[0], node.inputs[1], node.outputs[0]
     if x not in shapes or w not in shapes or y not in shapes:
         return None
-    if node.op == "Conv":  # W: (O, I/g, k...)   y: (N, O, out...)
+    if node.op in ("Conv", "DeformConv"):  # W: (O, I/g, k...)   y: (N, O, out...)
         places = [(y, axis) for axis in range(len(shapes[y])) if axis != 1]
         return 1.0, [(w, axis) for axis in range(len(shapes[w]))] + places
     if node.op == "ConvTranspose":  # W: (I, O/g, k...)   x: (N, I, in...)

@@ -109,7 +109,7 @@ def _is_consumed(model: spa.Model, axis) -> bool:
         if axis.tensor not in node.inputs:
             continue
         position = node.inputs.index(axis.tensor)
-        if node.op == "Conv" and position == 1:
+        if node.op in ("Conv", "DeformConv") and position == 1:
             return axis.axis >= 1
         if node.op == "ConvTranspose" and position == 1:
             return axis.axis == 0

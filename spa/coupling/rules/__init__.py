@@ -5,6 +5,7 @@ from spa.coupling.rules import (
     constants,
     contrib,
     convolution,
+    deformable,
     depth,
     einsum,
     elementwise,
@@ -24,6 +25,7 @@ from spa.coupling.rules import (
     sampling,
     scattering,
     selection,
+    vision,
 )
 
 FAMILIES = (
@@ -31,6 +33,7 @@ FAMILIES = (
     constants,
     contrib,
     convolution,
+    deformable,
     depth,
     einsum,
     elementwise,
@@ -50,4 +53,5 @@ FAMILIES = (
     sampling,
     scattering,
     selection,
+    vision,
 )
