@@ -104,7 +104,7 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
     axis_of = coupling.axis_of_label
     labels = np.flatnonzero(coupling.is_prunable & coupling.is_parameter)
     # A component that no contraction reads (a shape, a list of indices, a mask) saves nothing.
-    contracted = contracted_parameters(coupling.model)
+    contracted = contracted_parameters(coupling.model, tables=False)
     is_weight = np.array([axis.tensor in contracted for axis in coupling.axes] + [False])
     of_weights = np.unique(of[labels[is_weight[axis_of[labels]]]])
     labels = labels[np.isin(of[labels], of_weights)]
