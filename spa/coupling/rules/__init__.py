@@ -25,6 +25,7 @@ from spa.coupling.rules import (
     sampling,
     scattering,
     selection,
+    signal,
     vision,
 )
 
@@ -53,5 +54,6 @@ FAMILIES = (
     sampling,
     scattering,
     selection,
+    signal,
     vision,
 )

@@ -12,8 +12,10 @@ from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
 
 
-@rule("Constant", "ConstantOfShape", "Range", "Shape", "Size", "EyeLike",
-      "RandomNormal", "RandomUniform")  # fmt: skip
+@rule(
+    "BlackmanWindow", "Constant", "ConstantOfShape", "EyeLike", "HammingWindow", "HannWindow",
+    "MelWeightMatrix", "RandomNormal", "RandomUniform", "Range", "Shape", "Size",
+)  # fmt: skip
 def constant(node: Node, tracker: Tracker) -> None:
     """Shape reads no values, so what it reads may shrink (see `spa.coupling.arithmetic`)."""
     if node.op == "EyeLike":

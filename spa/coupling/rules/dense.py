@@ -7,6 +7,10 @@ is no rule.
 from __future__ import annotations
 
 _SUBGRAPH = "its subgraphs read and make tensors by name, which are not followed"
+_SEQUENCE = "it handles a list of tensors, whose entries are not followed"
+_OPTIONAL = "it handles a tensor that may be absent, which is not followed"
+_TEXT = "it handles text, which has no channels"
+_LOSS = "its class numbers and means are over all entries"
 _INTEGER = "it computes with integers whose scale depends on all channels"
 _FOLDED = (
     "its integers are tied to scales of its own; quantise with QuantizeLinear and DequantizeLinear "
@@ -20,6 +24,34 @@ KEPT_DENSE: dict[str, str] = {
     "Loop": _SUBGRAPH,
     "Scan": _SUBGRAPH,
     "SequenceMap": _SUBGRAPH,
+    # Lists, optional tensors and text.
+    "ConcatFromSequence": _SEQUENCE,
+    "SequenceAt": _SEQUENCE,
+    "SequenceConstruct": _SEQUENCE,
+    "SequenceEmpty": _SEQUENCE,
+    "SequenceErase": _SEQUENCE,
+    "SequenceInsert": _SEQUENCE,
+    "SequenceLength": _SEQUENCE,
+    "SplitToSequence": _SEQUENCE,
+    "Optional": _OPTIONAL,
+    "OptionalGetElement": _OPTIONAL,
+    "OptionalHasElement": _OPTIONAL,
+    "ImageDecoder": "it decodes a file, which has no channels",
+    "RegexFullMatch": _TEXT,
+    "StringConcat": _TEXT,
+    "StringNormalizer": _TEXT,
+    "StringSplit": _TEXT,
+    "TfIdfVectorizer": "it counts words by their numbers",
+    # Positions and numbers of entries leave as values.
+    "NegativeLogLikelihoodLoss": _LOSS,
+    "NonMaxSuppression": "its output numbers boxes and classes",
+    "NonZero": "its output numbers the entries of all axes",
+    "SoftmaxCrossEntropyLoss": _LOSS,
+    "Unique": "whether two entries are equal depends on all of them",
+    # Not run by the ONNX Runtime that proves results.
+    "CausalConvWithState": "ONNX Runtime does not run it, so that nothing could be proven",
+    "LinearAttention": "ONNX Runtime does not run it, so that nothing could be proven",
+    "SwiGLU": "ONNX Runtime does not run it, so that nothing could be proven",
     # Quantised while the model runs.
     "ConvInteger": _INTEGER,
     "DynamicQuantizeLinear": "its scale is taken from all entries, so none may go",
