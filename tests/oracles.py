@@ -173,7 +173,7 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
                 if k == 0:
                     point = _zero_point(made_by, values) if strip(source) in values else None
                     copy.input[0] = zeroed(producers[root], 0, source, point)
-            elif source and np.asarray(values.get(strip(source), 0.0)).dtype.kind == "f":
+            elif source and np.asarray(values.get(strip(source), 0.0)).dtype.kind not in "iub":
                 copy.input[k] = zeroed(producers[root], k, source)
         for k, output in enumerate(made_by.output):
             copy.output[k] = f"{output}@{index}.{position}"

@@ -19,7 +19,7 @@ from spa.graph.example import (
 from spa.graph.execute import Run
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Use
-from spa.graph.quantised import SCALING, Quantised, quantised_parameters
+from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
 
 if TYPE_CHECKING:
@@ -101,6 +101,16 @@ class Model:
     def root(self, name: str) -> str:
         """The parameter behind a tensor, or the tensor itself."""
         return self.aliases.get(name, name)
+
+    def stored(self, name: str) -> str:
+        """The parameter behind a tensor whose numbers it is, in whatever type; else the tensor."""
+        found = self.root(name)
+        while found not in self.parameters:
+            node = self.graph.producers.get(found)
+            if node is None or node.op not in ("Cast", "CastLike", *DEQUANTIZE):
+                return name
+            found = self.root(node.inputs[0])
+        return found
 
     @cached_property
     def private_reads(self) -> Mapping[str, tuple[Use, ...]]:

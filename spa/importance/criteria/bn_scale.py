@@ -25,12 +25,12 @@ def bn_scale(model: Model, context: Context) -> ChannelScores:
         candidates = [node.inputs[1]] if node.op == "BatchNormalization" else []
         candidates += list(node.inputs) if node.op == "Mul" else []
         for tensor in candidates:
-            name = model.root(tensor)
+            name = model.stored(tensor)
             if name not in model.counted_parameters:
                 continue
             long_axes = [axis for axis, size in enumerate(model.shapes[name]) if size > 1]
             if len(long_axes) == 1:
-                value = np.abs(model.array(name).astype(np.float64)).reshape(-1)
+                value = np.abs(model.numbers(name).astype(np.float64)).reshape(-1)
                 scores[(name, long_axes[0])] = value
     if not scores:
         raise SettingError(
