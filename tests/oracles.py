@@ -266,6 +266,8 @@ def _contracted_axis(node: onnx.NodeProto, position: int, rank: int) -> int | No
         return None
     if node.op_type in ("LSTM", "GRU", "RNN"):
         return 2 if position in (1, 2) else None
+    if node.op_type == "Gather":
+        return None
     if _kind(node) == "com.microsoft::Attention":
         return 0 if position == 1 else None
     if _kind(node) == "com.microsoft::FusedMatMul":

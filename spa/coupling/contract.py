@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from spa.coupling.align import Operand, align
 from spa.coupling.labels import Layer, support
 from spa.coupling.mixing import fold
-from spa.coupling.tracker import Tracker
+from spa.coupling.tracker import Tracker, Way
 from spa.coupling.zeros import product_is_zero
 from spa.graph.nodes import Node
 
@@ -92,12 +94,29 @@ def contract_operands(
         prefer = tuple(batch) if tracker.attention == "heads" else tuple(others)
     is_zero = _is_zero(operands, zero, {k - rank for k in summed})
     reason = None if any(zero) else ACTIVATIONS
+    aligned = align(tracker, node, operands, rank, prefer=prefer)
+    if prefer is not None:
+        _choose_layers(tracker, node, aligned, batch)
     result: list[Layer] = []
-    for layer in align(tracker, node, operands, rank, prefer=prefer):
+    for layer in aligned:
         left = fold(tracker, node, layer, summed, reason=reason, prefer=prefer)
         if left is not None:
             result.append(left)
     return result, is_zero
+
+
+def _choose_layers(
+    tracker: Tracker, node: Node, layers: Sequence[Layer], batch: Sequence[int]
+) -> None:
+    """Where heads and what is in them have layers of their own, the user's choice holds as well."""
+    of_heads = [layer for layer in layers if set(support(layer)) <= set(batch)]
+    inside = [layer for layer in layers if not set(support(layer)) & set(batch)]
+    if of_heads and inside:
+        ways: list[Way] = [
+            (name, [(layer, np.zeros_like(layer)) for layer in kept], None)
+            for name, kept in (("heads", inside), ("head_dim", of_heads))
+        ]
+        tracker.choose(node, ways, preferred=[0 if tracker.attention == "heads" else 1])
 
 
 def _is_zero(operands: Sequence[Operand], zero: Sequence[bool], summed: set[int]) -> bool:

@@ -137,14 +137,14 @@ def _is_zero(node: Node, tracker: Tracker) -> bool:
         known = all(name in zeros or name == bias for name in node.inputs)
         return known and bool(axes[0]) and all(entry == axes[0] for entry in axes)
     if node.op in ("Mul", "Div"):
-        axes = _followed(node, tracker)
+        # Axes that an operand alone follows are kept (`spa.coupling.align`): the output lacks them.
+        goes = {k - layer.ndim for layer in tracker.layers[node.outputs[0]] for k in support(layer)}
         is_zero = [name in zeros for name in node.inputs]
         if node.op == "Div":
             is_zero[1] = False
-        return product_is_zero(
-            [entry for entry, flag in zip(axes, is_zero, strict=True) if flag],
-            [entry for entry, flag in zip(axes, is_zero, strict=True) if not flag],
-        )
+        axes = _followed(node, tracker)
+        known = [entry for entry, flag in zip(axes, is_zero, strict=True) if flag]
+        return product_is_zero(known, [goes])
     return False
 
 

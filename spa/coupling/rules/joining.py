@@ -6,7 +6,7 @@
 2. Pad: entries that a constant pad adds get fresh labels, so they may go too; other modes repeat
    entries, so they keep the axis. A negative pad crops.
 3. Expand: entries made by repeating an axis of size 1 get fresh labels.
-4. Tile: the labels of a repeated axis are repeated.
+4. Tile: the labels of a repeated axis are repeated; repeats of an axis of size 1 get fresh ones.
 """
 
 from __future__ import annotations
@@ -207,7 +207,23 @@ def tile(node: Node, tracker: Tracker) -> None:  # 4
         reason = "the number of repeats is computed while the model runs"
         tracker.write(node, tracker.keep_axes(layers, changed, node, reason))
         return
-    tracker.write(node, [_tiled(layer, repeats.tolist()) for layer in layers])
+    tiled = [_tiled(layer, repeats.tolist()) for layer in layers]
+    grown = [k for k in range(len(old)) if old[k] == 1 < new[k]]
+    made_up = [along(tracker.made_up(node, k, new[k]), k, len(new)) for k in grown]
+    tracker.write(node, tiled + made_up)
+
+
+@resize("Tile")
+def resize_tile(node: Node, cutter: Cutter) -> None:
+    """An axis of size 1 is repeated as often as is left of it."""
+    repeats, output = cutter.value(node, 1), node.outputs[0]
+    source = cutter.old_shape(node.inputs[0])
+    cut = [k for k in range(len(source)) if source[k] == 1 and cutter.is_cut(output, k)]
+    if repeats is None or not cut:
+        return
+    counts = repeats.copy()
+    counts[cut] = [cutter.new_shape(output)[k] for k in cut]
+    cutter.set_input(node, 1, counts)
 
 
 def _tiled(layer: Layer, repeats: list[int]) -> Layer:

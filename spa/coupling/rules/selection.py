@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from spa.coupling.labels import Labels, Layer
+from spa.coupling.labels import Labels, Layer, along
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Shape, Tracker
 from spa.graph.model import Array
@@ -130,6 +130,9 @@ def gather(node: Node, tracker: Tracker) -> None:
         else:
             head, tail = layer.shape[:axis], layer.shape[axis + 1 :]
             result.append(layer.reshape(head + (1,) * rank + tail))
+    if indices is not None and shape[axis] == 1 < indices.size and rank == 1:
+        # The same entry over and over: any of the repeats may go.
+        result.append(along(tracker.made_up(node, axis, indices.size), axis, len(shape)))
     tracker.write(node, result)
 
 
@@ -140,10 +143,13 @@ def resize_gather(node: Node, cutter: Cutter) -> None:
     axis = normal_axis(int(node.attr("axis", 0)), len(shape))
     kept = cutter.input_kept(node, 0, axis)
     indices = cutter.value(node, 1)
-    if kept.all() or indices is None:
+    if indices is None:
         return
     output = node.outputs[0]
-    places = [np.flatnonzero(cutter.kept(output, axis + k)) for k in range(np.ndim(indices))]
+    stays = [cutter.kept(output, axis + k) for k in range(np.ndim(indices))]
+    if kept.all() and all(mask.all() for mask in stays):
+        return
+    places = [np.flatnonzero(mask) for mask in stays]
     left = indices[np.ix_(*places)] if places else indices
     ranks = np.cumsum(kept) - 1
     cutter.set_input(node, 1, np.asarray(ranks[left], dtype=np.int64).reshape(np.shape(left)))

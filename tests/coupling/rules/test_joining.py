@@ -273,3 +273,18 @@ def test_expand_over_a_batch_whose_size_is_computed(opset):
     proto = g.model(g.conv(y, 8, 5))
     assert described(proto) == ["8: b0.0 p0.1 w0.0 w1.1"]
     prove(proto)
+
+
+def test_repeats_of_one_entry_go_with_what_they_meet():
+    text = """g (float[N,3,6,6] x) => (float[N,5,6,6] y) {
+      m = Conv<pads=[1,1,1,1]>(x, M)
+      k = Constant<value_ints=[1,8,1,1]>()
+      e = Tile(m, k)
+      a = Conv<pads=[1,1,1,1]>(x, A)
+      z = Add(a, e)
+      y = Conv(z, C)
+    }"""
+    proto = from_text(text, {"A": (8, 3, 3, 3), "M": (1, 3, 3, 3), "C": (5, 8, 1, 1)})
+    assert described(proto) == ["8: A.0 C.1"]
+    pruned = prove(proto)
+    assert initializer(pruned, node_of(pruned, "Tile").input[1]).tolist() == [1, 4, 1, 1]

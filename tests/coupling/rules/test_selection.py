@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.coupling.cases import described, kept, prove
-from tests.graphs import Builder
+from tests.graphs import Builder, initializer, node_of
 
 
 @pytest.mark.parametrize("opset", [9, 11, 13, 18])
@@ -103,3 +103,13 @@ def test_computed_indices_keep_the_axis():
     proto = g.model(g.conv(g.node("Gather", [x, order], axis=1), 8, 4))
     assert described(proto) == []
     assert "computed while the model runs" in kept(proto)["w0.0"]
+
+
+def test_one_entry_gathered_over_and_over_goes_with_what_it_meets():
+    g = Builder()
+    x = g.input(3, 6, 6)
+    repeated = g.node("Gather", [g.conv(x, 3, 1), g.ints([0] * 8)], axis=1)
+    proto = g.model(g.conv(g.node("Add", [g.conv(x, 3, 8), repeated]), 8, 5))
+    assert described(proto) == ["8: b1.0 w1.0 w2.1"]
+    pruned = prove(proto)
+    assert initializer(pruned, node_of(pruned, "Gather").input[1]).tolist() == [0] * 4
