@@ -1,0 +1,62 @@
+"""What happens to every operator: the README's support table, made from the registries.
+
+python -m spa.coupling.support
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+import onnx
+
+from spa.coupling.rules.base import RULES
+from spa.coupling.rules.dense import KEPT_DENSE
+
+NOT_YET = "not yet: what it reads stays dense, with the reason"
+
+
+def standard_operators() -> list[str]:
+    """Operators of ONNX's standard domain, those that newer opsets dropped included."""
+    return sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
+
+
+def support_table() -> str:
+    """The table as Markdown: operators that shrink by rule, and those kept dense, with the reason.
+
+    Operators that share a rule's file share a row; that file's first line says what it does.
+    """
+    standard = standard_operators()
+    other = sorted({*RULES, *KEPT_DENSE}.difference(standard))
+    rows = ["| operators | what happens |", "|---|---|"]
+    by_file: dict[tuple[str, str], list[str]] = {}
+    for op in [*standard, *other]:
+        if op in RULES:
+            module = inspect.getmodule(RULES[op])
+            assert module is not None and module.__doc__ is not None
+            name = module.__name__.rpartition(".")[2]
+            by_file.setdefault((name, module.__doc__.partition("\n")[0]), []).append(op)
+    for (name, line), ops in sorted(by_file.items()):
+        rows.append(
+            f"| {_listed(ops)} | rule [{name}](spa/coupling/rules/{name}.py): {line.rstrip('.')} |"
+        )
+    by_reason: dict[str, list[str]] = {}
+    for op in [*standard, *other]:
+        if op in KEPT_DENSE:
+            by_reason.setdefault(KEPT_DENSE[op], []).append(op)
+    for reason, ops in sorted(by_reason.items(), key=lambda item: item[1]):
+        rows.append(f"| {_listed(ops)} | dense by design: {reason} |")
+    missing = [op for op in standard if op not in RULES and op not in KEPT_DENSE]
+    if missing:
+        rows.append(f"| {_listed(missing)} | {NOT_YET} |")
+    return "\n".join(rows)
+
+
+def _listed(ops: Iterable[str]) -> str:
+    return ", ".join(op.replace("com.microsoft::", "com.microsoft.") for op in ops)
+
+
+if __name__ == "__main__":
+    import spa.coupling.rules  # noqa: F401  (fills the registries)
+
+    print(support_table())
