@@ -5,7 +5,7 @@ python -m spa.coupling.support
 
 from __future__ import annotations
 
-import inspect
+import sys
 from collections.abc import Iterable
 
 import onnx
@@ -32,10 +32,9 @@ def support_table() -> str:
     by_file: dict[tuple[str, str], list[str]] = {}
     for op in [*standard, *other]:
         if op in RULES:
-            module = inspect.getmodule(RULES[op])
-            assert module is not None and module.__doc__ is not None
-            name = module.__name__.rpartition(".")[2]
-            by_file.setdefault((name, module.__doc__.partition("\n")[0]), []).append(op)
+            path = RULES[op].__module__
+            line = (sys.modules[path].__doc__ or "").partition("\n")[0]
+            by_file.setdefault((path.rpartition(".")[2], line), []).append(op)
     for (name, line), ops in sorted(by_file.items()):
         rows.append(
             f"| {_listed(ops)} | rule [{name}](spa/coupling/rules/{name}.py): {line.rstrip('.')} |"
