@@ -16,7 +16,7 @@ from spa.coupling.mixing import mixed_remarks
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
 from spa.coupling.tracker import Floor, Remark, Tracker
-from spa.coupling.zeros import note_zeros
+from spa.coupling.zeros import contracted_parameters, note_poles, note_zeros
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
@@ -109,8 +109,9 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     if attention not in ATTENTION:
         raise SettingError(unknown("way to shrink attention", attention, ATTENTION))
     tracker = Tracker(model, attention)
+    contracted = contracted_parameters(model)
     for node in model.graph.nodes:
-        _visit(node, tracker)
+        _visit(node, tracker, contracted)
     _keep_computed_sizes(tracker)
     for names, reason in (
         (model.graph.outputs, "it is an output of the model"),
@@ -146,7 +147,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     )
 
 
-def _visit(node: Node, tracker: Tracker) -> None:
+def _visit(node: Node, tracker: Tracker, contracted: frozenset[str]) -> None:
     """Applies a node's rule; what has none, or was not seen in the run, keeps what it reads."""
     shapes = tracker.model.shapes
     unseen = [name for name in (*node.inputs, *node.outputs) if name and name not in shapes]
@@ -163,6 +164,7 @@ def _visit(node: Node, tracker: Tracker) -> None:
         tracker.keep_inputs(node, f'"{unseen[0]}" is not a plain tensor')
     else:
         RULES[node.op](node, tracker)
+        note_poles(node, tracker, contracted)
         note_zeros(node, tracker)
         return
     for i in range(len(node.outputs)):

@@ -10,6 +10,10 @@ that is added to six has no slice that could be zeroed with one of them.
 2. What maps zero to zero, or moves it, keeps it. Expand does unless it makes entries.
 3. A sum, a maximum and the like of several operands: where all are zero along every axis.
 4. A product: where the zero ones follow every axis that the others follow.
+5. A power with positive exponents keeps zero.
+
+Where zeros are divided by, or put into a logarithm, the zeroed dense model has no value to compare
+with: that is not exact (`note_poles`).
 """
 
 from __future__ import annotations
@@ -59,6 +63,43 @@ def note_zeros(node: Node, tracker: Tracker) -> None:
     """Adds a node's outputs to ``tracker.zeros`` where its removed entries are zero."""
     if _is_zero(node, tracker):
         tracker.zeros.update(name for name in node.outputs if name)
+
+
+def note_poles(node: Node, tracker: Tracker, contracted: frozenset[str]) -> None:
+    """Marks what a node reads as not exact where the zeroed dense model divides by zero there.
+
+    Args:
+        node: the node.
+        tracker: the pass.
+        contracted: the parameters that are zeroed (`contracted_parameters`).
+    """
+    if node.op == "Div":
+        i = 1
+    elif node.op in ("Reciprocal", "Log") or (
+        node.op == "Pow" and not _exponents_stay(node, tracker)
+    ):
+        i = 0
+    else:
+        return
+    if node.inputs[i] in tracker.zeros or _is_zeroed(node.inputs[i], tracker.model, contracted):
+        for layer in tracker.read(node, i):
+            tracker.mark_inexact(layer, node, "zeroed entries have no quotient or logarithm")
+
+
+def _is_zeroed(name: str, model: Model, contracted: frozenset[str]) -> bool:
+    """Whether a tensor is a norm of a zeroed weight, or another map of it that keeps zero."""
+    while name in model.constants and model.root(name) not in model.parameters:
+        producer = model.graph.producers[name]
+        if producer.op not in KEEPS_ZERO:
+            return False
+        name = producer.inputs[0]
+    return model.root(name) in contracted
+
+
+def _exponents_stay(node: Node, tracker: Tracker) -> bool:
+    """Whether all exponents of a Pow are known to be positive."""
+    exponents = tracker.value(node, 1)
+    return exponents is not None and bool((exponents > 0).all())
 
 
 def product_is_zero(zero: Iterable[set[int]], other: Iterable[set[int]]) -> bool:
@@ -127,6 +168,8 @@ def _is_zero(node: Node, tracker: Tracker) -> bool:
     if node.op == "Expand":
         size, new = (np.prod(s) for s in (tracker.shape(node, 0), tracker.out_shape(node)))
         return node.inputs[0] in zeros and size == new
+    if node.op == "Pow":
+        return node.inputs[0] in zeros and _exponents_stay(node, tracker)
     if node.op == "Clip":
         return node.inputs[0] in zeros and _contains_zero(node, model)
     if node.op == "Concat":
