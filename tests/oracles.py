@@ -7,7 +7,7 @@ change goes. `plant` hides a narrow network inside a wide one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,7 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
         for k, source in enumerate(made_by.input):
             if made_by.op_type in ("QuantizeLinear", "DequantizeLinear"):  # scales stay
                 if k == 0:
-                    point = _zero_point(made_by, values) if strip(source) in values else None
+                    point = _zero_point(made_by, values, strip) if strip(source) in values else None
                     copy.input[0] = zeroed(producers[root], 0, source, point)
             elif source and np.asarray(values.get(strip(source), 0.0)).dtype.kind not in "iub":
                 copy.input[k] = zeroed(producers[root], k, source)
@@ -208,12 +208,14 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
     return result
 
 
-def _zero_point(node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def _zero_point(
+    node: onnx.NodeProto, values: Mapping[str, np.ndarray], strip: Callable[[str], str]
+) -> np.ndarray | None:
     """The integer that stands for zero, for every entry of what a DequantizeLinear reads."""
     if node.op_type == "QuantizeLinear" or len(node.input) < 3 or not node.input[2]:
         return None
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    point, shape = values[node.input[2]], values[node.input[0]].shape
+    point, shape = values[strip(node.input[2])], values[strip(node.input[0])].shape
     axis = attrs.get("axis", 1) % max(1, len(shape))
     if attrs.get("block_size", 0):
         return np.stack(

@@ -5,30 +5,42 @@
 
 from tests.random_graphs import (
     attention,
+    chance,
     convolution,
+    fused,
     joining,
     mlp,
     movement,
     norms,
+    picking,
     pointwise,
+    quantised,
+    recurrent,
     reductions,
     shapes,
     spatial,
+    vision,
 )
 from tests.random_graphs.registry import BLOCKS
 from tests.random_graphs.strategy import Drawn, graphs
 
 FAMILIES = (
     attention,
+    chance,
     convolution,
+    fused,
     joining,
     mlp,
     movement,
     norms,
+    picking,
     pointwise,
+    quantised,
+    recurrent,
     reductions,
     shapes,
     spatial,
+    vision,
 )
 
 __all__ = ["BLOCKS", "FAMILIES", "Drawn", "graphs"]

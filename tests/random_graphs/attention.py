@@ -39,13 +39,13 @@ class Heads:
         return self.count * self.size
 
 
-def _heads(draw: Draw, sizes: tuple[int, ...] = (2, 3, 4)) -> Heads:
+def draw_heads(draw: Draw, sizes: tuple[int, ...] = (2, 3, 4), *, shared: bool = True) -> Heads:
     count = one_of(draw, 2, 4)
-    shared = one_of(draw, *(n for n in (1, 2, 4) if n <= count))
-    return Heads(count, one_of(draw, *sizes), one_of(draw, count, shared))
+    own = one_of(draw, count, *(n for n in (1, 2) if n < count)) if shared else count
+    return Heads(count, one_of(draw, *sizes), own)
 
 
-def _projections(g: Builder, draw: Draw, x: Tokens, name: str, heads: Heads) -> list[str]:
+def projections(g: Builder, draw: Draw, x: Tokens, name: str, heads: Heads) -> list[str]:
     """q, k and v of (N, T, heads, size), apart or packed in one matrix."""
     widths = [n * heads.size for n in (heads.count, heads.shared, heads.shared)]
     how = one_of(draw, "apart", "split", "slice", "stacked")
@@ -151,9 +151,9 @@ def _softmax(g: Builder, scores: str) -> str:
 def attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """Scaled dot product attention over (N, heads, T, size)."""
     rotary = flip(draw) and (x.sized or g.opset >= 10)
-    heads = _heads(draw, (2, 4) if rotary else (2, 3, 4))
+    heads = draw_heads(draw, (2, 4) if rotary else (2, 3, 4))
     q, k, v = (
-        permute(g, y, 0, 2, 1, 3) for y in _projections(g, draw, x, pre_normed(g, draw, x), heads)
+        permute(g, y, 0, 2, 1, 3) for y in projections(g, draw, x, pre_normed(g, draw, x), heads)
     )
     if rotary:
         q, k = (_rotated(g, draw, y, x, heads) for y in (q, k))
@@ -172,12 +172,11 @@ def attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 @block(Tokens, sized=True)
 def attention_merged(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """Batch and heads in one axis: (N*heads, T, size), as torch.nn.MultiheadAttention has it."""
-    drawn = _heads(draw)
-    heads = Heads(drawn.count, drawn.size, drawn.count)
+    heads = draw_heads(draw, shared=False)
     t = x.count
     q, k, v = (
         g.reshape(permute(g, y, 0, 2, 1, 3), [-1, t, heads.size])
-        for y in _projections(g, draw, x, pre_normed(g, draw, x), heads)
+        for y in projections(g, draw, x, pre_normed(g, draw, x), heads)
     )
     scores = g.node("MatMul", [g.node("Mul", [q, scalar(g, 0.5)]), permute(g, k, 0, 2, 1)])
     if flip(draw):
@@ -192,9 +191,8 @@ def attention_merged(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 
 @block(Tokens, since=12)
 def attention_einsum(g: Builder, draw: Draw, x: Tokens) -> Tokens:
-    drawn = _heads(draw)
-    heads = Heads(drawn.count, drawn.size, drawn.count)
-    q, k, v = _projections(g, draw, x, pre_normed(g, draw, x), heads)
+    heads = draw_heads(draw, shared=False)
+    q, k, v = projections(g, draw, x, pre_normed(g, draw, x), heads)
     scores = g.node("Einsum", [_scaled(g, draw, q, heads), k], equation="nqhd,nkhd->nhqk")
     weights = _softmax(g, _biased(g, draw, scores, x, heads))
     mixed = g.node("Einsum", [weights, v], equation="nhqk,nkhd->nqhd")
@@ -205,9 +203,8 @@ def attention_einsum(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 @block(Tokens, plain=False)
 def talking_heads(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """Scores mixed over the heads by a small matrix, before the softmax or after it."""
-    drawn = _heads(draw)
-    heads = Heads(drawn.count, drawn.size, drawn.count)
-    q, k, v = (permute(g, y, 0, 2, 1, 3) for y in _projections(g, draw, x, x.name, heads))
+    heads = draw_heads(draw, shared=False)
+    q, k, v = (permute(g, y, 0, 2, 1, 3) for y in projections(g, draw, x, x.name, heads))
     scores = g.node("MatMul", [_scaled(g, draw, q, heads), permute(g, k, 0, 1, 3, 2)])
 
     def mixed_over_heads(name: str) -> str:
@@ -229,10 +226,9 @@ def talking_heads(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 @block(Tokens, plain=False)
 def feature_attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """XCA: features attend to features, (N, heads, size, size) scores."""
-    drawn = _heads(draw)
-    heads = Heads(drawn.count, drawn.size, drawn.count)
+    heads = draw_heads(draw, shared=False)
     q, k, v = (
-        permute(g, y, 0, 2, 3, 1) for y in _projections(g, draw, x, x.name, heads)
+        permute(g, y, 0, 2, 3, 1) for y in projections(g, draw, x, x.name, heads)
     )  # (N, heads, size, T)
     scores = g.node("MatMul", [q, permute(g, k, 0, 1, 3, 2)])
     scores = g.node("Mul", [scores, table(g, heads.count, 1, 1, stem="temperature")])
@@ -244,11 +240,10 @@ def feature_attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 @block(Tokens, plain=False)
 def cross_attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """A few learnt queries read the tokens, and are added to all of them as a mean."""
-    heads = _heads(draw)
-    heads = Heads(heads.count, heads.size, heads.count)
+    heads = draw_heads(draw, shared=False)
     queries = table(g, 1, 2, heads.width, stem="queries")
     q = permute(g, g.reshape(queries, [1, 2, heads.count, heads.size]), 0, 2, 1, 3)
-    _, k, v = (permute(g, y, 0, 2, 1, 3) for y in _projections(g, draw, x, x.name, heads))
+    _, k, v = (permute(g, y, 0, 2, 1, 3) for y in projections(g, draw, x, x.name, heads))
     scores = g.node("MatMul", [q, permute(g, k, 0, 1, 3, 2)])
     mixed = permute(g, g.node("MatMul", [_softmax(g, scores), v]), 0, 2, 1, 3)
     merged = g.reshape(mixed, [0, 2, heads.width])
@@ -260,9 +255,8 @@ def cross_attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 @block(Tokens)
 def linear_attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """phi(q) (phi(k)^T v), without a softmax."""
-    drawn = _heads(draw)
-    heads = Heads(drawn.count, drawn.size, drawn.count)
-    q, k, v = (permute(g, y, 0, 2, 1, 3) for y in _projections(g, draw, x, x.name, heads))
+    heads = draw_heads(draw, shared=False)
+    q, k, v = (permute(g, y, 0, 2, 1, 3) for y in projections(g, draw, x, x.name, heads))
     q, k = (g.node("Sigmoid", [y]) for y in (q, k))
     context = g.node("MatMul", [permute(g, k, 0, 1, 3, 2), v])  # (N, heads, size, size)
     mixed = g.node("MatMul", [q, context])

@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +21,18 @@ from spa.pruning.plan import build_plan
 from tests.coupling.cases import perturb
 from tests.oracles import assert_equals_zeroed, random_feeds, run
 from tests.random_graphs.strategy import Choice, Drawn
+
+# Their outputs cannot be compared.
+RANDOM = frozenset({
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+})  # fmt: skip
+# A difference in the last bit now and then becomes a large one here.
+JUMPING = frozenset({
+    "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil",
+    "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual", "Mod",
+    "QuantizeLinear", "Round", "Shrink", "Sign", "ThresholdedRelu", "TopK",
+})  # fmt: skip
 
 
 def serialised(proto: onnx.ModelProto) -> bytes:
@@ -75,6 +88,7 @@ def check_pruning(drawn: Drawn) -> dict[str, int]:
     model = loaded(drawn)
     groups = spa.find_groups(model, drawn.attention)
     assert len(groups) >= 1
+    operators = {node.op_type for node in drawn.proto.graph.node}
     seen = {"plans": 0, "equal": 0}
     for plan in plans_for(drawn, model, groups):
         pruned = spa.apply_plan(model, plan, groups)
@@ -82,8 +96,8 @@ def check_pruning(drawn: Drawn) -> dict[str, int]:
         document = json.loads(json.dumps(plan.to_json()))
         assert proof.equal == plan.exact
         batches = (1, 3) if isinstance(drawn.batch, str) else (drawn.batch,)
-        if plan.exact:
-            assert_equals_zeroed(drawn.proto, pruned, document, batches=batches, free=7)
+        if plan.exact and not RANDOM.intersection(operators):
+            assert_equal(drawn.proto, pruned, document, batches, operators)
         else:
             assert_same_shapes(drawn.proto, pruned, batches[-1])
         # A fresh call, from the plan's JSON alone, gives the same bytes.
@@ -104,6 +118,22 @@ def check_perturbation(drawn: Drawn) -> dict[str, int]:
         seen["plans"] += 1
         seen["channels"] += perturb(drawn.proto, model, groups, plan)
     return seen
+
+
+def assert_equal(
+    dense: onnx.ModelProto,
+    pruned: onnx.ModelProto,
+    plan: Mapping[str, Any],
+    batches: Sequence[int],
+    operators: Set[str],
+) -> None:
+    """The zeroed-dense oracle; a graph that jumps may fail it by chance, but not on new inputs."""
+    try:
+        assert_equals_zeroed(dense, pruned, plan, batches=batches, free=7)
+    except AssertionError:
+        if not JUMPING.intersection(operators):
+            raise
+        assert_equals_zeroed(dense, pruned, plan, batches=batches, seeds=(2, 3), free=7)
 
 
 def assert_same_shapes(dense: onnx.ModelProto, pruned: onnx.ModelProto, batch: int) -> None:

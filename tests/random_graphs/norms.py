@@ -88,10 +88,13 @@ def softmax_over(g: Builder, draw: Draw, x: Map) -> Map:
     return replace(x, name=g.node("Add", [x.name, g.node("Tanh", [y])]))
 
 
-@block(Map)
+@block(Map, sized=True)
 def mean_variance(g: Builder, draw: Draw, x: Map) -> Map:
+    """Of a map that varies in every channel: ONNX Runtime gives 0/0 for one that does not."""
     axes = one_of(draw, None, [2, 3], [1, 2, 3])
-    return replace(x, name=g.node("MeanVarianceNormalization", [x.name], axes=axes))
+    slope = g.rng.standard_normal((x.height, x.width)).astype(np.float32)
+    y = g.node("Add", [x.name, g.weight(slope, "slope", "initializer")])
+    return replace(x, name=g.node("MeanVarianceNormalization", [y], axes=axes))
 
 
 @block(Tokens)

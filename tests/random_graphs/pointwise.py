@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tests.graphs import Builder
 from tests.random_graphs.registry import (
@@ -56,14 +57,20 @@ def _as_float(g: Builder, name: str) -> str:
     return g.node("Cast", [name], to=1)
 
 
+def _chain(g: Builder, draw: Draw, name: str) -> str:
+    for _ in range(draw(st.integers(1, 3))):
+        name = pointwise(g, draw, name)
+    return name
+
+
 @block(Map)
 def unary(g: Builder, draw: Draw, x: Map) -> Map:
-    return replace(x, name=pointwise(g, draw, x.name))
+    return replace(x, name=_chain(g, draw, x.name))
 
 
 @block(Tokens)
 def unary_tokens(g: Builder, draw: Draw, x: Tokens) -> Tokens:
-    return replace(x, name=pointwise(g, draw, x.name))
+    return replace(x, name=_chain(g, draw, x.name))
 
 
 @block(Map)

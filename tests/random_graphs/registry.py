@@ -17,6 +17,7 @@ from tests.graphs import Builder
 
 ACTIVATIONS = ("Relu", "Sigmoid", "Tanh", "LeakyRelu", "Elu", "Softplus", "HardSigmoid", "Softsign")
 
+NEWER = {"Celu": 12, "HardSwish": 14, "Mish": 18, "Gelu": 20}
 # First opset in which ONNX Runtime no longer has an operator's kernel.
 NO_KERNEL = {"GlobalLpPool": 22, "Swish": 25}
 
@@ -64,6 +65,7 @@ class Block:
         make: adds it to a builder, and returns what it gives.
         sized: it needs to know the sizes that may be dynamic.
         since: first opset that has its operators.
+        until: first opset at which ONNX Runtime no longer runs them.
         plain: whether the perturbation oracle can judge it: its weights are read directly, and what
             goes is not summed over without a weight that could be zeroed.
     """
@@ -73,27 +75,29 @@ class Block:
     make: Make
     sized: bool
     since: int
+    until: int
     plain: bool
 
     def fits(self, g: Builder, x: Working, plain: bool) -> bool:
         """Whether it may follow ``x``, if need be behind a bridge."""
         bridged = isinstance(x, Map) or x.sized or self.takes is Tokens
         sized = x.sized or not self.sized
-        return bridged and sized and g.opset >= self.since and (self.plain or not plain)
+        known = self.since <= g.opset < self.until
+        return bridged and sized and known and (self.plain or not plain)
 
 
 BLOCKS: dict[str, Block] = {}
 
 
 def block(
-    takes: type, *, sized: bool = False, since: int = 9, plain: bool = True
+    takes: type, *, sized: bool = False, since: int = 9, until: int = 99, plain: bool = True
 ) -> Callable[[Make], Make]:
     """Registers a block; see `Block`."""
 
     def register(function: Make) -> Make:
         name = function.__name__.strip("_")
         assert name not in BLOCKS, f"two blocks named {name}"
-        BLOCKS[name] = Block(name, takes, function, sized, since, plain)
+        BLOCKS[name] = Block(name, takes, function, sized, since, until, plain)
         return function
 
     return register
@@ -115,7 +119,8 @@ def width(draw: Draw) -> int:
 
 
 def act(g: Builder, draw: Draw, name: str) -> str:
-    return g.node(one_of(draw, *ACTIVATIONS), [name])
+    ops = ACTIVATIONS + tuple(op for op, since in NEWER.items() if g.opset >= since)
+    return g.node(one_of(draw, *ops), [name])
 
 
 # --- weights and layers -------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tests.random_graphs.registry import BLOCKS, Draw, Map, Working, one_of
 # Up to the newest that ONNX Runtime takes.
 OPSETS = (9, 10, 11, 12, 13, 15, 17, 18, 20, 22, 23, 24, 26)
 IR_VERSIONS = (4, 7, 8, 10, 13)
-MOST_CHANNELS = 32
+LEAST_CHANNELS, MOST_CHANNELS = 3, 32
 MOST_PIXELS = 16 * 16
 
 
@@ -64,14 +64,14 @@ class Drawn:
 
 
 def _trimmed(g: Builder, x: Working) -> Working:
-    """Keeps a graph small enough that thousands can be run."""
+    """Keeps a graph small enough that thousands can be run, and wide enough to be cut."""
     if isinstance(x, Map):
-        if x.channels > MOST_CHANNELS:
+        if not LEAST_CHANNELS <= x.channels <= MOST_CHANNELS:
             x = replace(x, name=g.conv(x.name, x.channels, 8, 1), channels=8)
         if x.sized and x.height * x.width > MOST_PIXELS:
             y = g.node("AveragePool", [x.name], kernel_shape=[4, 4], strides=[4, 4])
             x = Map(y, x.channels, x.height // 4, x.width // 4)
-    elif x.width > MOST_CHANNELS:
+    elif not LEAST_CHANNELS <= x.width <= MOST_CHANNELS:
         x = replace(x, name=g.node("MatMul", [x.name, g.normal(x.width, 8)]), width=8)
     return x
 
