@@ -9,7 +9,6 @@ import spa.obspa
 from tests.random_graphs import BLOCKS, Drawn, graphs
 from tests.random_graphs.independent import calm
 
-
 # Families whose operators the bridge to PyTorch has.
 FAMILIES = ("convolution", "joining", "mlp", "movement", "norms", "reductions", "spatial")
 NAMES = tuple(n for n, b in BLOCKS.items() if b.make.__module__.split(".")[-1] in FAMILIES)
