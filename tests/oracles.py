@@ -235,6 +235,7 @@ def assert_equals_zeroed(
     seeds: Sequence[int] = (0, 1),
     tolerance: float = TOLERANCE,
     free: int = 16,
+    optimize: bool = True,
 ) -> float:
     """Fails unless the pruned model computes what the zeroed dense one computes."""
     reference = zeroed_dense(dense, plan)
@@ -242,7 +243,7 @@ def assert_equals_zeroed(
     for seed in seeds:
         for batch in batches:
             feeds = random_feeds(dense, seed, batch=batch, free=free)
-            expected, got = run(reference, feeds), run(pruned, feeds)
+            expected, got = (run(m, feeds, optimize=optimize) for m in (reference, pruned))
             assert list(expected) == list(got)
             for name, want in expected.items():
                 have = got[name]

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -127,13 +128,19 @@ def assert_equal(
     batches: Sequence[int],
     operators: Set[str],
 ) -> None:
-    """The zeroed-dense oracle; a graph that jumps may fail it by chance, but not on new inputs."""
+    """The zeroed-dense oracle; a graph that jumps may fail it by chance, but not on new inputs.
+
+    ONNX Runtime's rewrites are left out, as some round (integer weights); SPA's own proof has them.
+    """
+    check = functools.partial(
+        assert_equals_zeroed, dense, pruned, plan, batches=batches, free=7, optimize=False
+    )
     try:
-        assert_equals_zeroed(dense, pruned, plan, batches=batches, free=7)
+        check()
     except AssertionError:
         if not JUMPING.intersection(operators):
             raise
-        assert_equals_zeroed(dense, pruned, plan, batches=batches, seeds=(2, 3), free=7)
+        check(seeds=(2, 3))
 
 
 def assert_same_shapes(dense: onnx.ModelProto, pruned: onnx.ModelProto, batch: int) -> None:
