@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     pass
 
 Array = npt.NDArray[Any]
+# Larger weights are read anew each time, so that there is not a second copy of them all.
+MAX_CACHED_BYTES = 2**26
 
 # Inputs that hold no weights, though they are constants of floating type.
 STATISTICS = {"BatchNormalization": (3, 4), **dict.fromkeys(SCALING, (1, 2))}
@@ -217,6 +219,8 @@ class Model:
         """Value of a parameter as real numbers, in single precision at least.
 
         Integers that are dequantised count as what they stand for.
+            if array.nbytes > MAX_CACHED_BYTES:
+                return array
         """
         array = self.array(name)
         if name in self.quantised:

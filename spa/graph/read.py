@@ -12,6 +12,7 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 
 from spa.errors import ModelError
 from spa.graph.nodes import subgraphs
+from spa.graph.weightless import byte_size, without_weights
 
 # Protobuf itself refuses more; larger models keep their weights in external files.
 MAX_PROTO_BYTES = 2**31 - 1
@@ -69,9 +70,19 @@ def names_in(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def model_sha256(proto: onnx.ModelProto) -> str:
-    """Hash of a model that did not come from a file: that of the file it would make."""
+    """Hash of a model that did not come from a file: that of the file it would make.
+
+    Over 2 GB, that of its graph and of the large weights' names and bytes, one after another.
+    """
     try:
-        return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+        if byte_size(proto) <= MAX_PROTO_BYTES:
+            return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+        light, large = without_weights(proto)
+        digest = hashlib.sha256(light.SerializeToString(deterministic=True))
+        for tensor in large:
+            digest.update(tensor.name.encode())
+            digest.update(tensor.raw_data)
+        return digest.hexdigest()
     except (EncodeError, ValueError) as error:
         raise ModelError(f"The model cannot be serialised: {error}") from error
 

@@ -1,12 +1,14 @@
 """Copies of a model that do not copy its weights.
 
 Checking and running a model need its graph; copying, serialising and parsing gigabytes of weights
-for that would take longer than the work itself.
+for that would take longer than the work itself. What a message is overwritten with does not take
+the place of what it held: protobuf frees memory with the whole message alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import onnx
 
@@ -24,20 +26,32 @@ TYPES = (
 LARGE = 1 << 16
 
 
+def byte_size(proto: onnx.ModelProto) -> int:
+    """Size of a model's file with all weights in it; protobuf itself counts to 2 GB."""
+    light, large = without_weights(proto)
+    total: int = light.ByteSize() + sum(math.prod(t.dims) * _item_size(t) for t in large)
+    return total
+
+
+def copy_lacking(proto: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
+    """Copies a model but for the values of some initializers, which get others at once."""
+    result = _shell(proto)
+    for tensor in proto.graph.initializer:
+        if tensor.name in names:
+            result.graph.initializer.add(name=tensor.name)
+        else:
+            result.graph.initializer.append(tensor)
+    return result
+
+
 def without_weights(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.TensorProto]]:
     """Copies a model but for its large initializers.
 
     Returns:
         The copy, and the initializers of ``proto`` that it lacks (not copied).
     """
-    light = onnx.ModelProto()
-    for field, value in proto.ListFields():
-        if field.name != "graph":
-            _assign(light, field, value)
+    light = _shell(proto)
     large = []
-    for field, value in proto.graph.ListFields():
-        if field.name != "initializer":
-            _assign(light.graph, field, value)
     for tensor in proto.graph.initializer:
         if is_large(tensor):
             large.append(tensor)
@@ -55,6 +69,22 @@ def is_large(tensor: onnx.TensorProto) -> bool:
         and min(tensor.dims, default=0) > 0
         and math.prod(tensor.dims) >= LARGE
     )
+
+
+def _item_size(tensor: onnx.TensorProto) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _shell(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without initializers."""
+    result = onnx.ModelProto()
+    for field, value in proto.ListFields():
+        if field.name != "graph":
+            _assign(result, field, value)
+    for field, value in proto.graph.ListFields():
+        if field.name != "initializer":
+            _assign(result.graph, field, value)
+    return result
 
 
 def _assign(message: object, field: object, value: object) -> None:

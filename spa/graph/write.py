@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import onnx
 from google.protobuf.message import EncodeError
 
 from spa.errors import OutputError
 from spa.graph.read import all_tensors
+from spa.graph.weightless import byte_size, copy_lacking
 
 # Above this protobuf cannot hold the weights, and they go to a file beside the model.
 MAX_INLINE_BYTES = 2**31 - 2**20
-# What is smaller stays in the model's own file: shapes, axes, scales.
-SMALL_TENSOR_BYTES = 1024
+# What has fewer elements stays in the model's own file: shapes, axes, scales.
+SMALL_TENSOR = 256
 # External weights start at multiples of this, so that runtimes can map them into memory.
 ALIGNMENT = 4096
 
@@ -72,7 +74,7 @@ def write_model(
     with contextlib.ExitStack() as stack:
         # The last one entered is renamed first: the model appears when all else is there.
         main = stack.enter_context(_replacing(path))
-        if proto.ByteSize() >= MAX_INLINE_BYTES:
+        if byte_size(proto) >= MAX_INLINE_BYTES:
             data = path.with_name(path.name + ".data")
             file = stack.enter_context(_replacing(data))
             with _told(data):
@@ -91,17 +93,32 @@ def _json(document: Any) -> str:
 
 def _move_weights(proto: onnx.ModelProto, data: Path, location: str) -> onnx.ModelProto:
     """Writes the weights to a file and returns a copy of the model that refers to it."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
+    moved = {tensor.name for tensor in proto.graph.initializer if _is_moved(tensor)}
+    copy = copy_lacking(proto, moved)
     with data.open("wb") as file:
-        for tensor in all_tensors(copy.graph):
-            if len(tensor.raw_data) < SMALL_TENSOR_BYTES:
-                continue
-            file.seek(-file.tell() % ALIGNMENT, os.SEEK_CUR)
-            offset, length = file.tell(), file.write(tensor.raw_data)
-            onnx.external_data_helper.set_external_data(tensor, location, offset, length)
-            tensor.ClearField("raw_data")
+        for old, new in zip(proto.graph.initializer, copy.graph.initializer, strict=True):
+            if old.name in moved:
+                new.dims.extend(old.dims)
+                new.data_type = old.data_type
+                new.doc_string = old.doc_string
+                _move(old, new, file, location)
+        for tensor in all_tensors(copy.graph):  # those of attributes and of subgraphs
+            if _is_moved(tensor):
+                _move(tensor, tensor, file, location)
     return copy
+
+
+def _is_moved(tensor: onnx.TensorProto) -> bool:
+    return bool(tensor.HasField("raw_data")) and math.prod(tensor.dims) >= SMALL_TENSOR
+
+
+def _move(old: onnx.TensorProto, new: onnx.TensorProto, file: BinaryIO, location: str) -> None:
+    file.seek(-file.tell() % ALIGNMENT, os.SEEK_CUR)
+    offset, length = file.tell(), file.write(old.raw_data)
+    new.ClearField("raw_data")
+    new.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        new.external_data.add(key=key, value=str(value))
 
 
 @contextlib.contextmanager

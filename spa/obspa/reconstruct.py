@@ -25,6 +25,7 @@ from torch import Tensor
 from spa.bridge.onnx_module import OnnxModule, Step
 from spa.coupling.couple import Cut
 from spa.graph.model import Array, Model
+from spa.graph.weightless import copy_lacking
 from spa.obspa.calibration import Calibration
 from spa.obspa.layers import LinearLayer, find_layers
 from spa.obspa.settings import Settings
@@ -97,8 +98,7 @@ class _Walk:
                 self.dense.drop(spent)
                 self.repaired.drop(spent)
                 progress.advance()
-        proto = onnx.ModelProto()
-        proto.CopyFrom(self.model.proto)
+        proto = copy_lacking(self.model.proto, self.values)
         for name, value in self.values.items():
             set_parameter(self.model, proto, name, value)
         return Reconstruction(proto, tuple(self.updated), tuple(self.notes), self.batch_norms)

@@ -22,10 +22,7 @@ from spa.pruning.parameters import rewrite_parameters, zero_slices
 
 def zeroed(model: Model, cut: Cut) -> onnx.ModelProto:
     """The dense model with the removed slices of contracting operators' weights set to zero."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    rewrite_parameters(model, proto, cut, zero_slices, only=contracted_parameters(model))
-    return proto
+    return rewrite_parameters(model, cut, zero_slices, only=contracted_parameters(model))
 
 
 @dataclass(frozen=True)

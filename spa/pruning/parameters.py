@@ -16,6 +16,7 @@ from spa.coupling.couple import Cut, Mask
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Use
 from spa.graph.read import names_in
+from spa.graph.weightless import copy_lacking
 
 Masks = tuple[Mask | None, ...]
 # What becomes of a parameter's value, given by axis which indices stay, and what stands for zero
@@ -42,60 +43,65 @@ def zero_slices(value: Array, masks: Masks, zero: Array) -> Array:
 
 
 def rewrite_parameters(
-    model: Model, proto: onnx.ModelProto, cut: Cut, edit: Edit, only: frozenset[str] | None = None
-) -> None:
-    """Edits every parameter that loses slices.
+    model: Model, cut: Cut, edit: Edit, only: frozenset[str] | None = None
+) -> onnx.ModelProto:
+    """Copies a model and edits every parameter that loses slices.
 
     Args:
         model: the dense model.
-        proto: a copy of its proto; changed in place.
         cut: what goes.
         edit: `cut_slices` or `zero_slices`.
         only: parameters to edit; None for all.
     """
+    whole, parted = _edits(model, cut, only)
+    proto = copy_lacking(model.proto, whole)
+    for root, masks in whole.items():
+        set_parameter(model, proto, root, _edited(model, root, masks, edit))
+    taken = set(names_in(proto.graph)) if parted else set()
+    for root, parts in parted.items():
+        for number, (masks, uses) in enumerate(parts):
+            name = f"{root}__{number}"
+            while name in taken:
+                name += "_"
+            add_initializer(proto, name, _edited(model, root, masks, edit))
+            taken.add(name)
+            for use in uses:
+                proto.graph.node[use.node].input[use.position] = name
+    return proto
+
+
+def _edits(
+    model: Model, cut: Cut, only: frozenset[str] | None
+) -> tuple[dict[str, Masks], dict[str, list[tuple[Masks, list[Use]]]]]:
+    """Parameters that lose the same slices at every read, and those that come apart."""
     private: dict[str, dict[Use, Masks]] = {}
     for use in cut.coupling.private_layers:
         root = model.root(model.graph.nodes[use.node].inputs[use.position])
         private.setdefault(root, {})[use] = cut.of_read(use)
-    taken = set(names_in(proto.graph)) if private else set()
+    whole: dict[str, Masks] = {}
+    parted: dict[str, list[tuple[Masks, list[Use]]]] = {}
     for root in model.parameters:
         if only is not None and root not in only:
             continue
-        reads = private.get(root)
-        if reads is None:
-            masks = cut.of_tensor(root)
-            if any(mask is not None for mask in masks):
-                set_parameter(
-                    model, proto, root, edit(model.array(root), masks, _zero(model, root))
-                )
-            continue
-        by_masks: dict[tuple[bytes | None, ...], list[Use]] = {}
-        for use, masks in reads.items():
+        by_masks: dict[tuple[bytes | None, ...], tuple[Masks, list[Use]]] = {}
+        for use, masks in private.get(root, {}).items():
             key = tuple(None if mask is None else mask.tobytes() for mask in masks)
-            by_masks.setdefault(key, []).append(use)
-        if len(by_masks) == 1:
-            masks = next(iter(reads.values()))
-            if any(mask is not None for mask in masks):
-                set_parameter(
-                    model, proto, root, edit(model.array(root), masks, _zero(model, root))
-                )
+            by_masks.setdefault(key, (masks, []))[1].append(use)
+        if len(by_masks) > 1:
+            parted[root] = list(by_masks.values())
             continue
-        for number, uses in enumerate(by_masks.values()):
-            name = f"{root}__{number}"
-            while name in taken:
-                name += "_"
-            value = edit(model.array(root), reads[uses[0]], _zero(model, root))
-            add_initializer(proto, name, value)
-            taken.add(name)
-            for use in uses:
-                proto.graph.node[use.node].input[use.position] = name
+        masks = next(iter(by_masks.values()))[0] if by_masks else cut.of_tensor(root)
+        if any(mask is not None for mask in masks):
+            whole[root] = masks
+    return whole, parted
 
 
-def _zero(model: Model, name: str) -> Array:
-    """What stands for zero in a parameter: the zero point of integers that are dequantised."""
+def _edited(model: Model, name: str, masks: Masks, edit: Edit) -> Array:
+    """A parameter's value; zero is the zero point where integers are dequantised."""
+    value = model.array(name)
     if name in model.quantised:
-        return model.quantised[name].zero_point
-    return np.zeros((), dtype=model.array(name).dtype)
+        return edit(value, masks, model.quantised[name].zero_point)
+    return edit(value, masks, np.zeros((), dtype=value.dtype))
 
 
 def add_initializer(proto: onnx.ModelProto, name: str, value: Array) -> None:

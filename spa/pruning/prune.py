@@ -175,9 +175,7 @@ def _without(model: Model, groups: Groups, selection: Selection) -> Model:
 
     Removed slices then add nothing to the sums of those that are left, as if they had been cut.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
     gone = selection.removed[groups.coupling.components.of]
     cut = Cut(groups.coupling, np.asarray(gone))
-    rewrite_parameters(model, proto, cut, zero_slices, only=frozenset(model.counted_parameters))
-    return model.with_weights(proto)
+    counted = frozenset(model.counted_parameters)
+    return model.with_weights(rewrite_parameters(model, cut, zero_slices, only=counted))

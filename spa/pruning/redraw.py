@@ -11,6 +11,7 @@ from spa.coupling.couple import Cut
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import VerificationError
 from spa.graph.model import Model
+from spa.graph.weightless import copy_lacking
 from spa.pruning.parameters import set_parameter
 from spa.pruning.surgery import cut_model
 
@@ -21,13 +22,11 @@ def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:
     Variances, divisors and the like stay positive.
     """
     rng = np.random.default_rng(seed)
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
+    names = frozenset(n for n in names if model.array(n).dtype.kind not in "iub")
+    proto = copy_lacking(model.proto, names)
     contracted = contracted_parameters(model)
     for name in sorted(names):
         old = model.array(name)
-        if old.dtype.kind in "iub":
-            continue
         value = rng.standard_normal(old.shape) / np.sqrt(max(1, int(np.prod(old.shape[1:]))))
         if name not in contracted and (old >= 0).all():
             # It may be a variance, a divisor or under a root.

@@ -60,11 +60,9 @@ def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
 
     ``model`` may hold other weights than the coupling's own model, of the same shapes.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
+    proto = rewrite_parameters(model, cut, cut_slices)
     if not cut.removed.any():
         return proto
-    rewrite_parameters(model, proto, cut, cut_slices)
     surgeon = Surgeon(model, cut, proto)
     surgeon.pin()
     for node in model.graph.nodes:
@@ -179,7 +177,12 @@ class Surgeon:
         self._proto.graph.node[node.index].input[i] = ""
 
     def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
-        """Puts other nodes in a node's place."""
+        """Puts other nodes in a node's place, with the inputs that it has by now."""
+        inputs = self._proto.graph.node[node.index].input
+        names = dict(zip(reversed(node.inputs), reversed(inputs), strict=False))
+        for new in nodes:
+            for i, name in enumerate(new.input):
+                new.input[i] = names.get(name, name)
         self._replacements[node.index] = nodes
 
     def constant(self, node: Node, hint: str, value: Array) -> str:
