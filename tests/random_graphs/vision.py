@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import act
 from tests.random_graphs.registry import (
     Draw,
     Map,
-    act,
     block,
     concat,
     conv,
