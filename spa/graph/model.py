@@ -120,14 +120,21 @@ class Model:
 
         Exporters merge equal tensors: every fresh batch norm's scale is one tensor of ones. Vectors
         and constant-valued tensors are therefore taken as one tensor per read; other shared weights
-        are tied on purpose.
+        are tied on purpose, and so are those that every read takes a part of.
         """
         exposed = {self.root(name) for name in (*self.graph.captured, *self.graph.outputs)}
         return {
             root: tuple(uses)
             for root, uses in self._reads.items()
-            if len(uses) > 1 and root not in exposed and self._may_be_coincidence(root)
+            if len(uses) > 1
+            and root not in exposed
+            and not all(self._takes_part(use) for use in uses)
+            and self._may_be_coincidence(root)
         }
+
+    def _takes_part(self, use: Use) -> bool:
+        node = self.graph.nodes[use.node]
+        return use.position == 0 and node.op in ("Gather", "Slice", "Split")
 
     @cached_property
     def _reads(self) -> Mapping[str, list[Use]]:

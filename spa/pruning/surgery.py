@@ -179,7 +179,7 @@ class Surgeon:
     def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
         """Puts other nodes in a node's place, with the inputs that it has by now."""
         inputs = self._proto.graph.node[node.index].input
-        names = dict(zip(reversed(node.inputs), reversed(inputs), strict=False))
+        names = dict(reversed(list(zip(node.inputs, inputs, strict=False))))
         for new in nodes:
             for i, name in enumerate(new.input):
                 new.input[i] = names.get(name, name)

@@ -107,14 +107,14 @@ def resize_pad(node: Node, cutter: Cutter) -> None:
     pads = _pads(node, cutter.value(node, 1), cutter.value(node, 3), len(old))
     if pads is None:
         return
-    cut = [k for k in pads if cutter.is_cut(node.inputs[0], k) or cutter.is_cut(output, k)]
+    cut = [k for k in pads if not cutter.input_kept(node, 0, k).all() or cutter.is_cut(output, k)]
     if not cut:
         return
     begins, ends = [0] * len(old), [0] * len(old)
     for axis, (before, after) in pads.items():
         begins[axis], ends[axis] = before, after
         if axis in cut:
-            source, target = cutter.kept(node.inputs[0], axis), cutter.kept(output, axis)
+            source, target = cutter.input_kept(node, 0, axis), cutter.kept(output, axis)
             begins[axis] = _count(
                 target[:before], source[:-before] if before else source[:0], before
             )

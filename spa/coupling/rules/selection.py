@@ -48,7 +48,7 @@ def _split_size(node: Node, tracker: Tracker, i: int, axis: int) -> int:
 def resize_split(node: Node, cutter: Cutter) -> None:
     """The sizes of the parts are written out."""
     axis = normal_axis(int(node.attr("axis", 0)), len(cutter.old_shape(node.inputs[0])))
-    if not cutter.is_cut(node.inputs[0], axis):
+    if cutter.input_kept(node, 0, axis).all():
         return
     sizes = [cutter.new_shape(name)[axis] for name in node.outputs]
     if cutter.opset >= 13:
@@ -84,16 +84,19 @@ def resize_slice(node: Node, cutter: Cutter) -> None:
     shape = cutter.old_shape(node.inputs[0])
     values = [cutter.value(node, i) for i in (1, 2, 3, 4)]
     bounds = _bounds(node, values, shape)
-    if bounds is None or not any(cutter.is_cut(node.inputs[0], axis) for axis in bounds):
+    if bounds is None:
+        return
+    kept = {axis: cutter.input_kept(node, 0, axis) for axis in bounds}
+    if all(mask.all() for mask in kept.values()):
         return
     written: dict[int, tuple[int, int, int]] = {}
     gathers: dict[int, Index] = {}
     for axis, (start, end, step) in bounds.items():
-        if not cutter.is_cut(node.inputs[0], axis):
+        if kept[axis].all():
             written[axis] = (start, end, step)
             continue
         chosen = np.arange(shape[axis])[slice(*_python_slice(start, end, step, shape[axis]))]
-        ranks = _ranks(chosen, cutter.kept(node.inputs[0], axis))
+        ranks = _ranks(chosen, kept[axis])
         even = _as_range(ranks)
         # Before opset 10 Slice has no steps.
         if even is None or (cutter.opset < 10 and even[2] != 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import spa
 from tests.coupling.cases import described, kept, prove
 from tests.graphs import Builder, initializer, node_of
 
@@ -113,3 +114,32 @@ def test_one_entry_gathered_over_and_over_goes_with_what_it_meets():
     assert described(proto) == ["8: b1.0 w1.0 w2.1"]
     pruned = prove(proto)
     assert initializer(pruned, node_of(pruned, "Gather").input[1]).tolist() == [0] * 4
+
+
+def test_a_vector_that_is_read_in_parts_is_one_vector():
+    """Vectors that are shared are mostly so by coincidence, but not one that is cut up."""
+    g = Builder()
+    b = g.normal(24, stem="b")
+    x = g.input(3, 6, 6)
+    parts = [g.slice(b, start, start + 8, axis=0) for start in (0, 8, 16)]
+    for part, cin in zip(parts, (3, 8, 8), strict=True):
+        x = g.node("Relu", [g.node("Conv", [x, g.normal(8, cin, 1, 1), part])])
+    proto = g.model(g.conv(x, 8, 5))
+    assert len(described(proto)) == 3
+    assert all(" b0.0" in line for line in described(proto))
+    assert spa.measure_cost(spa.load(proto)).params == 24 + 8 * 3 + 2 * 64 + 9 * 8 * 5 + 5
+    pruned = prove(proto, plain=False)
+    assert initializer(pruned, "b0").shape == (12,)
+
+
+@pytest.mark.parametrize("opset", [9, 17])
+@pytest.mark.parametrize("how", ["slice", "split"])
+def test_a_vector_that_is_read_whole_and_in_part(opset, how):
+    """The two reads lose different entries, so each has a tensor of its own."""
+    g = Builder(opset)
+    b = g.normal(8, stem="b")
+    x = g.node("Relu", [g.node("Conv", [g.input(3, 6, 6), g.normal(8, 3, 1, 1), b])])
+    part = g.slice(b, 2, 6, axis=0) if how == "slice" else g.split(b, [4, 4], axis=0)[1]
+    x = g.node("Relu", [g.node("Conv", [x, g.normal(4, 8, 1, 1), part])])
+    proto = g.model(g.conv(x, 4, 5))
+    prove(proto, plain=False, seeds=(0, 1, 2, 3))
