@@ -317,8 +317,7 @@ def unshared(
 
 # A change may leave these as they are.
 DECIDING = (
-    "ArgMax", "ArgMin", "BitShift", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual",
-    "Hardmax", "IsInf", "IsNaN",
+    "BitShift", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "IsInf", "IsNaN",
     "Less", "LessOrEqual", "Round", "Sign", "Where",
 )  # fmt: skip
 LIVELY = {"Relu": "LeakyRelu", "Clip": "LeakyRelu", "HardSigmoid": "Sigmoid", "Tanh": "Softsign"}

@@ -18,7 +18,6 @@ from tests.random_graphs import (
     recurrent,
     reductions,
     shapes,
-    signal,
     spatial,
     vision,
 )
@@ -40,7 +39,6 @@ FAMILIES = (
     recurrent,
     reductions,
     shapes,
-    signal,
     spatial,
     vision,
 )
