@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import onnx
 from google.protobuf.message import EncodeError
 from onnx import inliner
+from onnx.external_data_helper import uses_external_data
 
 from spa.errors import InputError, ModelError, RunError
 from spa.graph.check import check
@@ -26,7 +27,8 @@ from spa.graph.example import (
 from spa.graph.execute import Observer, Run
 from spa.graph.model import Array, Model
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph
-from spa.graph.read import first_line, model_sha256, read_model
+from spa.graph.read import all_tensors, first_line, model_sha256, read_model
+from spa.graph.sparse import densified
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +58,12 @@ def load(source: Source, inputs: Any = None) -> Model:
         proto, sha256 = read_model(source)
         label = str(source)
     elif isinstance(source, onnx.ModelProto):
+        outside = next((t.name for t in all_tensors(source.graph) if uses_external_data(t)), None)
+        if outside is not None:
+            raise ModelError(
+                f'Weight "{outside}" is external data, and a model in memory does not say of which '
+                "folder. Give the file's path, or read it with its external data (onnx.load)."
+            )
         proto, sha256, label = source, model_sha256(source), "The model"
     else:
         from spa.bridge import from_torch
@@ -78,6 +86,10 @@ def load_proto(
     if proto.functions:
         # Sizes inside a function cannot follow one call's pruning; a copy per call can.
         proto = _inlined(proto, label)
+    try:
+        proto = densified(proto)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
     graph = Graph.from_proto(proto)
     if graph.opset < OLDEST_OPSET:
         raise ModelError(

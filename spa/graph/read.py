@@ -176,13 +176,19 @@ def _model_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
 def all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     """Every tensor that a graph holds: initializers and attributes, those of subgraphs too."""
     tensors = list(graph.initializer)
+    sparse = list(graph.sparse_initializer)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 tensors.append(attribute.t)
             tensors.extend(attribute.tensors)
+            if attribute.HasField("sparse_tensor"):
+                sparse.append(attribute.sparse_tensor)
+            sparse.extend(attribute.sparse_tensors)
             for sub in subgraphs(attribute):
                 tensors.extend(all_tensors(sub))
+    for entry in sparse:
+        tensors += [entry.values, entry.indices]
     return tensors
 
 
