@@ -7,7 +7,7 @@ bias. An operand makes zeros only along the axes that its own layers follow: a m
 that is added to six has no slice that could be zeroed with one of them.
 
 1. Contractions say so themselves (`spa.coupling.contract`, and the rules of Conv and Gemm).
-2. What maps zero to zero, or moves it, keeps it. Expand does unless it makes entries.
+2. What maps zero to zero, or moves it, keeps it, unless it makes entries of one (Expand, Tile).
 3. A sum, a maximum and the like of several operands: where all are zero along every axis.
 4. A product: where the zero ones follow every axis that the others follow.
 5. A power with positive exponents keeps zero.
@@ -37,7 +37,7 @@ KEEPS_ZERO = frozenset({
     "CenterCropPad", "Col2Im", "Compress", "DFT",
     "GatherElements", "GatherND", "GridSample", "MaxRoiPool", "MaxUnpool", "ReverseSequence",
     "RoiAlign", "Trilu",
-    "DepthToSpace", "SpaceToDepth",
+    "DepthToSpace", "Expand", "SpaceToDepth",
     "Dropout", "Elu", "Erf", "Flatten", "Floor", "Gather", "Gelu", "GlobalAveragePool",
     "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "Mish", "Neg", "PRelu",
     "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare",
@@ -164,10 +164,7 @@ def _is_zero(node: Node, tracker: Tracker) -> bool:
     zeros, model = tracker.zeros, tracker.model
     if node.op in KEEPS_ZERO:
         table = node.op == "Gather" and tracker.is_constant(node, 0)
-        return table or node.inputs[0] in zeros
-    if node.op == "Expand":
-        size, new = (np.prod(s) for s in (tracker.shape(node, 0), tracker.out_shape(node)))
-        return node.inputs[0] in zeros and size == new
+        return table or (node.inputs[0] in zeros and not _repeats_one(node, tracker))
     if node.op == "Pow":
         return node.inputs[0] in zeros and _exponents_stay(node, tracker)
     if node.op == "Clip":
@@ -186,9 +183,21 @@ def _is_zero(node: Node, tracker: Tracker) -> bool:
         if node.op == "Div":
             is_zero[1] = False
         axes = _followed(node, tracker)
-        known = [entry for entry, flag in zip(axes, is_zero, strict=True) if flag]
-        return product_is_zero(known, [goes])
+        zero_axes = [entry for entry, flag in zip(axes, is_zero, strict=True) if flag]
+        return product_is_zero(zero_axes, [goes])
     return False
+
+
+def _repeats_one(node: Node, tracker: Tracker) -> bool:
+    """Whether an axis of size 1 is repeated: such entries have labels of their own."""
+    old, new = tracker.shape(node, 0), tracker.out_shape(node)
+    if node.op == "Gather":
+        axis = node.attr("axis", 0)
+        return old[axis] == 1 and bool(np.prod(tracker.shape(node, 1), dtype=np.int64) > 1)
+    if node.op not in ("Expand", "Tile"):
+        return False
+    wide = (1,) * (len(new) - len(old)) + tuple(old)
+    return any(before == 1 < after for before, after in zip(wide, new, strict=True))
 
 
 def _followed(node: Node, tracker: Tracker) -> list[set[int]]:

@@ -60,6 +60,10 @@ def _case(name: str) -> tuple[onnx.ModelProto, bool]:
     elif name == "a mask expanded":
         x = g.node("Expand", [_conv(g, 1), g.ints([1, 6, 1, 1])])
         x = g.node("Add", [x, _conv(g)])
+    elif name == "a mask tiled":
+        x = g.node("Add", [g.node("Tile", [_conv(g, 1), g.ints([1, 6, 1, 1])]), _conv(g)])
+    elif name == "a mask gathered":
+        x = g.node("Add", [g.node("Gather", [_conv(g, 1), g.ints([0] * 6)], axis=1), _conv(g)])
     elif name == "concat with a sigmoid":
         x = g.node("Concat", [_conv(g), g.node("Sigmoid", [_conv(g, 2)])], axis=1)
     elif name == "pixels mixed on the right":
@@ -85,7 +89,8 @@ EXACT = (
 )  # fmt: skip
 NOT_EXACT = (
     "sigmoid", "plus a number", "plus a map", "plus a mask", "maximum with a mask",
-    "a mask times a sigmoid", "a mask expanded", "concat with a sigmoid",
+    "a mask times a sigmoid", "a mask expanded", "a mask tiled",
+    "a mask gathered", "concat with a sigmoid",
     "pixels mixed on the right", "pixels mixed on the left", "pixels mixed by Einsum",
     "two activations",
 )  # fmt: skip
