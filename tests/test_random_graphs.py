@@ -8,10 +8,12 @@ them.
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 
-from tests.random_graphs import graphs
+from spa.coupling.rules.base import RULES
+from tests.random_graphs import Drawn, graphs
 from tests.random_graphs.checking import check_perturbation, check_pruning
 from tests.random_graphs.independent import visit
 
@@ -32,3 +34,31 @@ def test_pruned_random_graphs_equal_the_zeroed_dense_ones(shard):
 def test_a_change_of_what_goes_reaches_exactly_the_predicted_slices(shard):
     strategy = graphs(plain=True, max_blocks=4)
     visit(strategy, check_perturbation, number=1000 + shard, examples=PERTURBED_PER_SHARD)
+
+
+# Operators with a rule that no graph can hold.
+NOT_DRAWN = {
+    # The standard domain has no such operator; only ONNX Runtime's own fusions write it there.
+    "SimplifiedLayerNormalization",
+}
+
+
+def test_every_operator_with_a_rule_is_drawn():
+    """The graphs of all shards, drawn but not pruned."""
+    shards = [(graphs(), k, PER_SHARD) for k in range(18)]
+    plain = graphs(plain=True, max_blocks=4)
+    shards += [(plain, 1000 + k, PERTURBED_PER_SHARD) for k in range(6)]
+    seen: Counter[str] = Counter()
+
+    def count(drawn: Drawn) -> None:
+        domains = ("", "ai.onnx")
+        seen.update({
+            node.op_type if node.domain in domains else f"{node.domain}::{node.op_type}"
+            for node in drawn.proto.graph.node
+        })  # fmt: skip
+
+    for strategy, number, examples in shards:
+        visit(strategy, count, number=number, examples=examples)
+    missing = sorted(set(RULES) - set(seen) - NOT_DRAWN)
+    assert not missing, f"no block of tests/random_graphs draws {', '.join(missing)}"
+    assert not NOT_DRAWN & set(seen)

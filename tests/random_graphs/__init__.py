@@ -18,6 +18,7 @@ from tests.random_graphs import (
     recurrent,
     reductions,
     shapes,
+    signal,
     spatial,
     vision,
 )
@@ -39,6 +40,7 @@ FAMILIES = (
     recurrent,
     reductions,
     shapes,
+    signal,
     spatial,
     vision,
 )

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import strategies as st
+
 from tests.graphs import Builder
-from tests.random_graphs.registry import Draw, Map, Tokens, block, one_of, scalar
+from tests.random_graphs.registry import Draw, Map, Tokens, block, scalar
 
 
 @block(Map, since=15, until=22, plain=False)
 def noise(g: Builder, draw: Draw, x: Map) -> Map:
-    kind = one_of(draw, "Bernoulli", "RandomNormalLike", "RandomUniformLike", "RandomNormal",
-                  "RandomUniform")  # fmt: skip
-    if kind == "Bernoulli":
-        y = g.node(kind, [g.node("Sigmoid", [x.name])])
-    elif kind.endswith("Like"):
-        y = g.node(kind, [x.name])
-    else:
-        y = g.node(kind, [], shape=[1, x.channels, 1, 1])
-    y = g.node("Mul", [y, scalar(g, 0.1)])
-    return replace(x, name=g.node("Add", [x.name, y]))
+    kinds = ("Bernoulli", "RandomNormalLike", "RandomUniformLike", "RandomNormal", "RandomUniform")
+    y = x.name
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=3)):
+        if kind == "Bernoulli":
+            z = g.node(kind, [g.node("Sigmoid", [y])])
+        elif kind.endswith("Like"):
+            z = g.node(kind, [y])
+        else:
+            z = g.node(kind, [], shape=[1, x.channels, 1, 1])
+        y = g.node("Add", [y, g.node("Mul", [z, scalar(g, 0.1)])])
+    return replace(x, name=y)
 
 
 @block(Tokens, until=22, plain=False)

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import act
 from tests.random_graphs.registry import (
     Draw,
     Map,
-    act,
     block,
     conv,
     flip,

@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import act
 from tests.random_graphs.attention import Heads, draw_heads, projections
 from tests.random_graphs.mlp import joined, pre_normed
 from tests.random_graphs.registry import (
     Draw,
     Map,
     Tokens,
-    act,
     block,
     flip,
     linear,

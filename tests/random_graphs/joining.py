@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.graphs import Builder
-from tests.random_graphs.registry import Draw, Map, act, block, concat, conv, flip, one_of, width
+from tests.random_graphs.activations import act
+from tests.random_graphs.registry import Draw, Map, block, concat, conv, flip, one_of, width
 
 
 @block(Map)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import act
 from tests.random_graphs.norms import layer_norm
 from tests.random_graphs.registry import (
     Draw,
     Map,
     Tokens,
-    act,
     block,
     concat,
     flip,

@@ -16,6 +16,7 @@ from tests.random_graphs.registry import (
     last_axis,
     one_of,
     scalar,
+    untied,
     vector,
 )
 
@@ -97,10 +98,10 @@ def mean_variance(g: Builder, draw: Draw, x: Map) -> Map:
     return replace(x, name=g.node("MeanVarianceNormalization", [y], axes=axes))
 
 
-@block(Tokens)
+@block(Tokens, sized=True)
 def hard_choice(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """Hardmax along the tokens: one of them is singled out for every feature."""
-    y = g.node("Transpose", [x.name], perm=[0, 2, 1])
+    y = g.node("Transpose", [untied(g, x)], perm=[0, 2, 1])
     y = g.node("Hardmax", [y], axis=2)
     y = g.node("Transpose", [y], perm=[0, 2, 1])
     return replace(x, name=g.node("Add", [x.name, y]))

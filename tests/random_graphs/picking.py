@@ -21,6 +21,7 @@ from tests.random_graphs.registry import (
     permute,
     scalar,
     shape_part,
+    untied,
 )
 
 
@@ -107,11 +108,11 @@ def top_channels(g: Builder, draw: Draw, x: Map) -> Map:
     return replace(x, name=g.node("Mul", [x.name, g.node("Sigmoid", [mean])]))
 
 
-@block(Tokens)
+@block(Tokens, sized=True)
 def where_largest(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """The place of the largest (or smallest) token, or feature, as a number."""
     axis = one_of(draw, 1, 1, 2)
-    place = g.node(one_of(draw, "ArgMax", "ArgMin"), [x.name], axis=axis)
+    place = g.node(one_of(draw, "ArgMax", "ArgMin"), [untied(g, x)], axis=axis)
     y = g.node("Mul", [g.node("Cast", [place], to=1), scalar(g, 0.01)])
     return replace(x, name=g.node("Add", [x.name, y]))
 
@@ -119,7 +120,7 @@ def where_largest(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 @block(Tokens, since=11, sized=True)
 def hard_mask(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """OneHot of where the largest token stands."""
-    place = g.node("ArgMax", [x.name], axis=1, keepdims=0)  # (N, D)
+    place = g.node("ArgMax", [untied(g, x)], axis=1, keepdims=0)  # (N, D)
     values = g.weight(np.array([0.5, 1.0], np.float32), "values", "initializer")
     y = g.node("OneHot", [place, g.ints(x.count), values], axis=1)
     return replace(x, name=g.node("Mul", [x.name, y]))
@@ -127,16 +128,16 @@ def hard_mask(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 
 @block(Tokens, since=11)
 def sums_so_far(g: Builder, draw: Draw, x: Tokens) -> Tokens:
-    op = one_of(draw, "CumSum", "CumProd") if g.opset >= 26 else "CumSum"
-    axis = g.weight(np.array(one_of(draw, 1, 1, 2), np.int64), "axis", "initializer")
+    op = one_of(draw, "CumSum", "CumProd", "CumProd") if g.opset >= 26 else "CumSum"
+    axis = g.weight(np.array(1, np.int64), "axis", "initializer")
     flags = {"exclusive": draw(st.integers(0, 1)), "reverse": draw(st.integers(0, 1))}
     y = g.node(op, [g.node("Tanh", [x.name]), axis], **flags)
     return replace(x, name=g.node("Mul", [y, scalar(g, 0.3)]))
 
 
-@block(Map, since=11)
+@block(Map, since=11, plain=False)
 def sums_over_channels(g: Builder, draw: Draw, x: Map) -> Map:
-    axis = g.weight(np.array(1, np.int64), "axis", "initializer")
+    axis = g.weight(np.array(one_of(draw, 1, -3), np.int64), "axis", "initializer")
     y = g.node("CumSum", [conv(g, draw, x, 4), axis], reverse=draw(st.integers(0, 1)))
     return replace(x, name=y, channels=4)
 

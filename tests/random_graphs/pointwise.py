@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import pointwise
 from tests.random_graphs.registry import (
-    NO_KERNEL,
     Draw,
     Map,
     Tokens,
@@ -19,33 +19,6 @@ from tests.random_graphs.registry import (
     scalar,
     vector,
 )
-
-# Since which opset, and what squeezes its input into where it is defined, steady and not too steep.
-UNARY: dict[str, tuple[int, str]] = {
-    "Abs": (6, ""), "Acos": (7, "unit"), "Acosh": (9, "above one"), "Asin": (7, "unit"),
-    "Asinh": (9, ""), "Atan": (7, ""), "Atanh": (9, "unit"), "Ceil": (6, ""), "Celu": (12, ""),
-    "Cos": (7, ""), "Cosh": (9, "unit"), "Elu": (6, ""), "Erf": (9, ""), "Exp": (6, "unit"),
-    "Floor": (6, ""), "Gelu": (20, ""), "HardSigmoid": (6, ""), "HardSwish": (14, ""),
-    "LeakyRelu": (6, ""), "Log": (6, "above one"), "Mish": (18, ""), "Neg": (6, ""),
-    "Reciprocal": (6, "above one"), "Relu": (6, ""), "Round": (11, ""), "Selu": (6, ""),
-    "Shrink": (9, ""), "Sigmoid": (6, ""), "Sign": (9, ""), "Sin": (7, ""), "Sinh": (9, "unit"),
-    "Softplus": (1, ""), "Softsign": (1, ""), "Sqrt": (6, "above one"), "Swish": (24, ""),
-    "Tan": (7, "unit"), "Tanh": (6, ""), "ThresholdedRelu": (10, ""),
-}  # fmt: skip
-
-
-def _squeezed(g: Builder, name: str, into: str) -> str:
-    if into == "unit":
-        return g.node("Mul", [g.node("Tanh", [name]), scalar(g, 0.8)])
-    if into == "above one":
-        return g.node("Add", [g.node("Softplus", [name]), scalar(g, 1.25)])
-    return name
-
-
-def pointwise(g: Builder, draw: Draw, name: str) -> str:
-    ops = [op for op, (since, _) in UNARY.items() if since <= g.opset < NO_KERNEL.get(op, 99)]
-    op = one_of(draw, *ops)
-    return g.node(op, [_squeezed(g, name, UNARY[op][1])])
 
 
 def _positive(g: Builder, name: str) -> str:
@@ -129,15 +102,23 @@ def bits(g: Builder, draw: Draw, x: Map) -> Map:
     whole = g.node("Cast", [coarse], to=2)  # uint8
     ops = ["BitShift"]
     ops += ["BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"] if g.opset >= 18 else []
-    op = one_of(draw, *ops)
-    if op == "BitwiseNot":
-        y = g.node(op, [whole])
-    else:
-        other = g.weight(np.array(one_of(draw, 1, 2, 3), np.uint8), "bits", "initializer")
-        direction = one_of(draw, "LEFT", "RIGHT") if op == "BitShift" else None
-        y = g.node(op, [whole, other], direction=direction)
+    y = whole
+    for op in draw(st.lists(st.sampled_from(ops), min_size=1, max_size=4)):
+        if op == "BitwiseNot":
+            y = g.node(op, [y])
+        else:
+            other = g.weight(np.array(one_of(draw, 1, 2, 3), np.uint8), "bits", "initializer")
+            direction = one_of(draw, "LEFT", "RIGHT") if op == "BitShift" else None
+            y = g.node(op, [y, other], direction=direction)
     y = g.node("Mul", [_as_float(g, y), scalar(g, 0.01)])
     return replace(x, name=g.node("Add", [x.name, y]))
+
+
+@block(Map, since=26)
+def bits_read_anew(g: Builder, draw: Draw, x: Map) -> Map:
+    """The bits of a number read as another type, and back."""
+    y = g.node("BitCast", [g.node("BitCast", [x.name], to=6)], to=1)
+    return replace(x, name=y)
 
 
 @block(Map)

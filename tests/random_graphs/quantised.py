@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import act
 from tests.random_graphs.registry import (
     Draw,
     Map,
     Tokens,
-    act,
     block,
     flip,
     one_of,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import act
 from tests.random_graphs.registry import (
     Draw,
     Map,
     Tokens,
-    act,
     block,
     conv,
     one_of,

@@ -15,9 +15,6 @@ from hypothesis import strategies as st
 
 from tests.graphs import Builder
 
-ACTIVATIONS = ("Relu", "Sigmoid", "Tanh", "LeakyRelu", "Elu", "Softplus", "HardSigmoid", "Softsign")
-
-NEWER = {"Celu": 12, "HardSwish": 14, "Mish": 18, "Gelu": 20}
 # First opset in which ONNX Runtime no longer has an operator's kernel.
 NO_KERNEL = {"GlobalLpPool": 22, "Swish": 25}
 
@@ -118,11 +115,6 @@ def width(draw: Draw) -> int:
     return one_of(draw, 4, 6, 8, 12)
 
 
-def act(g: Builder, draw: Draw, name: str) -> str:
-    ops = ACTIVATIONS + tuple(op for op, since in NEWER.items() if g.opset >= since)
-    return g.node(one_of(draw, *ops), [name])
-
-
 # --- weights and layers -------------------------------------------------------------------------
 
 
@@ -172,6 +164,11 @@ def shape_part(g: Builder, name: str, axis: int) -> str:
 def table(g: Builder, *shape: int, stem: str = "table", scale: float = 0.3) -> str:
     """A random constant that is no weight of a contraction."""
     return g.weight((scale * g.rng.standard_normal(shape)).astype(np.float32), stem)
+
+
+def untied(g: Builder, x: Tokens) -> str:
+    """Tokens of which no two are equal, so that rounding does not decide which is the largest."""
+    return g.node("Add", [x.name, table(g, x.count, x.width, stem="slope")])
 
 
 def last_axis(g: Builder, rank: int) -> int:

@@ -14,7 +14,7 @@ from tests.random_graphs.heads import head
 from tests.random_graphs.registry import BLOCKS, Draw, Map, Working, one_of
 
 # Up to the newest that ONNX Runtime takes.
-OPSETS = (9, 10, 11, 12, 13, 15, 17, 18, 20, 22, 23, 24, 26)
+OPSETS = (9, 10, 11, 12, 13, 15, 17, 18, 20, 21, 22, 23, 24, 24, 26, 26)
 IR_VERSIONS = (4, 7, 8, 10, 13)
 LEAST_CHANNELS, MOST_CHANNELS = 3, 32
 MOST_PIXELS = 16 * 16

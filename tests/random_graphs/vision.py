@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from tests.graphs import Builder
+from tests.random_graphs.activations import act
 from tests.random_graphs.registry import (
     Draw,
     Map,
-    act,
     block,
     concat,
     conv,
@@ -47,7 +47,7 @@ def transformed(g: Builder, draw: Draw, x: Map) -> Map:
     return replace(x, name=g.node("GridSample", [x.name, grid]))
 
 
-@block(Map, sized=True, until=22)
+@block(Map, sized=True, until=22, plain=False)
 def regions(g: Builder, draw: Draw, x: Map) -> Map:
     """Two regions of the first example take the place of the batch."""
     op = one_of(draw, "MaxRoiPool", "RoiAlign") if g.opset >= 10 else "MaxRoiPool"
