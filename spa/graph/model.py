@@ -219,6 +219,8 @@ class Model:
             else:
                 array = onnx.numpy_helper.to_array(tensor)
             array.setflags(write=False)
+            if array.nbytes > MAX_CACHED_BYTES:
+                return array
             self._arrays[name] = array
         return self._arrays[name]
 
@@ -226,8 +228,6 @@ class Model:
         """Value of a parameter as real numbers, in single precision at least.
 
         Integers that are dequantised count as what they stand for.
-            if array.nbytes > MAX_CACHED_BYTES:
-                return array
         """
         array = self.array(name)
         if name in self.quantised:
