@@ -83,8 +83,8 @@ class ShapeArithmetic:
         if node.op in FOLDING:
             return _filled(shape, self._union(node))
         move = MOVES.get(node.op)
-        if move is None:
-            return None
+        if move is None or (node.op != "Concat" and node.inputs[0] not in self.origins):
+            return None  # a weight that is cut at a computed bound is no size
         moved = move(node, self._model, [self._read(name) for name in node.inputs])
         return moved if moved is None or moved.shape == shape else _filled(shape, self._union(node))
 

@@ -36,7 +36,8 @@ def squeeze(node: Node, tracker: Tracker) -> None:
     if axes is None:
         single = [k for k, size in enumerate(wide) if size == 1]
     else:
-        single = [normal_axis(int(axis), len(wide)) for axis in axes]
+        # Exporters write one axis as a scalar, too.
+        single = [normal_axis(int(axis), len(wide)) for axis in np.reshape(axes, -1)]
     places = [k for k in range(len(wide)) if k not in single]
     assert [wide[k] for k in places] == list(narrow), f"{node}: axes {axes} of {old} give {new}"
     layers: list[Layer] = []

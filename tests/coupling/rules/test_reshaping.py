@@ -121,3 +121,12 @@ def test_a_target_with_two_dynamic_sizes_keeps_what_it_takes():
     z = g.node("Reshape", [g.node("Transpose", [y], perm=[1, 0, 2]), target])
     proto = g.model(z)
     assert described(proto) == []
+
+
+def test_one_axis_as_a_scalar():
+    """As torch's exporter writes it where it shares keys among queries."""
+    g = Builder()
+    x = g.node("Unsqueeze", [g.conv(g.input(3, 6, 6), 3, 8), g.ints(2)])
+    proto = g.model(g.conv(g.squeeze(x, [2]), 8, 5))
+    assert described(proto) == ["8: b0.0 w0.0 w1.1"]
+    prove(proto)

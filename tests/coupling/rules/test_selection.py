@@ -143,3 +143,15 @@ def test_a_vector_that_is_read_whole_and_in_part(opset, how):
     x = g.node("Relu", [g.node("Conv", [x, g.normal(4, 8, 1, 1), part])])
     proto = g.model(g.conv(x, 4, 5))
     prove(proto, plain=False, seeds=(0, 1, 2, 3))
+
+
+def test_a_bias_cut_at_a_bound_computed_from_a_shape():
+    """As torch's exporter cuts the packed bias of cross attention; the bound stays what it was."""
+    g = Builder()
+    x = g.input(5, 8)
+    size = g.node("Gather", [g.node("Shape", [x]), g.ints([-1])], axis=0)
+    bias = g.node("Slice", [g.normal(16, stem="b"), g.ints([0]), size, g.ints([0])])
+    x = g.node("Add", [g.node("MatMul", [x, g.normal(8, 8, stem="up")]), bias])
+    proto = g.model(g.node("MatMul", [g.node("Relu", [x]), g.normal(8, 4, stem="down")]))
+    assert described(proto) == ["8: b0.0 down0.0 up0.1"]
+    prove(proto)
