@@ -49,9 +49,7 @@ def contract(
         Layers of the output, over all axes; size 1 on the summed ones.
     """
     constant = [tracker.is_constant(node, i) for i in range(len(node.inputs))]
-    zero = [
-        flag or name in tracker.zeros for flag, name in zip(constant, node.inputs, strict=True)
-    ]
+    zero = [tracker.is_zeroed(node, i) for i in range(len(node.inputs))]
     layers, is_zero = contract_operands(
         tracker, node, operands, rank, summed=summed, batch=batch, zero=zero, weighted=any(constant)
     )

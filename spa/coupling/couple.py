@@ -110,6 +110,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         raise SettingError(unknown("way to shrink attention", attention, ATTENTION))
     tracker = Tracker(model, attention)
     contracted = contracted_parameters(model)
+    tracker.zeros.update(contracted.difference(model.private_reads))
     for node in model.graph.nodes:
         _visit(node, tracker, contracted)
     _keep_computed_sizes(tracker)

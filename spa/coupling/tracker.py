@@ -104,6 +104,16 @@ class Tracker:
         """Says whether input ``i`` is computed from parameters alone."""
         return node.inputs[i] in self.model.constants
 
+    def is_zeroed(self, node: Node, i: int) -> bool:
+        """Says whether removed entries of input ``i`` are zero in the zeroed dense model.
+
+        A weight in the file is zeroed there; one that is computed (``w + c``, a centred ``w``) need
+        not be zero even so.
+        """
+        name = node.inputs[i]
+        in_file = self.is_constant(node, i) and self.model.root(name) in self.model.parameters
+        return in_file or name in self.zeros
+
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
         name = node.inputs[i]

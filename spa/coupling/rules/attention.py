@@ -68,8 +68,8 @@ def packed_attention(node: Node, tracker: Tracker) -> None:  # 2
     layers = tracker.keep_axes(tracker.read(node, 0), (0, 1), node, TOKENS)
     contracted = tracker.vector(layers, 2, x[2], node)
     tracker.equal(contracted, tracker.vector(tracker.read(node, 1), 0, w[0], node), node)
-    constant = [tracker.is_constant(node, i) for i in (1, 2) if node.has_input(i)]
-    if not constant[0]:
+    zeroed = [tracker.is_zeroed(node, i) for i in (1, 2) if node.has_input(i)]
+    if not zeroed[0] and node.inputs[0] not in tracker.zeros:
         tracker.mark_inexact(contracted, node, ACTIVATIONS)
     channels = tracker.vector(tracker.read(node, 1), 1, w[1], node)
     if node.has_input(2):
@@ -82,7 +82,7 @@ def packed_attention(node: Node, tracker: Tracker) -> None:  # 2
             node,
             ((*x[:2], part.size), [along(part, 2, 3)] if part.size > 1 else []),
             heads,
-            is_zero=all(constant),
+            is_zero=all(zeroed),
         )
         for part in parts
     )
@@ -126,7 +126,7 @@ def multi_head_attention(node: Node, tracker: Tracker) -> None:  # 3
             part = np.arange(starts[i], starts[i + 1])
             bias = [layer.take(part, axis=0) for layer in tracker.read(node, 3)]
             layers = align(tracker, node, [(shape, layers), ((part.size,), bias)], 3)
-            is_zero = is_zero and tracker.is_constant(node, 3)
+            is_zero = is_zero and tracker.is_zeroed(node, 3)
         if len(shape) == 4:
             operands.append(Heads(shape, layers, is_zero))
         else:

@@ -123,7 +123,7 @@ def _operands(
     weight = _single_axes(node, tracker, weight)
     weight_out = tracker.vector(weight, out_axis, w[out_axis], node)
     weight_in = tracker.vector(weight, 1 - out_axis, w[1 - out_axis], node)
-    zero = tracker.is_constant(node, 1) or tracker.zeros.intersection(node.inputs[:2])
+    zero = tracker.is_zeroed(node, 1) or node.inputs[0] in tracker.zeros
     if not zero and weight_in.size > 1:  # 7
         tracker.mark_inexact(weight_in, node, ACTIVATIONS)
     return channels, weight_out, weight_in, rest
@@ -184,6 +184,6 @@ def _bias(node: Node, tracker: Tracker, outputs: Labels) -> None:
 def _write(node: Node, tracker: Tracker, outputs: Labels, rest: list[Layer]) -> None:
     rank = len(tracker.out_shape(node))
     tracker.write(node, [along(outputs, 1, rank), *rest])
-    constant = [tracker.is_constant(node, i) for i in (1, 2) if node.has_input(i)]
-    if all(constant) and not rest:
+    zeroed = [tracker.is_zeroed(node, i) for i in (1, 2) if node.has_input(i)]
+    if all(zeroed) and not rest:
         tracker.zeros.add(node.outputs[0])

@@ -47,14 +47,14 @@ def deform_conv(node: Node, tracker: Tracker) -> None:
         )
     moved = channels.reshape(int(node.attr("offset_group", 1)), -1)
     tracker.equal(moved, moved[:1], node)  # 3
-    constant = [tracker.is_constant(node, 1)]
+    zeroed = [tracker.is_zeroed(node, 1)]
     if node.has_input(3):
-        constant.append(tracker.is_constant(node, 3))
+        zeroed.append(tracker.is_zeroed(node, 3))
         bias = tracker.vector(tracker.read(node, 3), 0, outputs.size, node)
         tracker.equal(bias, outputs, node)
-    if not constant[0] and not tracker.zeros.intersection(node.inputs[:2]):
+    if not zeroed[0] and node.inputs[0] not in tracker.zeros:
         tracker.mark_inexact(contracted, node, ACTIVATIONS)
-    if all(constant):
+    if all(zeroed):
         tracker.zeros.add(node.outputs[0])
     tracker.write(node, [along(outputs, 1, len(x))])
 

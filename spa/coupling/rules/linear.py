@@ -28,7 +28,7 @@ def gemm(node: Node, tracker: Tracker) -> None:
     left, right = tracker.read(node, 0), tracker.read(node, 1)
     contracted = tracker.vector(left, k_of_a, a[k_of_a], node)
     tracker.equal(contracted, tracker.vector(right, k_of_b, b[k_of_b], node), node)
-    if not tracker.is_constant(node, 0) and not tracker.is_constant(node, 1):
+    if not tracker.is_zeroed(node, 0) and not tracker.is_zeroed(node, 1):
         tracker.mark_inexact(contracted, node, ACTIVATIONS)
     rows = tracker.vector(left, 1 - k_of_a, y[0], node)
     columns = tracker.vector(right, 1 - k_of_b, y[1], node)
@@ -39,9 +39,9 @@ def gemm(node: Node, tracker: Tracker) -> None:
         layers = align(tracker, node, operands, 2)
     tracker.write(node, layers)
     # Columns are zero with the weight and a bias of their own; rows are those of A.
-    constant = [tracker.is_constant(node, i) for i in (1, 2) if node.has_input(i)]
+    zeroed = [tracker.is_zeroed(node, i) for i in (1, 2) if node.has_input(i)]
     bias_follows = not node.has_input(2) or tracker.shape(node, 2)[-1:] == (y[1],)
-    if all(constant) and bias_follows and not rows.any():
+    if all(zeroed) and bias_follows and not rows.any():
         tracker.zeros.add(node.outputs[0])
 
 

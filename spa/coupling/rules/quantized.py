@@ -56,7 +56,9 @@ def _is_moved(node: Node, tracker: Tracker) -> bool:
 
 
 def _restores_zero(node: Node, tracker: Tracker) -> bool:
-    """Whether what comes out is zero where what went into the QuantizeLinear before is."""
+    """Whether what comes out is zero: integers in the file that are zeroed, or a way back."""
+    if tracker.model.root(node.inputs[0]) in tracker.model.quantised:
+        return node.inputs[0] in tracker.zeros
     before = tracker.model.graph.producers.get(node.inputs[0])
     if before is None or before.op not in QUANTIZE or before.inputs[0] not in tracker.zeros:
         return False

@@ -59,7 +59,7 @@ def recurrent(node: Node, tracker: Tracker) -> None:
             tracker.keep(units, node, "its initial state is given, and is as wide as it is")
         else:
             tracker.equal(state, units, node)
-        known = tracker.is_constant(node, i) or node.inputs[i] in tracker.zeros
+        known = tracker.is_zeroed(node, i)
         starts_at_zero = starts_at_zero and known
     for i, name in enumerate(node.outputs):
         if name:
