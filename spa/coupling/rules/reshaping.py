@@ -4,13 +4,16 @@
 2. Reshape and Flatten cut both shapes into blocks of equal products; a layer is expanded only over
    the block that it follows (`spa.coupling.labels.reshape_layer`).
 
-Reshape's target is rewritten when the output shrinks. A constant target keeps its 0 and -1. A
-target that is computed from dynamic sizes is written with the kept sizes and a single -1; where two
-or more of its sizes are dynamic (and not copied from the input by a 0), the labels are kept
-instead.
+Reshape's target is rewritten when the output shrinks:
+3. A constant target keeps its 0 and -1.
+4. A target that is computed from dynamic sizes is written with the kept sizes and a single -1.
+5. Where two or more of its sizes are dynamic, and not copied from the input by a 0, only its other
+   entries are changed; what the dynamic ones are computed from is kept.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +21,13 @@ from spa.coupling.labels import Layer, reshape_layer
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Shape, Tracker
 from spa.graph.nodes import Node
+
+
+class Varying(Protocol):
+    """What tells which axes follow a dynamic size."""
+
+    def varies(self, name: str, axis: int) -> bool:
+        """Says whether an axis does."""
 
 
 @rule("Transpose")
@@ -55,10 +65,10 @@ def reshape(node: Node, tracker: Tracker) -> None:
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     layers = [reshape_layer(layer, old, new) for layer in tracker.read(node, 0)]
     if node.op == "Reshape" and not _can_rewrite(node, tracker, old, new):
+        dynamic = [k for k in range(len(new)) if tracker.model.varies(node.outputs[0], k)]
         reason = "its target shape is computed from several dynamic sizes"
-        tracker.keep_layers(layers, node, reason)
-        tracker.keep_origins(node, 1, reason)
-        layers = []
+        layers = tracker.keep_axes(layers, dynamic, node, reason)
+        tracker.keep_origins(node, 1, reason, elements=dynamic)
     tracker.write(node, layers)
 
 
@@ -69,21 +79,27 @@ def resize_reshape(node: Node, cutter: Cutter) -> None:
     if old == new and not cutter.is_stale(node, 1):
         return
     target = cutter.value(node, 1)
-    if target is not None:
+    dynamic = [k for k in range(len(new)) if cutter.varies(output, k)]
+    inputs = cutter.old_shape(node.inputs[0])
+    if target is None and not _can_write(node, cutter, inputs, old, dynamic):
+        fixed = [k for k in range(len(new)) if k not in dynamic]  # 5
+        stale = cutter.is_stale(node, 1)
+        cutter.set_entries(node, 1, {k: new[k] for k in fixed if stale or old[k] != new[k]})
+        return
+    if target is not None:  # 3
         follows = {k for k, size in enumerate(target) if size in (0, -1)}
         if node.attr("allowzero", 0):
             follows = {k for k, size in enumerate(target) if size == -1}
         sizes = [int(target[k]) if k in follows else new[k] for k in range(len(new))]
         # A 0 copies the input's size at the same place, which may not be what shrank.
-        inputs = cutter.input_shape(node, 0)
+        left = cutter.input_shape(node, 0)
         for k in follows:
-            if sizes[k] == 0 and (k >= len(inputs) or inputs[k] != new[k]):
+            if sizes[k] == 0 and (k >= len(left) or left[k] != new[k]):
                 sizes[k] = new[k]
-    else:
-        dynamic = [k for k in range(len(new)) if cutter.varies(output, k)]
+    else:  # 4
         sizes = [-1 if k in dynamic else new[k] for k in range(len(new))]
         if len(dynamic) > 1:
-            sizes = _with_copies(sizes, cutter.old_shape(node.inputs[0]), old, dynamic)
+            sizes = _with_copies(sizes, inputs, old, dynamic)
     cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))
     if node.attr("allowzero", 0) and 0 in sizes:
         cutter.set_attr(node, "allowzero", 0)
@@ -99,10 +115,12 @@ def _with_copies(sizes: list[int], inputs: Shape, outputs: Shape, dynamic: list[
 
 
 def _can_rewrite(node: Node, tracker: Tracker, old: Shape, new: Shape) -> bool:
-    if tracker.value(node, 1) is not None:
-        return True
-    model = tracker.model
-    dynamic = [k for k in range(len(new)) if model.varies(node.outputs[0], k)]
+    dynamic = [k for k in range(len(new)) if tracker.model.varies(node.outputs[0], k)]
+    return tracker.value(node, 1) is not None or _can_write(node, tracker.model, old, new, dynamic)
+
+
+def _can_write(node: Node, sizes_of: Varying, old: Shape, new: Shape, dynamic: list[int]) -> bool:
+    """Whether a target of numbers alone will do: each dynamic size is copied, or is the one -1."""
     sizes = _with_copies([-1 if k in dynamic else s for k, s in enumerate(new)], old, new, dynamic)
-    copies_hold = all(sizes[k] != 0 or model.varies(node.inputs[0], k) for k in dynamic)
+    copies_hold = all(sizes[k] != 0 or sizes_of.varies(node.inputs[0], k) for k in dynamic)
     return copies_hold and sum(size == -1 for size in sizes) <= 1
