@@ -1,7 +1,7 @@
 """Elementwise operators: the axes of all operands, aligned by broadcasting, shrink together.
 
 Axes are taken in blocks: axes that one layer follows together belong to one block.
-1. An axis of size 1 couples with nothing.
+1. An axis of size 1 couples with nothing; what only one operand has passes as it is.
 2. An operand with an axis of size over 1 that no layer of its follows keeps that axis in all.
 3. In a block of one axis, all operands' layers are equal.
 4. In a block of several, layers with the same axes are equal; where they differ (one operand
@@ -84,6 +84,8 @@ def _align_block(
         if any(shape[k] > 1 for k in block)
     ]
     mine = [layers for _, layers in extended]
+    if len(mine) == 1:
+        return mine[0]
     if len(block) == 1:
         if not all(mine):
             for layers in mine:

@@ -290,6 +290,23 @@ def _shared(how, own):
 
 GROUPED = ["2: key0.1*6 out0.0*12 q0.1*12 v0.1*6"]
 GROUPED_BY_INDEX = ["6: key0.1*2 q0.1*4", "6: out0.0*4 v0.1*2"]
+
+
+@form(GROUPED, GROUPED_BY_INDEX)
+def grouped_queries_whose_keys_are_scaled():
+    """torch scales q and k before their product, the repeats of k in two layers by then."""
+    g = Builder(batch=2)
+    x = g.input(TOKENS, WIDTH)
+    q = split(g, weighted(g, x, "q"))
+    k, v = (split(g, weighted(g, x, s, 2 * DIM), 2) for s in ("key", "v"))
+    k, v = (g.node("Expand", [g.unsqueeze(y, [2]), g.ints([2, 2, 2, TOKENS, DIM])]) for y in (k, v))
+    k, v = (g.reshape(y, [2, HEADS, TOKENS, DIM]) for y in (k, v))
+    scale = g.weight(np.array([DIM**-0.25], np.float32), "scale")
+    q, k = (g.node("Mul", [y, scale]) for y in (q, k))
+    scores = g.node("MatMul", [q, g.node("Transpose", [k], perm=[0, 1, 3, 2])])
+    return finish(g, g.node("MatMul", [softmax(g, scores), v]))
+
+
 SINGLE = ["4: out0.0*6 q0.1*6"]
 SINGLE_BY_INDEX = ["6: key0.1 q0.1*4", "6: out0.0*4 v0.1"]
 
