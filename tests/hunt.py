@@ -38,9 +38,9 @@ PER_CHUNK = 50
 PERTURBED_EVERY = 4
 MAX_SECONDS = 120
 PACKAGES = ("numpy", "onnx", "onnxruntime", "hypothesis")
-COUNTED = ("graphs", "plans", "equal", "channels")
+COUNTED = ("graphs", "refused", "plans", "equal", "channels")
 COLUMNS = (
-    "finished", "commit", "seed", "chunks", "graphs", "distinct", "plans", "equal", "channels",
+    "finished", "commit", "seed", "chunks", "graphs", "refused", "distinct", "plans", "equal", "channels",
     "operators", "failures", "seconds", "processes", "python", *PACKAGES,
 )  # fmt: skip
 

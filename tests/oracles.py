@@ -317,7 +317,9 @@ def unshared(
 
 # A change may leave these as they are.
 DECIDING = (
-    "BitShift", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "IsInf", "IsNaN",
+    "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil",
+    "Equal", "Floor", "Greater", "GreaterOrEqual",
+    "Hardmax", "IsInf", "IsNaN",
     "Less", "LessOrEqual", "Round", "Sign", "Where",
 )  # fmt: skip
 LIVELY = {"Relu": "LeakyRelu", "Clip": "LeakyRelu", "HardSigmoid": "Sigmoid", "Tanh": "Softsign"}

@@ -98,7 +98,7 @@ def deformable(g: Builder, draw: Draw, x: Map) -> Map:
     return replace(x, name=act(g, draw, y), channels=cout)
 
 
-@block(Map, since=11, sized=True)
+@block(Map, since=11, sized=True, plain=False)
 def unpooled(g: Builder, draw: Draw, x: Map) -> Map:
     """The largest pixels go back to where they stood."""
     if x.height % 2 or x.width % 2:
