@@ -40,8 +40,8 @@ MAX_SECONDS = 120
 PACKAGES = ("numpy", "onnx", "onnxruntime", "hypothesis")
 COUNTED = ("graphs", "refused", "plans", "equal", "channels")
 COLUMNS = (
-    "finished", "commit", "seed", "chunks", "graphs", "refused", "distinct", "plans", "equal", "channels",
-    "operators", "failures", "seconds", "processes", "python", *PACKAGES,
+    "finished", "commit", "seed", "chunks", "graphs", "distinct", "refused", "plans", "equal",
+    "channels", "operators", "failures", "seconds", "processes", "python", *PACKAGES,
 )  # fmt: skip
 
 

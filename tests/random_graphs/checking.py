@@ -41,7 +41,7 @@ def serialised(proto: onnx.ModelProto) -> bytes:
 
 
 def refused(proto: onnx.ModelProto) -> bool:
-    """Whether ONNX Runtime cannot run a dense model once it has rewritten it; it has such faults."""
+    """Whether ONNX Runtime runs a dense model only without its rewrites, some of which fail."""
     feeds = random_feeds(proto, 0, batch=2, free=7)
     run(proto, feeds, optimize=False)
     try:
