@@ -10,7 +10,8 @@ import onnx
 from spa.coupling.couple import Cut
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import VerificationError
-from spa.graph.model import Model
+from spa.graph.model import Array, Model
+from spa.graph.quantised import SCALING
 from spa.graph.weightless import copy_lacking
 from spa.pruning.parameters import set_parameter
 from spa.pruning.surgery import cut_model
@@ -19,20 +20,41 @@ from spa.pruning.surgery import cut_model
 def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:
     """The same structure with random values of the named parameters.
 
-    Variances, divisors and the like stay positive.
+    Variances, divisors and the like stay positive. Integers that are dequantised are drawn too;
+    their scales stay, as what is rounded by them would leave its range.
     """
     rng = np.random.default_rng(seed)
-    names = frozenset(n for n in names if model.array(n).dtype.kind not in "iub")
+    names = frozenset(n for n in names if _is_drawn(model, n))
     proto = copy_lacking(model.proto, names)
     contracted = contracted_parameters(model)
     for name in sorted(names):
         old = model.array(name)
+        if old.dtype.kind in "iu":
+            set_parameter(model, proto, name, _drawn_integers(old, rng))
+            continue
         value = rng.standard_normal(old.shape) / np.sqrt(max(1, int(np.prod(old.shape[1:]))))
         if name not in contracted and (old >= 0).all():
             # It may be a variance, a divisor or under a root.
             value = np.abs(value) + 0.5
         set_parameter(model, proto, name, value.astype(old.dtype))
     return model.with_weights(proto)
+
+
+def _is_drawn(model: Model, name: str) -> bool:
+    if name in model.quantised:
+        return True
+    uses = model.graph.uses.get(name, ())
+    scales = any(model.graph.nodes[use.node].op in SCALING and use.position for use in uses)
+    return not scales and model.array(name).dtype.kind not in "iub"
+
+
+def _drawn_integers(old: Array, rng: np.random.Generator) -> Array:
+    """Over half of the range of 8 bits; wider ones (biases) over that of 16 bits."""
+    low, high = np.iinfo(old.dtype).min, np.iinfo(old.dtype).max
+    if old.itemsize > 1:
+        low, high = max(low, -(2**15)), min(high, 2**15)
+    quarter = (high - low) // 4
+    return rng.integers(low + quarter, high - quarter, old.shape).astype(old.dtype)
 
 
 def with_random_weights(

@@ -138,6 +138,41 @@ def test_activations_that_are_rounded_per_channel():
     prove(proto, plain=False)
 
 
+@pytest.mark.parametrize("kind", ["half", "integers"])
+def test_weights_behind_a_cast_or_a_scale_make_zeros(kind):
+    """A product of two activations is exact where both are made by zeroed weights."""
+    g = Builder()
+    x = g.input(4, 3)
+    if kind == "half":
+        w = g.node("Cast", [g.weight(g.rng.random((3, 8)).astype(np.float16), "q")], to=1)
+    else:
+        w = per_channel(g, (3, 8), 1)
+    y = g.node("MatMul", [x, w])
+    proto = g.model(g.node("MatMul", [y, g.node("Transpose", [y], perm=[0, 2, 1])]))
+    (line,) = described(proto)
+    assert line.startswith("8: q0.1")
+    prove(proto, plain=False)
+
+
+def _with_dead_head() -> onnx.ModelProto:
+    """A quantised head of zeros: its output is constant whatever is cut."""
+    g = Builder()
+    y = g.node("Relu", [g.node("Conv", [g.input(3, 6, 6), per_channel(g, (8, 3, 3, 3), 0)])])
+    head = [g.weight(np.full((5, 8, 1, 1), 7, np.int8), "q"), scale(g), g.weight(np.int8(7), "z")]
+    return g.model(g.node("Conv", [y, g.node("DequantizeLinear", head)]))
+
+
+def test_integers_are_drawn_at_random_where_the_output_is_constant():
+    model = spa.load(_with_dead_head())
+    result = spa.prune(model, ratio=0.5)
+    assert any("random weights too" in check for check in result.proof.checks)
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(result.model)
+    next(node for node in wrong.graph.node if node.op_type == "Relu").op_type = "Sigmoid"
+    with pytest.raises(spa.VerificationError, match="random"):
+        spa.verify(model, wrong, result.plan)
+
+
 # --- blocks --------------------------------------------------------------------------------------
 
 
