@@ -151,7 +151,8 @@ def test_weights_behind_a_cast_or_a_scale_make_zeros(kind):
     proto = g.model(g.node("MatMul", [y, g.node("Transpose", [y], perm=[0, 2, 1])]))
     (line,) = described(proto)
     assert line.startswith("8: q0.1")
-    prove(proto, plain=False)
+    # ONNX Runtime's rewrite of a product with integer weights rounds its other operand too.
+    prove(proto, plain=False, optimize=False)
 
 
 def _with_dead_head() -> onnx.ModelProto:
