@@ -1,7 +1,9 @@
 """Slice, Split and Gather: along the chosen axis, the output's labels are the input's, selected.
 
 Any selection is a Gather of ranks among the kept. Surgery writes it as a Slice with new bounds
-where the ranks are evenly spaced, and as a Gather where they are not.
+where the ranks are evenly spaced, and as a Gather where they are not. A selection by number along
+an axis whose size follows an input (batch and heads in one) would be of other channels at another
+size, so the axis is kept; a Slice that takes all of it, forwards or backwards, needs no numbers.
 """
 
 from __future__ import annotations
@@ -20,11 +22,15 @@ from spa.graph.nodes import Node
 
 Index = npt.NDArray[np.int64]
 COMPUTED = "what is selected along this axis is computed while the model runs"
+# What exporters write for "to the end".
+FAR = 2**31 - 1
+VARIES = "entries of this axis are selected by number, and its size varies with the inputs"
 
 
 @rule("Split")
 def split(node: Node, tracker: Tracker) -> None:
     axis = normal_axis(int(node.attr("axis", 0)), len(tracker.shape(node, 0)))
+    layers = _fixed(node, tracker, tracker.read(node, 0), axis)
     start = 0
     for i, name in enumerate(node.outputs):
         size = tracker.out_shape(node, i)[axis] if name else 0
@@ -33,8 +39,7 @@ def split(node: Node, tracker: Tracker) -> None:
         chosen = np.arange(start, start + size)
         start += size
         if name:
-            layers = [_take(layer, chosen, axis) for layer in tracker.read(node, 0)]
-            tracker.write(node, layers, i)
+            tracker.write(node, [_take(layer, chosen, axis) for layer in layers], i)
 
 
 def _split_size(node: Node, tracker: Tracker, i: int, axis: int) -> int:
@@ -62,7 +67,7 @@ def resize_split(node: Node, cutter: Cutter) -> None:
 def slice_(node: Node, tracker: Tracker) -> None:
     shape = tracker.shape(node, 0)
     layers = list(tracker.read(node, 0))
-    bounds = _slices(node, tracker)
+    bounds = _bounds(node, [tracker.value(node, i) for i in (1, 2, 3, 4)], shape)
     if bounds is None:
         axes = [k for k in range(len(shape)) if tracker.out_shape(node)[k] != shape[k]]
         known = tracker.value(node, 3) if node.has_input(3) else None
@@ -73,7 +78,9 @@ def slice_(node: Node, tracker: Tracker) -> None:
         tracker.write(node, tracker.keep_axes(layers, axes, node, COMPUTED))
         return
     for axis, bound in bounds.items():
-        chosen = np.arange(shape[axis])[bound]
+        chosen = np.arange(shape[axis])[slice(*_python_slice(*bound, shape[axis]))]
+        if not _takes_all(*bound):
+            layers = _fixed(node, tracker, layers, axis)
         layers = [_take(layer, chosen, axis) for layer in layers]
     tracker.write(node, layers)
 
@@ -92,7 +99,7 @@ def resize_slice(node: Node, cutter: Cutter) -> None:
     written: dict[int, tuple[int, int, int]] = {}
     gathers: dict[int, Index] = {}
     for axis, (start, end, step) in bounds.items():
-        if kept[axis].all():
+        if kept[axis].all() or _takes_all(start, end, step):
             written[axis] = (start, end, step)
             continue
         chosen = np.arange(shape[axis])[slice(*_python_slice(start, end, step, shape[axis]))]
@@ -126,6 +133,8 @@ def gather(node: Node, tracker: Tracker) -> None:
     rank = len(tracker.shape(node, 1))
     if indices is None:
         layers = tracker.keep_axes(layers, [axis], node, COMPUTED)
+    else:
+        layers = _fixed(node, tracker, layers, axis)
     result: list[Layer] = []
     for layer in layers:
         if layer.shape[axis] > 1 and indices is not None:
@@ -158,16 +167,22 @@ def resize_gather(node: Node, cutter: Cutter) -> None:
     cutter.set_input(node, 1, np.asarray(ranks[left], dtype=np.int64).reshape(np.shape(left)))
 
 
+def _fixed(node: Node, tracker: Tracker, layers: Sequence[Layer], axis: int) -> list[Layer]:
+    """Keeps an axis whose entries are selected by number where its size varies."""
+    if not tracker.model.varies(node.inputs[0], axis):
+        return list(layers)
+    return tracker.keep_axes(layers, [axis], node, VARIES)
+
+
+def _takes_all(start: int, end: int, step: int) -> bool:
+    """Whether bounds take every entry of an axis of any size, forwards or backwards."""
+    if step == 1:
+        return start == 0 and end >= FAR
+    return step == -1 and (start == -1 or start >= FAR) and end <= -FAR
+
+
 def _take(layer: Layer, chosen: Index, axis: int) -> Layer:
     return layer.take(chosen, axis=axis) if layer.shape[axis] > 1 else layer
-
-
-def _slices(node: Node, tracker: Tracker) -> dict[int, slice] | None:
-    shape = tracker.shape(node, 0)
-    bounds = _bounds(node, [tracker.value(node, i) for i in (1, 2, 3, 4)], shape)
-    if bounds is None:
-        return None
-    return {axis: slice(*_python_slice(*b, shape[axis])) for axis, b in bounds.items()}
 
 
 def _bounds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
 import spa
@@ -155,3 +156,50 @@ def test_a_bias_cut_at_a_bound_computed_from_a_shape():
     proto = g.model(g.node("MatMul", [g.node("Relu", [x]), g.normal(8, 4, stem="down")]))
     assert described(proto) == ["8: b0.0 down0.0 up0.1"]
     prove(proto)
+
+
+def _merged_with_the_batch(select) -> onnx.ModelProto:
+    """HaloNet: batch and heads in one axis, which a selection then runs along.
+
+    x: (N, 8, 6, 6)   merged: (N*2, 36, 4), where a window keeps the 4
+    """
+    g = Builder(17)
+    x = g.conv(g.input(3, 6, 6), 3, 8)
+    merged = g.node("Transpose", [g.reshape(x, [-1, 4, 36])], perm=[0, 2, 1])
+    merged = g.node("MaxPool", [select(g, merged)], kernel_shape=[3], pads=[1, 1])
+    merged = g.node("Transpose", [merged], perm=[0, 2, 1])
+    return g.model(g.conv(g.reshape(merged, [-1, 8, 6, 6]), 8, 5))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(0, 2**63 - 1, 1), (-1, -(2**63), -1), (0, 2**31 - 1, 1)]
+)
+def test_a_slice_that_takes_all_takes_all_at_any_batch(start, end, step):
+    """A bound that was written for one batch size cut larger ones short."""
+    proto = _merged_with_the_batch(lambda g, x: g.slice(x, start, end, 0, step))
+    if step < 0:  # batch and heads are turned round together, which is undone here
+        proto = _merged_with_the_batch(
+            lambda g, x: g.slice(g.slice(x, start, end, 0, step), start, end, 0, step)
+        )
+    assert described(proto) == ["2: b0.0*4 w0.0*4 w1.1*4"]
+    prove(proto)
+
+
+def _rolled(g: Builder, x: str) -> str:
+    """Takes some entries by number, and puts them back."""
+    return g.node("Concat", [g.slice(x, 0, 2, 0), g.slice(x, 2, 2**31 - 1, 0)], axis=0)
+
+
+def _parted(g: Builder, x: str) -> str:
+    return g.node("Concat", g.node("Split", [x], 2, axis=0), axis=0)
+
+
+def _picked(g: Builder, x: str) -> str:
+    first = g.node("Gather", [x, g.ints([0, 1])], axis=0)
+    return g.node("Concat", [first, g.slice(x, 2, 2**31 - 1, 0)], axis=0)
+
+
+@pytest.mark.parametrize("select", [_rolled, _parted, _picked])
+def test_a_selection_by_number_along_an_axis_that_varies_keeps_it(select):
+    proto = _merged_with_the_batch(select)
+    assert described(proto) == []
