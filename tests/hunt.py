@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -115,13 +116,20 @@ def _too_slow(*_: object) -> None:
 def _on_one_core(counter: Any) -> None:
     """Every worker on a core of its own: ONNX Runtime's threads would only get in each other's way.
 
-    Ctrl-C is for the parent.
+    Ctrl-C is for the parent; when that is gone, so is the worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
     cores = sorted(os.sched_getaffinity(0))
     with counter.get_lock():
         counter.value += 1
         os.sched_setaffinity(0, {cores[counter.value % len(cores)]})
+
+
+def _follow_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def commit() -> str:
