@@ -139,7 +139,7 @@ class Tracker:
 
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
-        a, b = (x.reshape(-1) for x in np.broadcast_arrays(a, b))
+        a, b = _flat(a, b)
         kept = (a == KEPT) | (b == KEPT)
         if kept.any():
             self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
@@ -333,5 +333,9 @@ def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
 
 
 def _flat(a: Labels, b: Labels) -> Pairs:
-    x, y = np.broadcast_arrays(a, b)
-    return x.reshape(-1), y.reshape(-1)
+    """Pairs of labels, broadcast; of equal ones in a row (a channel's pixels) one is enough."""
+    x, y = (z.reshape(-1) for z in np.broadcast_arrays(a, b))
+    if x.size < 2:
+        return x, y
+    new = np.concatenate([[True], (x[1:] != x[:-1]) | (y[1:] != y[:-1])])
+    return x[new], y[new]
