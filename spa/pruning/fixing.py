@@ -29,6 +29,7 @@ JUMPING_OPS = frozenset({
     "ArgMax", "ArgMin", "Ceil", "Compress", "DynamicQuantizeLinear", "Equal", "Floor", "Greater",
     "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual", "Mod", "NonMaxSuppression", "NonZero",
     "QuantizeLinear", "Round", "Sign", "ThresholdedRelu", "TopK", "Unique",
+    "com.microsoft::QuantizeLinear",
 })  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import onnx
 import spa
 from spa.coupling.couple import Cut
 from spa.pruning.plan import cut_of
-from tests.oracles import assert_change_stays_inside, assert_equals_zeroed
+from tests.oracles import TOLERANCE, assert_change_stays_inside, assert_equals_zeroed
 
 
 def described(proto: onnx.ModelProto | spa.Model, attention: str = "heads") -> list[str]:
@@ -59,6 +59,7 @@ def perturb(proto: onnx.ModelProto, model: spa.Model, groups: spa.Groups, plan: 
 def prove(
     proto: onnx.ModelProto, *, ratio: float = 0.5, seeds: tuple[int, ...] = (0, 1, 2),
     plain: bool = True, equal: bool = True, attention: str = "heads", optimize: bool = True,
+    tolerance: float = TOLERANCE,
 ) -> onnx.ModelProto:  # fmt: skip
     """Prunes at random and proves the result by SPA and by both oracles; returns the last model."""
     model = spa.load(proto)
@@ -76,7 +77,8 @@ def prove(
         if equal:
             document = json.loads(json.dumps(plan.to_json()))
             batches = (1, 3) if dynamic else (model.batch_size,)
-            assert_equals_zeroed(proto, pruned, document, batches=batches, optimize=optimize)
+            assert_equals_zeroed(proto, pruned, document, batches=batches, optimize=optimize,
+                                 tolerance=tolerance)  # fmt: skip
         # q and k both make what is contracted over head_dim: disturbed together, they show there.
         if plain and attention != "head_dim":
             perturb(proto, model, groups, plan)
