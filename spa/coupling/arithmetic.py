@@ -153,8 +153,16 @@ def _as_array(value: Any) -> Origins:
     return value if isinstance(value, np.ndarray) else _filled((), value)
 
 
+def _list_of_one_number(node: Node, model: Model, inputs: list[Origins]) -> Origins | None:
+    """A list of ones or the like, as long as another list is: its numbers depend on nothing."""
+    name = node.outputs[0]
+    listed = len(model.shapes[name]) == 1 and model.observed.dtypes[name].kind in "iu"
+    return _filled(model.shapes[name], NOTHING) if listed else None
+
+
 MOVES: dict[str, Callable[[Node, Model, list[Origins]], Origins | None]] = {
     "Concat": _concat,
+    "ConstantOfShape": _list_of_one_number,
     "Flatten": _reshaped,
     "Gather": _gather,
     "Reshape": _reshaped,

@@ -23,6 +23,9 @@ from spa.graph.nodes import Node, Use
 
 Mask = npt.NDArray[np.bool_]
 
+# Operators whose sizes, computed while the model runs, are rewritten where they need not be.
+WITH_TARGETS = ("ConstantOfShape", "Expand", "Reshape", "Resize")
+
 ATTENTION = ("heads", "head_dim", "none")
 
 
@@ -190,10 +193,10 @@ def _keep_tables(node: Node, tracker: Tracker) -> None:
 def _keep_computed_sizes(tracker: Tracker) -> None:
     """Numbers computed from a size that varies can be neither pinned nor rewritten; see `Cut`.
 
-    A target of Reshape, Expand or Resize is rewritten by those operators' own resize functions.
+    Targets are rewritten by the resize functions of the operators that have them.
     """
     for node, i in tracker.arithmetic.reads():
-        if tracker.value(node, i) is None and node.op not in ("Reshape", "Expand", "Resize"):
+        if tracker.value(node, i) is None and node.op not in WITH_TARGETS:
             tracker.keep_origins(node, i, "its size is used in a computation")
 
 

@@ -74,8 +74,8 @@ class Model:
     def parameters(self) -> Mapping[str, onnx.TensorProto | None]:
         """Tensors that the file holds: initializers, Constant outputs, filled ones (``None``).
 
-        A floating ConstantOfShape with a fixed shape is a weight too: some files keep their weights
-        that way, so that they stay small.
+        A floating ConstantOfShape with a shape that the file holds is a weight too: some files keep
+        their weights that way, so that they stay small.
         """
         found: dict[str, onnx.TensorProto | None] = dict(self.graph.initializers)
         for node, proto in zip(self.graph.nodes, self.proto.graph.node, strict=True):
@@ -83,7 +83,7 @@ class Model:
                 tensor = _constant_tensor(proto)
                 if tensor is not None:
                     found[node.outputs[0]] = tensor
-            elif node.op == "ConstantOfShape" and self.static_value(node.inputs[0]) is not None:
+            elif node.op == "ConstantOfShape" and node.inputs[0] in found:
                 value = node.attr("value")
                 if value is not None and onnx.numpy_helper.to_array(value).dtype.kind == "f":
                     found[node.outputs[0]] = None

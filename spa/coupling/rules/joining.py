@@ -159,27 +159,21 @@ def expand(node: Node, tracker: Tracker) -> None:  # 3
     if tracker.value(node, 1) is None and any(
         tracker.model.varies(node.outputs[0], k) for k in grown
     ):
-        # The target stays computed, so whatever it is computed from keeps its size.
-        tracker.keep_origins(node, 1, "its size is used in a computation")
-        fixed = _fixed_axes(node, tracker, len(new))
-        grown = [k for k in grown if k in fixed]
+        # These entries of the target stay computed, so what they are computed from keeps its size.
+        first = len(new) - tracker.shape(node, 1)[0]
+        computed = [k for k in range(first, len(new)) if tracker.model.varies(node.outputs[0], k)]
+        reason = "its size is used in a computation"
+        tracker.keep_origins(node, 1, reason, elements=[k - first for k in computed])
+        grown = [k for k in grown if k not in computed]
     layers += [along(tracker.made_up(node, k, new[k]), k, len(new)) for k in grown]
     tracker.write(node, layers)
-
-
-def _fixed_axes(node: Node, tracker: Tracker, rank: int) -> list[int]:
-    """Axes of the output whose entry of a computed target is a number of the file's own."""
-    origins = tracker.arithmetic.origins.get(node.inputs[1])
-    if origins is None:
-        return []
-    return [rank - origins.size + k for k, origin in enumerate(origins) if not origin]
 
 
 @resize("Expand")
 def resize_expand(node: Node, cutter: Cutter) -> None:
     """The target names the new sizes; 1 leaves an axis as it comes.
 
-    Of a target that is computed from dynamic sizes, only the entries of axes that shrink change.
+    Of a target that is computed from dynamic sizes, the entries that do not vary are written anew.
     """
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
@@ -190,8 +184,8 @@ def resize_expand(node: Node, cutter: Cutter) -> None:
     grown = [k for k in range(len(old)) if wide[k] != old[k]]
     if cutter.value(node, 1) is None and any(cutter.varies(output, k) for k in grown):
         first = len(old) - cutter.old_shape(node.inputs[1])[0]
-        changed = [k for k in range(first, len(old)) if old[k] != new[k]]
-        cutter.set_entries(node, 1, {k - first: new[k] if k in grown else 1 for k in changed})
+        fixed = [k for k in range(first, len(old)) if not cutter.varies(output, k)]
+        cutter.set_entries(node, 1, {k - first: new[k] if k in grown else 1 for k in fixed})
         return
     sizes = [new[k] if k in grown else 1 for k in range(len(new))]
     cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))

@@ -56,16 +56,18 @@ def test_shape_reads_no_values():
 
 def test_an_operator_without_a_rule_keeps_only_what_it_touches():
     """nni 5172: an unknown operator must not stop everything."""
-    g = Builder(13)
+    g = Builder(13, batch=2)
     x = g.node("Relu", [g.conv(g.input(3, 4, 4), 3, 8)])
     x = g.conv(x, 8, 6)
-    x = g.node("CumSum", [x, g.ints(1)])
+    grid = g.weight(g.rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32), "grid")
+    x = g.node("GridSample", [x, grid], domain="com.microsoft")
     x = g.node("Relu", [g.conv(x, 6, 12)])
     proto = g.model(g.conv(x, 12, 5))
     lines = [line for line in described(proto) if not line.startswith("~")]
     assert lines == ["12: b2.0 w2.0 w3.1", "8: b0.0 w0.0 w1.1"]
     reason = kept(proto)["w1.0"]
-    assert reason == '6 of 6: there is no rule for CumSum (CumSum "n_cumsum_0")'
+    where = '(com.microsoft::GridSample "n_gridsample_0")'
+    assert reason == f"6 of 6: there is no rule for com.microsoft::GridSample {where}"
     prove(proto)
 
 
@@ -81,7 +83,8 @@ def test_an_if_keeps_what_its_branches_read():
         )
         for op, name in (("Neg", "then"), ("Exp", "else"))
     ]
-    yes = g.weight(np.array(True), "yes", "initializer")
+    largest = g.reduce("ReduceMax", x, [0, 1, 2, 3], keepdims=0)
+    yes = g.node("Greater", [largest, g.weight(np.float32(1), "one", "initializer")])
     y = g.node("If", [yes], then_branch=branch[0], else_branch=branch[1])
     y = g.node("Relu", [g.conv(y, 8, 6)])
     proto = g.model(g.conv(y, 6, 5))
@@ -95,3 +98,33 @@ def test_a_model_without_anything_to_prune():
     proto = g.model(g.node("Relu", [g.input(3, 4, 4)]))
     groups = spa.find_groups(spa.load(proto))
     assert len(groups) == 0
+
+
+@pytest.mark.parametrize("batch", ["N", 2])
+@pytest.mark.parametrize("fill", [None, 0.0, 1.0])
+def test_a_tensor_filled_in_the_shape_of_another(batch, fill):
+    """zeros_like, ones_like: what is made up goes with what it meets."""
+    g = Builder(17, batch)
+    x = g.input(3, 4, 4)
+    a, b = g.conv(x, 3, 8, bias=False), g.conv(x, 3, 8, bias=False)
+    value = None if fill is None else onnx.numpy_helper.from_array(np.array([fill], np.float32))
+    made = g.node("ConstantOfShape", [g.node("Shape", [b])], value=value)
+    x = g.node("Concat", [g.node("Add", [a, made]), b], axis=1)
+    proto = g.model(g.conv(x, 16, 5, bias=False))
+    assert described(proto) == ["8: w0.0 w2.1", "8: w1.0 w2.1"]
+    prove(proto)
+
+
+@pytest.mark.parametrize("batch", ["N", 2])
+def test_channels_written_into_a_tensor_of_zeros(batch):
+    """As torch's ``z = zeros_like(x); z[:, :4] = y`` is exported."""
+    g = Builder(17, batch)
+    x = g.input(3, 4, 4)
+    a, b = g.conv(x, 3, 8, bias=False), g.conv(x, 3, 4, bias=False)
+    zeros = g.node("ConstantOfShape", [g.node("Shape", [a])])
+    zeros, b = (g.node("Transpose", [t], perm=[1, 0, 2, 3]) for t in (zeros, b))
+    z = g.node("ScatterND", [zeros, g.weight(np.arange(4).reshape(4, 1), "k"), b])
+    z = g.node("Add", [a, g.node("Transpose", [z], perm=[1, 0, 2, 3])])
+    proto = g.model(g.conv(z, 8, 5, bias=False))
+    assert described(proto) == ["4: w0.0 w1.0 w2.1", "4: w0.0 w2.1"]
+    prove(proto)

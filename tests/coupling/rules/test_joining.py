@@ -1,6 +1,7 @@
 """Concat, Pad, Expand and Tile: offsets are exact, made-up entries may go."""
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.coupling.cases import described, kept, prove
@@ -218,6 +219,34 @@ def test_expand_to_the_shape_of_a_tensor_with_other_channels(opset, batch):
     assert described(proto) == ["8: w0.0 w2.1", "8: w1.0 w2.1"]
     prove(proto)
     prove(proto, ratio=0.25)
+
+
+@pytest.mark.parametrize("batch", ["N", 2])
+def test_a_mask_expanded_as_the_features(batch):
+    """expand_as: the computed target names sizes that vary and others."""
+    g = Builder(17, batch)
+    x = g.input(3, 6, 6)
+    a = g.conv(x, 3, 8, bias=False)
+    mask = g.node("Expand", [g.normal(1, 1, 6, 6, stem="m"), g.node("Shape", [a])])
+    proto = g.model(g.conv(g.node("Mul", [a, mask]), 8, 5, bias=False))
+    assert described(proto) == ["8: w0.0 w1.1"]
+    prove(proto)
+
+
+def test_an_expanded_target_as_the_older_exporter_writes_it():
+    """A -1 leaves a size as it is: where(target == -1, 1, target)."""
+    g = Builder(17)
+    x = g.input(3, 6, 6)
+    a = g.conv(x, 3, 8, bias=False)
+    target = g.node("Shape", [a])
+    ones = g.node("ConstantOfShape", [g.node("Shape", [target])],
+                  value=onnx.numpy_helper.from_array(np.array([1])))  # fmt: skip
+    same = g.node("Equal", [target, g.node("Mul", [ones, g.ints([-1])])])
+    mask = g.normal(1, 1, 6, 6, stem="m")
+    mask = g.node("Expand", [mask, g.node("Where", [same, ones, target])])
+    proto = g.model(g.conv(g.node("Mul", [a, mask]), 8, 5, bias=False))
+    assert described(proto) == ["8: w0.0 w1.1"]
+    prove(proto)
 
 
 def test_tile_repeats_channels():
