@@ -189,3 +189,10 @@ def test_batch_norm_scales_of_any_precision(kind):
     scores = spa.score(model, spa.find_groups(model), "bn_scale")
     assert scores.by_group
     assert all(np.isfinite(values).all() for values in scores.by_group.values())
+
+
+@pytest.mark.parametrize("kind", [BRAIN, DOUBLE])
+def test_a_type_that_the_runtime_has_no_convolution_for_is_refused(kind):
+    """ONNX Runtime's reason names the node; nothing is written that was not run."""
+    with pytest.raises(spa.ModelError, match="n_conv_0"):
+        spa.load(computed_in(classifier(), kind))
