@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 import spa
 from spa.graph import read
-from spa.graph.weightless import byte_size, copy_lacking, without_weights
+from spa.graph.weightless import LARGE, byte_size, copy_lacking, without_weights
 from tests.graphs import Builder, classifier
 
 
@@ -70,3 +70,24 @@ def test_large_weights_are_not_held_twice(monkeypatch):
     assert other.array("w0") is not other.array("w0")
     assert not other.array("w0").flags.writeable
     np.testing.assert_array_equal(other.array("w0"), model.array("w0"))
+
+
+def test_a_large_weight_that_nothing_reads(wide):
+    """ONNX Runtime drops it; so does surgery, and until then it does no harm."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(wide)
+    unread = np.zeros((300, 400), np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(unread, "unread"))
+    result = spa.prune(proto, ratio=0.5)
+    assert result.proof.equal
+    assert "unread" not in [tensor.name for tensor in result.model.graph.initializer]
+
+
+def test_a_large_weight_that_nothing_reads_does_no_harm():
+    """HaloNet's proof ran its first nodes alone, and the runtime missed the weights of the rest."""
+    g = Builder()
+    x = g.node("Relu", [g.conv(g.input(3, 8, 8), 3, 8)])
+    proto = g.model(g.conv(x, 8, 4))
+    unread = np.zeros((LARGE,), np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(unread, "unread"))
+    assert spa.prune(proto, ratio=0.5).proof.equal
