@@ -35,12 +35,12 @@ LIGHT = {
 }
 LARGE = {"bvlc_alexnet": 60_965_224, "vgg19": 143_667_240, "zfnet512": 87_250_536}
 RAPIDOCR = {"det": 1_171_512, "cls": 129_356, "rec": 2_688_397}
-# Weights in the main graph; the biases of the last one are sliced, and a slice is a parameter.
+# Weights in the main graph.
 SILERO = {
     "silero_vad_16k_op15": 309_632,
     "silero_vad_16k_sequence": 309_632,
     "silero_vad_half": 309_632,
-    "silero_vad_openvino_16k": 311_680,
+    "silero_vad_openvino_16k": 309_632,
 }
 # Two networks, for two sampling rates, in the branches of one If: their weights in there too, or
 # in the main graph. The number of parameters, and the reason why nothing of them may go.

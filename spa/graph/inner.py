@@ -1,14 +1,17 @@
 """What the subgraphs of If, Loop and Scan hold and cost. They stay dense, but they count.
 
-MACs need shapes, which a run does not show inside of a subgraph; they are inferred from those that
-it shows outside.
-1. If: the branch that the example took, or else the one that costs more.
-2. Loop: its body once per trip, where the number of trips is fixed; else once.
-3. Scan: its body once per scanned entry.
+MACs need shapes, which a run does not show inside of a subgraph.
+1. If: the branch that the example took is run in its place.
+2. Loop: its body counts once per trip, where the number of trips is fixed; else once.
+3. Scan: its body counts once per scanned entry.
+
+Inside of a Loop or Scan, shapes are inferred from those that the run shows outside, and of an If's
+branches the costlier one counts.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from spa.graph.nodes import Node, read_node, subgraphs
+from spa.errors import ModelError
+from spa.graph.nodes import Graph, Node, read_node, subgraphs
 from spa.graph.weightless import without_weights
 
 if TYPE_CHECKING:
@@ -66,15 +70,51 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
 
 
 def inner_macs(model: Model, macs_of: NodeMacs) -> dict[int, float]:
-    """MACs inside the nodes of the main graph that have subgraphs, by the node's index."""
+    """MACs inside the nodes of the main graph that have subgraphs, by a node's index."""
     forks = [node for node in model.graph.nodes if _graphs(model.proto.graph.node[node.index])]
     if not forks:
         return {}
+    opened = _opened(model)
+    total = _loops_macs(opened, macs_of) + sum(
+        macs_of(node, opened.shapes) for node in opened.graph.nodes
+    )
+    own = sum(macs_of(node, model.shapes) for node in model.graph.nodes)
+    return {forks[0].index: total - own}
+
+
+def _opened(model: Model) -> Model:
+    """The model with the branches that its example takes in place of the Ifs."""  # 1
+    from spa.graph.branches import take_branches
+    from spa.graph.execute import Observer
+
+    while True:
+        values = {**model.observed.values, **model.example}
+        taken = {
+            node.index: bool(values[node.inputs[0]].reshape(-1)[0])
+            for node in model.graph.nodes
+            if node.op == "If" and node.inputs[0] in values
+        }
+        if not taken:
+            return model
+        proto = take_branches(model.proto, taken)
+        try:
+            observed = Observer(proto).run(model.example)
+        except ModelError:
+            return model
+        model = dataclasses.replace(
+            model, proto=proto, graph=Graph.from_proto(proto), observed=observed, varied=None
+        )
+
+
+def _loops_macs(model: Model, macs_of: NodeMacs) -> float:
+    loops = [node for node in model.graph.nodes if _graphs(model.proto.graph.node[node.index])]
+    if not loops:
+        return 0.0
     inferred = _inferred(model)
-    return {
-        node.index: _fork_macs(inferred.graph.node[node.index], node, model, model.shapes, macs_of)
-        for node in forks
-    }
+    return sum(
+        _fork_macs(inferred.graph.node[node.index], node, model, model.shapes, macs_of)
+        for node in loops
+    )
 
 
 def _graphs(node: onnx.NodeProto) -> dict[str, onnx.GraphProto]:
@@ -130,11 +170,7 @@ def _fork_macs(
     macs = {
         name: _graph_macs(graph, model, outer, macs_of) for name, graph in _graphs(proto).items()
     }
-    if node.op == "If":  # 1
-        name = node.inputs[0]
-        taken = model.example.get(name, model.observed.values.get(name))
-        if taken is not None and taken.size == 1:
-            return macs["then_branch" if taken.reshape(-1)[0] else "else_branch"]
+    if node.op == "If":
         return max(macs.values())
     total = sum(macs.values())
     if node.op == "Loop":  # 2

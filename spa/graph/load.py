@@ -12,6 +12,7 @@ from onnx import inliner
 from onnx.external_data_helper import uses_external_data
 
 from spa.errors import InputError, ModelError, RunError
+from spa.graph.branches import fixed_conditions, take_branches
 from spa.graph.check import check
 from spa.graph.example import (
     Declared,
@@ -105,7 +106,11 @@ def load_proto(
         raise ModelError(f"{label}: {error}") from error
     example, observed = _first_run(observer, graph, declared, given, label)
     varied = _second_run(observer, declared, example)
-    return Model(proto, sha256, graph, example, observed, varied, tuple(declared))
+    model = Model(proto, sha256, graph, example, observed, varied, tuple(declared))
+    fixed = fixed_conditions(model)
+    if fixed:
+        return load_proto(take_branches(proto, fixed), sha256, label, given)
+    return model
 
 
 def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:

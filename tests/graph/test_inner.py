@@ -37,18 +37,49 @@ def test_the_branch_that_the_example_took():
     assert macs(g.model(g.fork(then, other))) == OUTER + 8 * 4
 
 
-def test_the_costlier_branch_where_it_is_not_known():
-    """Further in, nothing shows which one was taken."""
+def test_the_branches_that_it_took_further_in():
+    """The inner condition is computed inside."""
+    g = Flow()
+    x = pooled(g)
+    negated = helper.make_node("Not", ["yes"], ["no"])
+    inner = helper.make_node(
+        "If", ["no"], ["inner_out"],
+        then_branch=branch("MatMul", x, "v", name="c", v=matrix(8, 40)),
+        else_branch=branch("MatMul", x, "w", name="d", w=matrix(8, 5)),
+    )  # fmt: skip
+    then = subgraph([negated, inner], ["inner_out"], name="a")
+    y = g.fork(then, branch("Neg", x, name="b"))
+    assert macs(g.model(y)) == OUTER + 8 * 5
+
+
+def test_shapes_that_only_a_run_shows():
+    """What a branch pads by is computed, so that inference does not know its sizes."""
+    g = Flow()
+    x = g.conv(g.image, 3, 8)
+    w = np.ones((6, 8, 3, 3), np.float32)
+    nodes = [
+        helper.make_node("Shape", [x], ["sizes"]),
+        helper.make_node("Mul", ["sizes", "none"], ["half"]),
+        helper.make_node("Concat", ["half", "pads"], ["all"], axis=0),
+        helper.make_node("Pad", [x, "all"], ["wide"]),
+        helper.make_node("Conv", ["wide", "w"], ["a_out"]),
+    ]
+    weights = {"w": w, "none": np.zeros(4, np.int64), "pads": np.array([0, 0, 1, 1])}
+    then = subgraph(nodes, ["a_out"], name="a", weights=weights)
+    y = g.fork(then, branch("Neg", x, name="b"))
+    assert macs(g.model(y)) == OUTER + 6 * 72 * 7 * 7
+
+
+def test_the_costlier_branch_within_a_loop():
     g = Flow()
     x = pooled(g)
     inner = helper.make_node(
-        "If", ["no"], ["inner_out"],
-        then_branch=branch("MatMul", x, "v", name="c", v=matrix(8, 4)),
-        else_branch=branch("MatMul", x, "w", name="d", w=matrix(8, 5)),
+        "If", ["go"], ["next"],
+        then_branch=branch("MatMul", "s", "v", name="c", v=matrix(8, 8)),
+        else_branch=branch("Neg", "s", name="d"),
     )  # fmt: skip
-    negated = helper.make_node("Not", ["yes"], ["no"])
-    y = g.fork(subgraph([negated, inner], ["inner_out"], name="a"), branch("Neg", x, name="b"))
-    assert macs(g.model(y)) == OUTER + 8 * 5
+    body = loop_body([inner], "next")
+    assert macs(g.model(g.node("Loop", [g.ints(3), "yes", x], body=body))) == OUTER + 3 * 64
 
 
 @pytest.mark.parametrize(("trips", "times"), [("constant", 7), ("times", 1)])
