@@ -20,7 +20,6 @@ import onnx
 import onnxruntime as ort
 
 from spa.errors import ModelError, RunError
-from spa.graph.nodes import names_read
 from spa.graph.read import first_line, names_in
 from spa.graph.runnable import make_runnable
 from spa.graph.weightless import without_weights
@@ -99,9 +98,6 @@ def session(
     # ONNX Runtime drops what nothing reads, and then misses it.
     read = set(names_in(light.graph))
     large = [tensor for tensor in (*large, *weights) if tensor.name in read]
-    # ONNX Runtime drops what nothing reads before it looks for what is handed over.
-    read = set(names_read(light.graph))
-    large = [tensor for tensor in large if tensor.name in read]
     # Large weights are handed over as they lie in memory, not as part of the serialised file.
     for tensor in large:
         stub = light.graph.initializer.add(

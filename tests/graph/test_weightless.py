@@ -72,17 +72,6 @@ def test_large_weights_are_not_held_twice(monkeypatch):
     np.testing.assert_array_equal(other.array("w0"), model.array("w0"))
 
 
-def test_a_large_weight_that_nothing_reads(wide):
-    """ONNX Runtime drops it; so does surgery, and until then it does no harm."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(wide)
-    unread = np.zeros((300, 400), np.float32)
-    proto.graph.initializer.append(numpy_helper.from_array(unread, "unread"))
-    result = spa.prune(proto, ratio=0.5)
-    assert result.proof.equal
-    assert "unread" not in [tensor.name for tensor in result.model.graph.initializer]
-
-
 def test_a_large_weight_that_nothing_reads_does_no_harm():
     """HaloNet's proof ran its first nodes alone, and the runtime missed the weights of the rest."""
     g = Builder()
