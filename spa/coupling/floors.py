@@ -1,10 +1,13 @@
 """Axes of which some entries must be left: the k largest cannot be taken of fewer than k.
 
-A line of labels may hold channels of several groups. Each group answers for its share of what must
-be left, rounded up, so that the groups need not know of each other.
+A line of labels may hold channels of several groups, and channels that are on a line form groups of
+their own. Each group answers for its share of what must be left, rounded up, so that the groups
+need not know of each other.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,18 +15,39 @@ from spa.coupling.couple import Coupling
 from spa.coupling.labels import Labels
 
 
-def least_channels(coupling: Coupling, components: Labels) -> int:
-    """How many channels of a group, given by its components, must be left."""
+@dataclass(frozen=True)
+class Line:
+    """An axis of which some entries must be left.
+
+    Attributes:
+        components: of its entries that may go, each once, sorted.
+        entries: how many entries may go.
+        missing: how many of these must be left.
+    """
+
+    components: Labels
+    entries: int
+    missing: int
+
+    def share(self, components: Labels) -> int:
+        """How many of some components, all of them on the line, must be left."""
+        return -(-self.missing * components.size // self.entries)
+
+
+def lines(coupling: Coupling) -> list[Line]:
+    """Lines of which not everything may go.
+
+    A line that goes whole, or stays, takes no entry of another.
+    """
     of, kept = coupling.components.of, coupling.components.kept
-    least = 1
+    found: dict[bytes, Line] = {}
     for floor in coupling.floors:
         line = of[floor.line]
-        mine = np.unique(line[np.isin(line, components)])
-        free = int((~kept[line]).sum())
-        missing = floor.count - (line.size - free)
-        # A line that goes whole, or stays, takes no entry of another.
-        if mine.size == 0 or missing <= 0 or (line == line[0]).all():
-            continue
-        share = -(-missing * mine.size // free)
-        least = max(least, components.size - mine.size + share)
-    return min(least, int(components.size))
+        free = line[~kept[line]]
+        missing = floor.count - (line.size - free.size)
+        if missing > 0 and not (line == line[0]).all():
+            entry = Line(np.unique(free), free.size, missing)
+            known = found.setdefault(free.tobytes(), entry)
+            if known.missing < missing:
+                found[free.tobytes()] = entry
+    return list(found.values())

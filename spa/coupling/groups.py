@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from spa.coupling.couple import Coupling, couple
-from spa.coupling.floors import least_channels
+from spa.coupling.floors import Line, lines
 from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
 from spa.coupling.zeros import contracted_parameters
@@ -115,10 +116,15 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
     components, starts = np.unique(of[labels], return_index=True)
     ends = np.append(starts[1:], labels.size)
     axes = axis_of[labels]
-    # The structure of a component: which axes, how often each. Equal bytes, equal structure.
-    by_structure: dict[bytes, list[int]] = {}
+    # The structure of a component: which axes, how often each, and of which lines some entries must
+    # be left. Equal bytes, equal structure.
+    floors = lines(coupling)
+    on = np.array([np.isin(components, line.components) for line in floors], dtype=bool)
+    on = on.reshape(len(floors), components.size)
+    by_structure: dict[tuple[bytes, bytes], list[int]] = {}
     for i in range(components.size):
-        by_structure.setdefault(axes[starts[i] : ends[i]].tobytes(), []).append(i)
+        key = (axes[starts[i] : ends[i]].tobytes(), on[:, i].tobytes())
+        by_structure.setdefault(key, []).append(i)
     found = []
     for positions in by_structure.values():
         first = np.array([labels[starts[i]] for i in positions])
@@ -126,13 +132,20 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
         found.append((int(first.min()), order))
     found.sort(key=lambda entry: entry[0])
     return tuple(
-        _group(coupling, number, components[order], np.stack([labels[starts[i] : ends[i]]
-                                                              for i in order]))
+        _group(
+            coupling,
+            number,
+            components[order],
+            np.stack([labels[starts[i] : ends[i]] for i in order]),
+            [line for line, flag in zip(floors, on[:, order[0]], strict=True) if flag],
+        )
         for number, (_, order) in enumerate(found)
-    )  # fmt: skip
+    )
 
 
-def _group(coupling: Coupling, number: int, components: Labels, labels: Labels) -> Group:
+def _group(
+    coupling: Coupling, number: int, components: Labels, labels: Labels, floors: Sequence[Line]
+) -> Group:
     """labels: (channels, entries), every row with the same axes in the same places."""
     axes = coupling.axis_of_label[labels[0]]
     members = []
@@ -162,5 +175,5 @@ def _group(coupling: Coupling, number: int, components: Labels, labels: Labels) 
         why_inexact=why,
         components=components,
         nodes=tuple(graph.nodes[i].name for i in sorted(readers)),
-        at_least=least_channels(coupling, components),
+        at_least=max([1, *(line.share(components) for line in floors)]),
     )

@@ -28,6 +28,9 @@ def reduction(node: Node, tracker: Tracker) -> None:
         return
     exact = node.op in OF_ZERO and node.inputs[0] in tracker.zeros
     reason = None if exact else f"{node.op} is taken over this axis"
+    for axis in axes if node.op not in OF_ZERO else ():
+        for layer in tracker.read(node, 0):
+            tracker.at_least(layer, axis, 1)  # of nothing there is no mean, and no maximum
     folded = [fold(tracker, node, x, axes, reason=reason) for x in tracker.read(node, 0)]
     layers = [layer for layer in folded if layer is not None]
     if not node.attr("keepdims", 1):

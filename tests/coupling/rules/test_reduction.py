@@ -63,3 +63,14 @@ def test_computed_axes_keep_what_they_may_reduce():
     proto = g.model(g.node("ReduceSum", [x, g.unsqueeze(axis, [0])], keepdims=1))
     assert described(proto) == []
     assert "computed while the model runs" in kept(proto)["w0.0"]
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMean", "ReduceLogSumExp"])
+def test_some_channel_is_left_of_those_that_are_reduced(op):
+    """Two of eight channels make a mask; nothing else tells them from the others."""
+    g = Builder(13)
+    x = g.node("Relu", [g.conv(g.input(3, 4, 4), 3, 8)])
+    mask = g.reduce(op, g.slice(x, 0, 2), [1])
+    proto = g.model(g.conv(g.node("Mul", [x, mask]), 8, 5))
+    assert described(proto) == ["6: b0.0 w0.0 w1.1", "~2: b0.0 w0.0 w1.1"]
+    prove(proto, equal=False, plain=False, ratio=0.8)
