@@ -266,6 +266,17 @@ class Model:
         values = [run.values[name] for run in self._runs if name in run.values]
         return values if len(values) == len(self._runs) else None
 
+    def expanded_value(self, name: str) -> Array | None:
+        """Static value of what a tensor is expanded from, at the tensor's rank; None without."""
+        node = self.graph.producers.get(name)
+        if node is None or node.op != "Expand":
+            return None
+        value = self.static_value(node.inputs[0])
+        if value is None:
+            value = self.expanded_value(node.inputs[0])
+        rank = len(self.shapes[name])
+        return None if value is None else value.reshape((1,) * (rank - value.ndim) + value.shape)
+
     def run_sizes(self, name: str, axis: int) -> list[int]:
         """A tensor's size along an axis in every run."""
         return [run.shapes.get(name, self.shapes[name])[axis] for run in self._runs]

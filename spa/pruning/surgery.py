@@ -128,6 +128,10 @@ class Surgeon:
         """Value of a small input that depends on no input of the model."""
         return self._model.static_value(node.inputs[i]) if node.has_input(i) else None
 
+    def expanded_value(self, node: Node, i: int) -> Array | None:
+        """The same of what input ``i`` is expanded from, at its rank."""
+        return self._model.expanded_value(node.inputs[i])
+
     def varies(self, name: str, axis: int) -> bool:
         """Says whether an axis follows a dynamic size."""
         return self._model.varies(name, axis)

@@ -48,6 +48,9 @@ class Cutter(Protocol):
     def value(self, node: Node, i: int) -> Array | None:
         """Value of a small input that depends on no input of the model."""
 
+    def expanded_value(self, node: Node, i: int) -> Array | None:
+        """The same of what input ``i`` is expanded from, at its rank."""
+
     def varies(self, name: str, axis: int) -> bool:
         """Says whether an axis follows a dynamic size."""
 

@@ -4,7 +4,9 @@ GatherElements   data: (..., A, ...)     indices: (..., M, ...)     y: (..., M, 
 GatherND         data: (B..., K..., T...)   indices: (B..., M..., k)   y: (B..., M..., T...)
 
 1. Known indices: an output layer is what the same operator makes of the data's layer, so a
-   selection per channel is followed as any movement is. Surgery writes the indices anew.
+   selection per channel is followed as any movement is. Surgery writes the indices anew. Indices
+   that are expanded to a dynamic batch, and differ along the axis alone, are those of a Gather;
+   surgery makes them one.
 2. Computed indices: the axes that they count along are kept, the others pass. An axis that data
    and indices both have shrinks in both.
 
@@ -14,13 +16,14 @@ GatherElements picks among the first entries of the other axes, where the indice
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
 from spa.coupling.align import align
 from spa.coupling.labels import Layer, along, collapse, support
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.rules.selection import COMPUTED
 from spa.coupling.tracker import Shape, Tracker
-from spa.graph.model import Array
+from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 
 AS_INDEX = "it is used as an index"
@@ -32,6 +35,8 @@ def gather_elements(node: Node, tracker: Tracker) -> None:
     axis = normal_axis(int(node.attr("axis", 0)), len(wanted))
     layers = [leading(layer, wanted, axis) for layer in tracker.read(node, 0)]
     indices = tracker.value(node, 1)
+    if indices is None:
+        indices = _as_of_gather(node, axis, tracker.model)
     if indices is not None:  # 1
         places = collapse(np.where(indices < 0, indices + tracker.shape(node, 0)[axis], indices))
         tracker.write(node, [_picked(layer, places, axis) for layer in layers])
@@ -48,13 +53,39 @@ def resize_gather_elements(node: Node, cutter: Cutter) -> None:
     rank = len(cutter.old_shape(output))
     axis = normal_axis(int(node.attr("axis", 0)), rank)
     indices = cutter.value(node, 1)
-    if indices is None or not (
-        any(cutter.is_cut(output, k) for k in range(rank))
-        or not cutter.input_kept(node, 0, axis).all()
-    ):
+    moved = any(cutter.is_cut(output, k) for k in range(rank))
+    if not moved and cutter.input_kept(node, 0, axis).all():
+        return
+    if indices is None:
+        indices = cutter.expanded_value(node, 1)
+        if indices is not None:
+            _make_gather(node, cutter, axis, indices)
         return
     left = indices[np.ix_(*(np.flatnonzero(cutter.kept(output, k)) for k in range(rank)))]
     cutter.set_input(node, 1, ranked(left, cutter, node, axis))
+
+
+def _as_of_gather(node: Node, axis: int, model: Model) -> Array | None:
+    """Known indices that differ along the axis alone, where they are expanded to the data's axes.
+
+    These axes must be the data's at any size of the inputs.
+    """
+    value = model.expanded_value(node.inputs[1])
+    if value is None or value.shape[axis] != value.size:
+        return None
+    others = [k for k in range(value.ndim) if k != axis]
+    same = all(
+        model.run_sizes(node.inputs[0], k) == model.run_sizes(node.inputs[1], k) for k in others
+    )
+    return value if same and value.size == model.shapes[node.inputs[1]][axis] else None
+
+
+def _make_gather(node: Node, cutter: Cutter, axis: int, indices: Array) -> None:
+    left = indices.reshape(-1)[cutter.kept(node.outputs[0], axis)]
+    places = cutter.constant(node, "places", ranked(left, cutter, node, axis))
+    inputs = [node.inputs[0], places]
+    new = onnx.helper.make_node("Gather", inputs, list(node.outputs), name=node.name, axis=axis)
+    cutter.replace(node, [new])
 
 
 @rule("GatherND")

@@ -147,12 +147,34 @@ def test_computed_tuples_keep_the_axes_they_count_along():
     prove(proto)
 
 
-def test_indices_that_are_expanded_first():
+@pytest.mark.parametrize("batch", [1, "N"])
+@pytest.mark.parametrize("places", [[7, 6, 5, 4, 3, 2, 1, 0], [1, 1, 6, 3]])
+def test_indices_that_are_expanded_first(batch, places):
     """As torch.gather with an expanded index comes out of the exporters."""
-    g = Builder(18, batch=1)
-    x = g.conv(g.input(3, 4, 4), 3, 8)
-    order = g.weight(np.arange(8)[::-1].reshape(1, 8, 1, 1), "k")
-    order = g.node("Expand", [order, g.ints([1, 8, 4, 4])])
+    g = Builder(18, batch=batch)
+    source = g.input(3, 4, 4)
+    x = g.conv(source, 3, 8)
+    order = g.weight(np.array(places).reshape(-1, 1, 1), "k")
+    size = g.node("Shape", [source], end=1)
+    target = g.node("Concat", [size, g.ints([len(places), 4, 4])], axis=0)
+    x = g.node("GatherElements", [x, g.node("Expand", [order, target])], axis=1)
+    proto = g.model(g.conv(x, len(places), 5))
+    if len(places) == 8:
+        assert described(proto) == ["8: b0.0 w0.0 w1.1"]
+    else:
+        assert described(proto) == ["1: b0.0 w0.0 w1.1*2", "2: b0.0 w0.0 w1.1", "5: b0.0 w0.0"]
+    pruned = prove(proto)
+    kinds = [node.op_type for node in pruned.graph.node]
+    assert ("GatherElements" in kinds) == (batch == 1)
+
+
+def test_expanded_indices_of_the_first_pixels_keep_the_channels():
+    """They are no Gather: fewer pixels come out than go in."""
+    g = Builder(18)
+    source = g.input(3, 4, 4)
+    x = g.conv(source, 3, 8)
+    target = g.node("Concat", [g.node("Shape", [source], end=1), g.ints([8, 4, 3])], axis=0)
+    order = g.node("Expand", [g.weight(np.arange(8).reshape(-1, 1, 1), "k"), target])
     proto = g.model(g.conv(g.node("GatherElements", [x, order], axis=1), 8, 5))
-    assert described(proto) == ["8: b0.0 w0.0 w1.1"]
-    prove(proto)
+    assert described(proto) == []
+    assert "computed while the model runs" in kept(proto)["w0.0"]
