@@ -67,7 +67,14 @@ def keep_head_dim(tracker: Tracker, node: Node, heads: Heads, reason: str) -> He
 
 
 def attend(
-    tracker: Tracker, node: Node, q: Heads, k: Heads, v: Heads, biases: Sequence[Operand] = ()
+    tracker: Tracker,
+    node: Node,
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    biases: Sequence[Operand] = (),
+    *,
+    per_example: bool = False,
 ) -> tuple[Heads, list[Layer]]:
     """States what attention couples.
 
@@ -78,11 +85,15 @@ def attend(
         k: the keys.
         v: the values.
         biases: what is added to the scores, or masks them.
+        per_example: whether other inputs hold a number for every example, so that all stay.
 
     Returns:
         The output, and the layers of the scores (B, h, T, S).
     """
-    q, k, v = (replace(x, layers=tracker.keep_axes(x.layers, [2], node, TOKENS)) for x in (q, k, v))
+    whole = [0, 2] if per_example else [2]
+    q, k, v = (
+        replace(x, layers=tracker.keep_axes(x.layers, whole, node, TOKENS)) for x in (q, k, v)
+    )
     batch, heads, tokens, _ = q.shape
     k, v = (_repeated(x, heads) for x in (k, v))
     # Over all axes: (B, h, T, d, S).

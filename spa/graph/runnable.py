@@ -5,6 +5,7 @@
    changed in between; where one did, ONNX Runtime's refusal stands.
 2. Without its optimiser it crashes where the last outputs of a BatchNormalization are left out by
    empty names. Such names mean nothing, and are dropped.
+3. It crashes on com.microsoft's Attention without a bias, which gets one of zeros.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 
@@ -27,6 +29,37 @@ def make_runnable(proto: onnx.ModelProto) -> None:
     for node in proto.graph.node:  # 2
         while node.output and not node.output[-1]:
             node.output.pop()
+    if any(_lacks_bias(node) for node in proto.graph.node):  # 3
+        _add_biases(proto.graph)
+
+
+def _lacks_bias(node: onnx.NodeProto) -> bool:
+    attention = node.domain == "com.microsoft" and node.op_type == "Attention"
+    return attention and (len(node.input) < 3 or not node.input[2])
+
+
+def _add_biases(graph: onnx.GraphProto) -> None:
+    """Fills them as the model runs, as large weights are not in the copy."""
+    nodes = []
+    for node in graph.node:
+        if _lacks_bias(node):
+            stem = f"{node.output[0]}/bias"
+            one = onnx.numpy_helper.from_array(np.ones(1, np.int64))
+            for op, inputs, attributes in (
+                ("Constant", [], {"value": one}),
+                ("Shape", [node.input[1]], {}),
+                ("Gather", [f"{stem}/Shape", f"{stem}/Constant"], {}),
+                ("ConstantOfShape", [f"{stem}/Gather"], {}),
+            ):
+                made = onnx.helper.make_node(op, inputs, [f"{stem}/{op}"], **attributes)
+                nodes.append(made)
+            inputs = [*node.input[:2], f"{stem}/ConstantOfShape", *node.input[3:]]
+            del node.input[:]
+            node.input.extend(inputs)
+        nodes.append(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _lower_versions(proto: onnx.ModelProto) -> None:

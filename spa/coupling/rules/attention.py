@@ -36,7 +36,8 @@ def attention(node: Node, tracker: Tracker) -> None:  # 1
     k = _with_past(node, tracker, k, past=4, present=1)
     v = _with_past(node, tracker, v, past=5, present=2)
     _keep(node, tracker, [6])
-    y, scores = attend(tracker, node, q, k, v, _given(node, tracker, [3]))
+    biases = _given(node, tracker, [3])
+    y, scores = attend(tracker, node, q, k, v, biases, per_example=node.has_input(6))
     _write(node, tracker, y)
     tracker.write(node, scores, 3)
 
@@ -135,7 +136,8 @@ def multi_head_attention(node: Node, tracker: Tracker) -> None:  # 3
     k = _with_past(node, tracker, k, past=6, present=1)
     v = _with_past(node, tracker, v, past=7, present=2)
     _keep(node, tracker, [4])
-    y, scores = attend(tracker, node, q, k, v, _given(node, tracker, [5]))
+    biases = _given(node, tracker, [5])
+    y, scores = attend(tracker, node, q, k, v, biases, per_example=node.has_input(4))
     _write(node, tracker, y)
     tracker.write(node, scores, 3)
 
@@ -168,7 +170,7 @@ def group_query_attention(node: Node, tracker: Tracker) -> None:  # 4
     if node.has_input(11):  # head_sink: (h,)
         shape = (1, q.shape[1], 1, 1)
         biases.append((shape, [layer.reshape(shape) for layer in tracker.read(node, 11)]))
-    y, scores = attend(tracker, node, q, k, v, biases)
+    y, scores = attend(tracker, node, q, k, v, biases, per_example=True)
     _write(node, tracker, y)
     tracker.write(node, scores, 3)
 

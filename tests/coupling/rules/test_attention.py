@@ -219,16 +219,23 @@ def test_lengths_of_a_cache_outside():
     prove(proto)
 
 
-def test_heads_merged_with_the_batch():
+def in_the_batch(lengths=()):
     """(B, T, h*d) -> (B*h, T, d), and one head in the operator."""
-    g = Builder(23)
-    parts = []
-    for x in projected(g):
-        x = g.reshape(split(g, x, HEADS, DIM), [-1, TOKENS, DIM])
-        parts.append(x)
+    g = Builder(24, batch=1 if len(lengths) else "N")
+    parts = [g.reshape(split(g, x, HEADS, DIM), [-1, TOKENS, DIM]) for x in projected(g)]
+    if len(lengths):
+        parts += ["", "", "", g.ints(lengths)]
     y = g.node("Attention", parts, q_num_heads=1, kv_num_heads=1)
-    y = g.reshape(y, [-1, HEADS, TOKENS, DIM])
-    proto = finish(g, y, HEADS * DIM, merge=True)
+    return finish(g, g.reshape(y, [-1, HEADS, TOKENS, DIM]), HEADS * DIM, merge=True)
+
+
+def test_heads_merged_with_a_batch_that_is_counted_stay():
+    """Every entry of the merged axis has a length of its own."""
+    assert described(in_the_batch([5, 4, 3, 5])) == BY_INDEX
+
+
+def test_heads_merged_with_the_batch():
+    proto = in_the_batch()
     assert described(proto) == [ALL]
     prove(proto)
     assert described(proto, "head_dim") == BY_INDEX
@@ -295,6 +302,20 @@ def test_packed_attention():
     pruned = prove(proto)
     assert attribute(node_of(pruned, "Attention"), "num_heads") == 2
     assert attribute(node_of(pruned, "Attention"), "qkv_hidden_sizes") is None
+
+
+@pytest.mark.parametrize("attention", ["heads", "head_dim"])
+def test_packed_attention_without_a_bias(attention):
+    """ONNX Runtime 1.31 crashes on it: what SPA runs has a bias of zeros, what it writes none."""
+    g = Builder()
+    inputs = [g.input(TOKENS, WIDTH), g.normal(WIDTH, 3 * HEADS * DIM)]
+    y = g.node("Attention", inputs, domain=MICROSOFT, num_heads=HEADS)
+    proto = finish(g, y, HEADS * DIM)
+    assert described(proto) == ["4: out0.0*3 w0.1*9"]
+    limits = spa.Limits(scope="local")
+    result = spa.prune(proto, ratio=0.4, limits=limits, attention=attention)
+    assert result.proof.equal
+    assert len(node_of(result.model, "Attention").input) == 2
 
 
 def test_packed_attention_by_head_dim():
