@@ -61,12 +61,14 @@ def test_the_reason_is_told(refused, good, tmp_path):
 
 def test_the_causes_are_counted():
     """By weight, and not by axis; the most frequent first."""
-    g = Builder()
+    g = Builder(batch=2)
     w = g.normal(8, 3, 3, 3)
     x = g.node("Relu", [g.conv(g.input(3, 8, 8), 3, 8, weight=w)])
-    x = g.node("Det", [g.conv(x, 8, 8)])
+    grid = g.weight(g.rng.uniform(-1, 1, (2, 8, 8, 2)).astype(np.float32), "grid")
+    x = g.node("GridSample", [g.conv(x, 8, 8), grid], domain="com.microsoft")
     causes = (
-        "3 weights: it is an output of the model; 2 weights: there is no rule for Det; 1 weight"
+        "3 weights: it is an output of the model; "
+        "3 weights: there is no rule for com.microsoft::GridSample; 1 weight"
     )
     with pytest.raises(spa.InfeasibleTarget, match=f"What is kept dense: {causes}"):
         spa.prune(g.model(x, w), rf=2)
