@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from onnx import inliner, numpy_helper
+from onnx import numpy_helper
 
 from spa.errors import BridgeError
+from spa.graph import functions
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
         copy = onnx.ModelProto()
         copy.CopyFrom(proto)
         return copy
-    return inliner.inline_local_functions(proto)
+    return functions.inlined(proto)
 
 
 def constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import onnx
 from google.protobuf.message import EncodeError
-from onnx import inliner
 from onnx.external_data_helper import uses_external_data
 
 from spa.errors import InputError, ModelError, RunError
@@ -26,6 +25,7 @@ from spa.graph.example import (
     growths,
 )
 from spa.graph.execute import Observer, Run
+from spa.graph.functions import inlined
 from spa.graph.model import Array, Model
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph
 from spa.graph.read import all_tensors, first_line, model_sha256, read_model
@@ -115,7 +115,7 @@ def load_proto(
 
 def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
     try:
-        return inliner.inline_local_functions(proto)
+        return inlined(proto)
     except (onnx.checker.ValidationError, EncodeError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{label}: its local functions cannot be inlined: {first_line(error)}"
