@@ -322,7 +322,10 @@ DECIDING = (
     "Hardmax", "IsInf", "IsNaN",
     "Less", "LessOrEqual", "Round", "Sign", "Where",
 )  # fmt: skip
-LIVELY = {"Relu": "LeakyRelu", "Clip": "LeakyRelu", "HardSigmoid": "Sigmoid", "Tanh": "Softsign"}
+LIVELY = {
+    "Clip": "LeakyRelu", "Erf": "Softsign", "HardSigmoid": "Sigmoid", "Relu": "LeakyRelu",
+    "Shrink": "LeakyRelu", "Tanh": "Softsign", "ThresholdedRelu": "LeakyRelu",
+}  # fmt: skip
 
 
 def perturbed(

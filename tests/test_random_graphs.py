@@ -17,9 +17,10 @@ from tests.random_graphs import Drawn, graphs
 from tests.random_graphs.checking import check_perturbation, check_pruning
 from tests.random_graphs.independent import visit
 
-SHARDS = int(os.environ.get("SPA_RANDOM_SHARDS", "18"))
+IN_CI, PERTURBED_IN_CI = 20, 6
+SHARDS = int(os.environ.get("SPA_RANDOM_SHARDS", IN_CI))
 PER_SHARD = 50
-PERTURBED_SHARDS = max(6, SHARDS // 3)
+PERTURBED_SHARDS = max(PERTURBED_IN_CI, SHARDS // 3)
 PERTURBED_PER_SHARD = 50
 
 
@@ -44,10 +45,10 @@ NOT_DRAWN = {
 
 
 def test_every_operator_with_a_rule_is_drawn():
-    """The graphs of all shards, drawn but not pruned."""
-    shards = [(graphs(), k, PER_SHARD) for k in range(18)]
+    """The graphs that all shards draw when nothing else is asked for, drawn but not pruned."""
+    shards = [(graphs(), k, PER_SHARD) for k in range(IN_CI)]
     plain = graphs(plain=True, max_blocks=4)
-    shards += [(plain, 1000 + k, PERTURBED_PER_SHARD) for k in range(6)]
+    shards += [(plain, 1000 + k, PERTURBED_PER_SHARD) for k in range(PERTURBED_IN_CI)]
     seen: Counter[str] = Counter()
 
     def count(drawn: Drawn) -> None:

@@ -10,8 +10,11 @@ from tests.random_graphs import BLOCKS, Drawn, graphs
 from tests.random_graphs.independent import calm
 
 # Families whose operators the bridge to PyTorch has.
-FAMILIES = ("convolution", "joining", "mlp", "movement", "norms", "reductions", "spatial")
-NAMES = tuple(n for n, b in BLOCKS.items() if b.make.__module__.split(".")[-1] in FAMILIES)
+FAMILIES = (
+    "convolution", "folding", "joining", "mlp", "movement", "norms", "reductions", "resampling",
+    "spatial",
+)  # fmt: skip
+NAMES = tuple(n for n, b in BLOCKS.items() if b.family in FAMILIES)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 from onnx import TensorProto
@@ -44,20 +45,28 @@ def bridged(g: Builder, draw: Draw, x: Working, takes: type) -> Working:
     return to_tokens(g, draw, x) if isinstance(x, Map) else to_map(g, draw, x)
 
 
-def start(g: Builder, draw: Draw, source: str) -> Working:
+@dataclass(frozen=True)
+class Words:
+    """A table with a row for every word."""
+
+    name: str
+    width: int
+
+
+def start(g: Builder, draw: Draw, source: str) -> tuple[Working, Words | None]:
     """The inputs and a first layer, whose channels may go."""
     c = width(draw)
     if source in ("image", "any image"):
         h, w = (8, 6) if source == "image" else (None, None)
         name = g.input(3, h or "H", w or "W")
-        return Map(g.node("Relu", [g.conv(name, 3, c)]), c, h, w)
+        return Map(g.node("Relu", [g.conv(name, 3, c)]), c, h, w), None
     count = one_of(draw, 4, 6, 9) if source in ("sequence", "words") else None
     if source in ("words", "any words"):
         ids = g.input(count or "T", dtype=TensorProto.INT64)
-        y = g.node("Gather", [g.normal(draw(st.integers(5, 7)), c, stem="words"), ids], axis=0)
-        return Tokens(y, count, c)
+        words = Words(g.normal(draw(st.integers(5, 7)), c, stem="words"), c)
+        return Tokens(g.node("Gather", [words.name, ids], axis=0), count, c), words
     y = g.node("MatMul", [g.input(count or "T", 5), g.normal(5, c)])
-    return Tokens(y, count, c)
+    return Tokens(y, count, c), None
 
 
 SOURCES = ("image", "image", "any image", "sequence", "any sequence", "words", "any words")

@@ -94,30 +94,31 @@ def group_query_attention(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     return _out(g, draw, x, y, heads)
 
 
-@block(Tokens, sized=True)
-def rotary_operator(g: Builder, draw: Draw, x: Tokens) -> Tokens:
-    """q and k rotated by an operator, standard or of com.microsoft."""
-    drawn = draw_heads(draw, shared=False)
-    heads = Heads(drawn.count, 4, drawn.count)
+def _rotary(g: Builder, draw: Draw, x: Tokens, domain: str) -> Tokens:
+    heads = Heads(one_of(draw, 2, 4), 4, 0)
+    heads = replace(heads, shared=heads.count)
     q, k, v = _projected(g, draw, x, heads, 4)
     angle = np.outer(np.arange(x.count), [1.0, 0.1])
     cos, sin = (g.weight(f(angle).astype(np.float32), "rotary") for f in (np.cos, np.sin))
     ids = g.node("Expand", [g.ints(np.arange(x.count)[None]), _batch_by_one(g, x)])
-    interleaved = draw(st.integers(0, 1))
-    if g.opset >= 23 and flip(draw):
-        q, k = (
-            g.node("RotaryEmbedding", [y, cos, sin, ids], interleaved=interleaved) for y in (q, k)
-        )
-    else:
-        q, k = (
-            g.node("RotaryEmbedding", [y, ids, cos, sin], interleaved=interleaved,
-                   domain=MICROSOFT)
-            for y in (q, k)
-        )  # fmt: skip
+    tables = [ids, cos, sin] if domain else [cos, sin, ids]
+    attrs = {"interleaved": draw(st.integers(0, 1)), "domain": domain}
+    q, k = (g.node("RotaryEmbedding", [y, *tables], **attrs) for y in (q, k))
     scores = g.node("MatMul", [q, permute(g, k, 0, 1, 3, 2)])
     weights = g.node("Softmax", [scores], axis=-1 if g.opset >= 13 else 3)
     mixed = permute(g, g.node("MatMul", [weights, v]), 0, 2, 1, 3)
     return _out(g, draw, x, g.reshape(mixed, [0, 0, heads.width]), heads)
+
+
+@block(Tokens, sized=True, since=23)
+def rotary_operator(g: Builder, draw: Draw, x: Tokens) -> Tokens:
+    """q and k rotated by the standard operator."""
+    return _rotary(g, draw, x, "")
+
+
+@block(Tokens, sized=True)
+def rotary_of_microsoft(g: Builder, draw: Draw, x: Tokens) -> Tokens:
+    return _rotary(g, draw, x, MICROSOFT)
 
 
 def _batch_by_one(g: Builder, x: Tokens) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tests.graphs import Builder
+from tests.random_graphs.bridges import Words
 from tests.random_graphs.registry import Draw, Map, Tokens, Working, concat, flip, one_of, permute
 
 OF_MAPS = ("gap", "mean", "conv", "matmul", "map", "wider")
@@ -12,8 +13,8 @@ OF_SIZED_MAPS = ("flatten", "reshape", "last", "computed")
 OF_TOKENS = ("tokens", "mean of tokens", "first token", "last token", "maximum")
 
 
-def head(g: Builder, draw: Draw, x: Working) -> str:
-    return _of_map(g, draw, x) if isinstance(x, Map) else _of_tokens(g, draw, x)
+def head(g: Builder, draw: Draw, x: Working, words: Words | None) -> str:
+    return _of_map(g, draw, x) if isinstance(x, Map) else _of_tokens(g, draw, x, words)
 
 
 def _of_map(g: Builder, draw: Draw, x: Map) -> str:
@@ -53,11 +54,15 @@ def _flat(g: Builder, draw: Draw, x: Map, kind: str, size: int) -> str:
     return g.node("Reshape", [x.name, target])
 
 
-def _of_tokens(g: Builder, draw: Draw, x: Tokens) -> str:
-    kind = one_of(draw, *OF_TOKENS, *(("flat",) if x.sized else ()))
+def _of_tokens(g: Builder, draw: Draw, x: Tokens, words: Words | None) -> str:
+    kinds = OF_TOKENS + (("flat",) if x.sized else ()) + (("tied",) * 2 if words else ())
+    kind = one_of(draw, *kinds)
     trans = draw(st.integers(0, 1))
     if kind == "tokens":
         return g.node("Add", [g.node("MatMul", [x.name, g.normal(x.width, 5)]), g.normal(5)])
+    if kind == "tied":  # a score for every word, by the table that words came from
+        y = g.node("MatMul", [x.name, g.normal(x.width, words.width)])
+        return g.node("MatMul", [y, permute(g, words.name, 1, 0)])
     if kind == "flat":
         size = x.count * x.width
         y = g.node("Flatten", [x.name]) if flip(draw) else g.reshape(x.name, [-1, size])

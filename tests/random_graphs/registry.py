@@ -75,6 +75,11 @@ class Block:
     until: int
     plain: bool
 
+    @property
+    def family(self) -> str:
+        """Name of the file that it stands in."""
+        return self.make.__module__.rpartition(".")[2]
+
     def fits(self, g: Builder, x: Working, plain: bool) -> bool:
         """Whether it may follow ``x``, if need be behind a bridge."""
         bridged = isinstance(x, Map) or x.sized or self.takes is Tokens

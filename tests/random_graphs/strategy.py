@@ -85,6 +85,14 @@ def _last(g: Builder, draw: Draw, x: Working) -> Working:
     return replace(x, name=g.node("Relu", [y]), width=8)
 
 
+def _block(draw: Draw, fitting: list[str]) -> str | None:
+    """A family, then one of its blocks: small families come as often as large ones."""
+    if not fitting:
+        return None
+    family = one_of(draw, *sorted({BLOCKS[name].family for name in fitting}))
+    return one_of(draw, *(name for name in fitting if BLOCKS[name].family == family))
+
+
 def _plan(draw: Draw, scope: str) -> Choice:
     target = one_of(draw, "ratio", "ratio", "rf", "rp")
     share = one_of(draw, 0.25, 0.5, 0.8)
@@ -122,17 +130,17 @@ def graphs(
     storage = "initializer" if plain else one_of(draw, *STORAGES)
     source = one_of(draw, *sources)
     g = Builder(opset, batch, draw(st.integers(0, 2**16)), storage)
-    x = early = start(g, draw, source)
+    x, words = start(g, draw, source)
+    early = x
     chosen = []
     for _ in range(draw(st.integers(1, max_blocks))):
-        fitting = [name for name in sorted(names or BLOCKS) if BLOCKS[name].fits(g, x, plain)]
-        if not fitting:
+        name = _block(draw, [n for n in sorted(names or BLOCKS) if BLOCKS[n].fits(g, x, plain)])
+        if name is None:
             break
-        name = one_of(draw, *fitting)
         chosen.append(name)
         x = bridged(g, draw, x, BLOCKS[name].takes)
         x = _trimmed(g, BLOCKS[name].make(g, draw, x))
-    outputs = [head(g, draw, _last(g, draw, x))]
+    outputs = [head(g, draw, _last(g, draw, x), None if plain else words)]
     if draw(st.integers(0, 5)) == 0:
         outputs.append(early.name)  # the first layer's channels are an output, so they are kept
     attention = "heads" if plain else one_of(draw, "heads", "heads", "head_dim", "none")
