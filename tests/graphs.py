@@ -92,8 +92,9 @@ class Builder:
         )
         attrs = {k: v for k, v in attrs.items() if v is not None}
         domain = attrs.pop("domain", "")
+        first = next(name for name in names if name)
         self.nodes.append(
-            helper.make_node(op, list(inputs), names, name=f"n_{names[0]}", domain=domain, **attrs)
+            helper.make_node(op, list(inputs), names, name=f"n_{first}", domain=domain, **attrs)
         )
         return names[0] if len(names) == 1 and isinstance(outputs, int) else names
 

@@ -14,7 +14,8 @@ from tests.random_graphs.registry import Draw, Map, Tokens, Working, flip, one_o
 
 def to_tokens(g: Builder, draw: Draw, x: Map) -> Tokens:
     """(N, C, H, W) -> (N, T, D)."""
-    if x.sized and x.height % 2 == 0 and x.width % 2 == 0 and flip(draw):
+    patches = x.sized and x.height % 2 == x.width % 2 == 0 and x.height * x.width > 4
+    if patches and flip(draw):
         d = width(draw)  # patch embedding
         w = g.normal(d, x.channels, 2, 2)
         y = g.node("Conv", [x.name, w, g.normal(d, stem="b")], strides=[2, 2])

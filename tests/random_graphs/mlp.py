@@ -159,7 +159,7 @@ def features_moved(g: Builder, draw: Draw, x: Tokens) -> Tokens:
 @block(Tokens, sized=True)
 def patches_merged(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """Swin: pairs of tokens become one of twice the width, then a linear layer."""
-    if x.count % 2:
+    if x.count % 2 or x.count < 4:
         return x
     if flip(draw):
         y = g.reshape(x.name, [0, x.count // 2, 2 * x.width])
