@@ -156,6 +156,6 @@ def _choose_axis(
                 ]
             if prefer is not None and axis in prefer:
                 preferred.append(len(alternatives))
-            alternatives.append((f"axis {axis}", pairs, None))
-    tracker.choose(node, alternatives, preferred=None if prefer is None else preferred)
+            alternatives.append((f"axis {axis}", pairs))
+    tracker.choose(alternatives, preferred=None if prefer is None else preferred)
     return output

@@ -41,16 +41,14 @@ class Heads:
     is_zero: bool
 
 
-def split_heads(
-    tracker: Tracker, node: Node, operand: Operand, heads: int, *, is_zero: bool
-) -> Heads:
+def split_heads(tracker: Tracker, operand: Operand, heads: int, *, is_zero: bool) -> Heads:
     """Sees (B, T, heads*d) as (B, heads, T, d)."""
     shape, layers = operand
     batch, tokens, channels = shape
     split = (batch, tokens, heads, channels // heads)
     seen = [reshape_layer(layer, shape, split) for layer in layers]
     for layer in seen:
-        tracker.open_grid(node, layer)
+        tracker.open_grid(layer)
     return Heads(_swapped(split), [layer.transpose(0, 2, 1, 3) for layer in seen], is_zero)
 
 

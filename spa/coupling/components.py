@@ -29,12 +29,10 @@ class Alternative:
     Attributes:
         name: what shrinks.
         pairs: the equalities that it needs.
-        inexact: labels whose removal is not exact in this way, with the reason.
     """
 
     name: str
     pairs: tuple[Pairs, ...]
-    inexact: tuple[Labels, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,11 @@ class Choice:
     """The ways in which one node can shrink.
 
     Attributes:
-        node: its index.
         alternatives: in order of preference where they tie.
         preferred: positions of alternatives that the user prefers; such choices are settled before
             all others, and by the others' rule only where none of these leaves anything to prune.
     """
 
-    node: int
     alternatives: tuple[Alternative, ...]
     preferred: tuple[int, ...] | None = None
 
@@ -60,12 +56,10 @@ class Components:
     Attributes:
         of: component of every label, shape (labels,).
         kept: whether a component stays, shape (components,).
-        chosen: the alternatives taken, with their nodes.
     """
 
     of: Labels
     kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    chosen: tuple[tuple[int, Alternative], ...]
 
 
 def solve(
@@ -77,16 +71,15 @@ def solve(
     follows the longest chain of choices that depend on each other, not their number.
     """
     pairs = list(equalities)
-    chosen: list[tuple[int, Alternative]] = []
     pending = [choice for choice in choices if choice.preferred is not None]
     later = [choice for choice in choices if choice.preferred is None]
     while True:
         of, kept = _connect(total, pairs, kept_labels)
         if not pending:
             if not later:
-                return Components(of, kept, tuple(chosen))
+                return Components(of, kept)
             pending, later = later, []
-        pending = _settle(pending, of, kept, pairs, chosen)
+        pending = _settle(pending, of, kept, pairs)
 
 
 def _settle(
@@ -94,7 +87,6 @@ def _settle(
     of: Labels,
     kept: np.ndarray[tuple[int], np.dtype[np.bool_]],
     pairs: list[Pairs],
-    chosen: list[tuple[int, Alternative]],
 ) -> list[Choice]:
     """Settles the choices that touch different components; returns those that must wait."""
     blocked = np.zeros(kept.size, dtype=bool)
@@ -113,7 +105,6 @@ def _settle(
         counts = [_count(alternative, touched, kept) for alternative in local]
         allowed = [i for i in choice.preferred or () if counts[i] > 0] or range(len(local))
         best = max(allowed, key=lambda i: (counts[i], -i))
-        chosen.append((choice.node, choice.alternatives[best]))
         if any(not np.array_equal(a, b) for a, b in local[best]):
             pairs.extend(choice.alternatives[best].pairs)
             blocked[free] = True

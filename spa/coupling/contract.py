@@ -111,10 +111,10 @@ def _choose_layers(
     inside = [layer for layer in layers if not set(support(layer)) & set(batch)]
     if of_heads and inside:
         ways: list[Way] = [
-            (name, [(layer, np.zeros_like(layer)) for layer in kept], None)
+            (name, [(layer, np.zeros_like(layer)) for layer in kept])
             for name, kept in (("heads", inside), ("head_dim", of_heads))
         ]
-        tracker.choose(node, ways, preferred=[0 if tracker.attention == "heads" else 1])
+        tracker.choose(ways, preferred=[0 if tracker.attention == "heads" else 1])
 
 
 def _is_zero(operands: Sequence[Operand], zero: Sequence[bool], summed: set[int]) -> bool:

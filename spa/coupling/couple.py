@@ -137,15 +137,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         layers=tracker.layers,
         private_layers=tracker.private_layers,
         kept=tuple(tracker.kept),
-        inexact=(
-            *tracker.inexact,
-            *mixed_remarks(tracker.mixed, components),
-            *(
-                Remark(way.inexact[0].reshape(-1), node, way.inexact[1])
-                for node, way in components.chosen
-                if way.inexact is not None
-            ),
-        ),
+        inexact=(*tracker.inexact, *mixed_remarks(tracker.mixed, components)),
         floors=tuple(tracker.floors),
         attention=attention,
     )

@@ -55,14 +55,14 @@ def fold(
         return None
     shape = [layer.shape[k] if k in rest else 1 for k in range(layer.ndim)]  # 3
     left = tracker.made_up(node, rest[0], int(np.prod(shape))).reshape(shape)
-    alternatives: list[Way] = [("with the output", [(layer, left)], None)]
+    alternatives: list[Way] = [("with the output", [(layer, left)])]
     for axis in followed:
         pairs: list[Pairs] = [(layer, first_slices(layer, axis)), (left, np.zeros_like(left))]
-        alternatives.append((f"axis {axis}", pairs, None))
+        alternatives.append((f"axis {axis}", pairs))
     preferred: Sequence[int] | None = None
     if prefer is not None:
         preferred = [0] if set(rest) & set(prefer) else list(range(1, len(alternatives)))
-    tracker.choose(node, alternatives, preferred=preferred)
+    tracker.choose(alternatives, preferred=preferred)
     return left
 
 

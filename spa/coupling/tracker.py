@@ -28,8 +28,8 @@ from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
 Shape = tuple[int, ...]
-# An alternative, as a rule states it: name, equalities (broadcast), labels that it makes not exact.
-Way = tuple[str, Sequence[Pairs], tuple[Labels, str] | None]
+# An alternative, as a rule states it: name, and equalities that are broadcast.
+Way = tuple[str, Sequence[Pairs]]
 
 
 @dataclass(frozen=True)
@@ -195,22 +195,18 @@ class Tracker:
         if layer.shape[axis] > 1:
             self.floors.append(Floor(first_slices(layer, axis).reshape(-1), count))
 
-    def choose(
-        self, node: Node, alternatives: Sequence[Way], preferred: Sequence[int] | None = None
-    ) -> None:
+    def choose(self, alternatives: Sequence[Way], preferred: Sequence[int] | None = None) -> None:
         """States that a node can shrink in one of several ways (see `spa.coupling.components`).
 
         Args:
-            node: the operator.
-            alternatives: name, equalities, and what of it is not exact.
+            alternatives: name and equalities of each.
             preferred: positions of those that the user prefers.
         """
         self.choices.append(
             Choice(
-                node.index,
                 tuple(
-                    Alternative(name, tuple(_flat(a, b) for a, b in pairs), inexact)
-                    for name, pairs, inexact in alternatives
+                    Alternative(name, tuple(_flat(a, b) for a, b in pairs))
+                    for name, pairs in alternatives
                 ),
                 None if preferred is None else tuple(preferred),
             )
@@ -233,7 +229,7 @@ class Tracker:
                 continue
             if not layer.any():
                 continue
-            self.open_grid(node, layer)
+            self.open_grid(layer)
             written.append(layer)
         self.layers[name] = written
 
@@ -287,7 +283,6 @@ class Tracker:
             return vectors[0]
         governing = self.space.fresh("", axis, size, is_parameter=False)
         self.choose(
-            node,
             [
                 (
                     f"layer {i}",
@@ -295,14 +290,13 @@ class Tracker:
                         (vector, governing if k == i else np.zeros_like(vector))
                         for k, vector in enumerate(vectors)
                     ],
-                    None,
                 )
                 for i in range(len(vectors))
             ],
         )
         return governing
 
-    def open_grid(self, node: Node, layer: Layer) -> None:
+    def open_grid(self, layer: Layer) -> None:
         """One layer over several axes: what remains must be rectangular, along one of them."""
         axes = support(layer)
         if len(axes) < 2:
@@ -313,8 +307,8 @@ class Tracker:
         self._grids.add(key)
         alternatives = []
         for axis in axes:
-            alternatives.append((f"axis {axis}", [(layer, first_slices(layer, axis))], None))
-        self.choose(node, alternatives)
+            alternatives.append((f"axis {axis}", [(layer, first_slices(layer, axis))]))
+        self.choose(alternatives)
 
     def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:
         shape = self.model.shapes[name]

@@ -80,7 +80,6 @@ def packed_attention(node: Node, tracker: Tracker) -> None:  # 2
     q, k, v = (
         split_heads(
             tracker,
-            node,
             ((*x[:2], part.size), [along(part, 2, 3)] if part.size > 1 else []),
             heads,
             is_zero=all(zeroed),
@@ -131,7 +130,7 @@ def multi_head_attention(node: Node, tracker: Tracker) -> None:  # 3
         if len(shape) == 4:
             operands.append(Heads(shape, layers, is_zero))
         else:
-            operands.append(split_heads(tracker, node, (shape, layers), heads, is_zero=is_zero))
+            operands.append(split_heads(tracker, (shape, layers), heads, is_zero=is_zero))
     q, k, v = operands
     k = _with_past(node, tracker, k, past=6, present=1)
     v = _with_past(node, tracker, v, past=7, present=2)
@@ -201,7 +200,7 @@ def _operand(node: Node, tracker: Tracker, i: int, heads: int | None) -> Heads:
     if len(shape) == 4:
         return Heads(shape, layers, is_zero)
     assert heads is not None, f"{node}: inputs of rank 3 need a number of heads"
-    return split_heads(tracker, node, (shape, layers), int(heads), is_zero=is_zero)
+    return split_heads(tracker, (shape, layers), int(heads), is_zero=is_zero)
 
 
 def _grouped(node: Node, tracker: Tracker) -> list[Heads]:
@@ -222,7 +221,7 @@ def _grouped(node: Node, tracker: Tracker) -> list[Heads]:
         ]
         operand = ((batch, tokens, part.size), layers)
         is_zero = node.inputs[0] in tracker.zeros
-        result.append(split_heads(tracker, node, operand, count, is_zero=is_zero))
+        result.append(split_heads(tracker, operand, count, is_zero=is_zero))
     return result
 
 

@@ -50,9 +50,7 @@ def conv(node: Node, tracker: Tracker) -> None:
             whole_group: list[Pairs] = [
                 (x, x[:, :1]), (y, y[:, :1]), (x[:, 0], y[:, 0]), (weight_in, weight_in * KEPT),
             ]  # fmt: skip
-            tracker.choose(
-                node, [("same index", same_index, None), ("whole groups", whole_group, None)]
-            )
+            tracker.choose([("same index", same_index), ("whole groups", whole_group)])
     _write(node, tracker, weight_out, rest)
 
 
@@ -74,9 +72,7 @@ def conv_transpose(node: Node, tracker: Tracker) -> None:
         whole_group: list[Pairs] = [
             (x, x[:, :1]), (y, y[:, :1]), (x[:, 0], y[:, 0]), (weight_out, weight_out * KEPT),
         ]  # fmt: skip
-        tracker.choose(
-            node, [("same index", same_index, None), ("whole groups", whole_group, None)]
-        )
+        tracker.choose([("same index", same_index), ("whole groups", whole_group)])
     _bias(node, tracker, outputs)
     _write(node, tracker, outputs, rest)
 
@@ -142,8 +138,8 @@ def _single_axes(node: Node, tracker: Tracker, weight: list[Layer]) -> list[Laye
         for axis in axes:  # 6
             pairs = [(layer, along(made_up[axis], axis, layer.ndim))]
             pairs += [(v, np.zeros_like(v)) for k, v in made_up.items() if k != axis]
-            ways.append((f"axis {axis}", pairs, None))
-        tracker.choose(node, ways)
+            ways.append((f"axis {axis}", pairs))
+        tracker.choose(ways)
         result += [along(vector, k, layer.ndim) for k, vector in made_up.items()]
     return result
 

@@ -42,9 +42,7 @@ def deform_conv(node: Node, tracker: Tracker) -> None:
             (each, each[:, :1]), (made, made[:, :1]), (each[:, 0], made[:, 0]),
             (contracted, contracted * KEPT),
         ]  # fmt: skip
-        tracker.choose(
-            node, [("same index", same_index, None), ("whole groups", whole_group, None)]
-        )
+        tracker.choose([("same index", same_index), ("whole groups", whole_group)])
     moved = channels.reshape(int(node.attr("offset_group", 1)), -1)
     tracker.equal(moved, moved[:1], node)  # 3
     zeroed = [tracker.is_zeroed(node, 1)]

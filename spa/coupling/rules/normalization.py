@@ -52,7 +52,7 @@ def per_group(node: Node, tracker: Tracker) -> None:
     seen = (shape[0], g, shape[1] // g, *shape[2:])
     grids = [reshape_layer(layer, shape, seen) for layer in tracker.read(node, 0)]
     for grid in grids:
-        tracker.open_grid(node, grid)
+        tracker.open_grid(grid)
     per = (g,) if tracker.model.graph.opset < 21 else seen[1:3]
     layers = _scaled(node, tracker, grids, seen, per)
     _mix(node, tracker, layers, range(2, len(seen)))
