@@ -320,7 +320,7 @@ DECIDING = (
     "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil",
     "Equal", "Floor", "Greater", "GreaterOrEqual",
     "Hardmax", "IsInf", "IsNaN",
-    "Less", "LessOrEqual", "Round", "Sign", "Where",
+    "Less", "LessOrEqual", "Round", "Sign", "TopK", "Where",
 )  # fmt: skip
 LIVELY = {
     "Clip": "LeakyRelu", "Erf": "Softsign", "HardSigmoid": "Sigmoid", "Relu": "LeakyRelu",
