@@ -72,7 +72,7 @@ def _heads(node: Node, tracker: Tracker) -> Heads:
         return Heads(shape, layers, is_zero)
     # Without a count of heads, the tables are as wide as half a head.
     heads = node.attr("num_heads", 0) or shape[2] // (2 * tracker.shape(node, _tables(node)[0])[-1])
-    return split_heads(tracker, node, (shape, layers), int(heads), is_zero=is_zero)
+    return split_heads(tracker, (shape, layers), int(heads), is_zero=is_zero)
 
 
 def _pairs(node: Node, tracker: Tracker, x: Heads, half: int) -> list[Layer]:
