@@ -37,5 +37,6 @@ def pointwise(g: Builder, draw: Draw, name: str) -> str:
 def act(g: Builder, draw: Draw, name: str) -> str:
     """Mostly a usual activation, now and then any unary operator."""
     if one_of(draw, True, True, True, False):
-        return g.node(one_of(draw, *USUAL), [name])
+        newer = ("Swish",) if UNARY["Swish"][0] <= g.opset < NO_KERNEL["Swish"] else ()
+        return g.node(one_of(draw, *USUAL, *newer), [name])
     return pointwise(g, draw, name)

@@ -64,6 +64,8 @@ def not_a_number(g: Builder, draw: Draw, x: Map) -> Map:
 @block(Map, since=11)
 def bits(g: Builder, draw: Draw, x: Map) -> Map:
     """Eight-bit arithmetic on a coarse copy; the casts are not steady, so it is scaled down."""
+    if g.opset >= 26 and flip(draw):
+        x = bits_read_anew(g, draw, x)
     coarse = g.clip(g.node("Mul", [x.name, scalar(g, 3.7)]), 0.0, 60.0)
     whole = g.node("Cast", [coarse], to=2)  # uint8
     ops = ["BitShift"]
