@@ -29,6 +29,7 @@ def noise(g: Builder, draw: Draw, x: Map) -> Map:
 def drawn_class(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """A class drawn from the mean token; its number is added to all."""
     mean = g.reduce("ReduceMean", x.name, [1], keepdims=0)
-    number = g.node("Multinomial", [mean], sample_size=1)  # (N, 1)
+    logits = g.gemm(mean, x.width, 5)
+    number = g.node("Multinomial", [logits], sample_size=1)  # (N, 1)
     y = g.node("Mul", [g.node("Cast", [number], to=1), scalar(g, 0.01)])
     return replace(x, name=g.node("Add", [x.name, g.unsqueeze(y, [2])]))

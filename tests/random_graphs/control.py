@@ -9,7 +9,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.graphs import Builder
-from tests.random_graphs.registry import Draw, Map, Tokens, block, flip, one_of, scalar
+from tests.random_graphs.registry import (
+    Draw,
+    Map,
+    Tokens,
+    block,
+    conv,
+    flip,
+    linear,
+    one_of,
+    scalar,
+)
 
 
 def _graph(
@@ -27,6 +37,8 @@ def _declared(name: str, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
 @block(Map, plain=False)
 def either(g: Builder, draw: Draw, x: Map) -> Map:
     """An If whose condition depends on the map; one branch has a weight of its own."""
+    if flip(draw):  # what is kept is of a branch alone
+        x = replace(x, name=conv(g, draw, x, 4), channels=4)
     total = g.reduce("ReduceSum", x.name, [0, 1, 2, 3], keepdims=0)
     condition = g.node("Greater", [total, scalar(g, one_of(draw, -1e6, 1e6, 0.0))])
     stem = g.fresh("branch")
@@ -47,6 +59,8 @@ def either(g: Builder, draw: Draw, x: Map) -> Map:
 @block(Tokens, since=11, plain=False)
 def repeated(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """A Loop that halves the tokens a few times, and adds what stands outside."""
+    if flip(draw):
+        x = replace(x, name=linear(g, draw, x.name, x.width, 4), width=4)
     stem = g.fresh("loop")
     half = numpy_helper.from_array(np.float32(0.5), f"{stem}_half")
     nodes = [

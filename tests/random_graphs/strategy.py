@@ -93,6 +93,16 @@ def _block(draw: Draw, fitting: list[str]) -> str | None:
     return one_of(draw, *(name for name in fitting if BLOCKS[name].family == family))
 
 
+def _dressed(draw: Draw, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """What files have beside their nodes: declared shapes everywhere, or nodes without names."""
+    dress = one_of(draw, "plain", "plain", "declared", "nameless")
+    if dress == "declared":
+        return onnx.shape_inference.infer_shapes(proto)
+    for node in proto.graph.node if dress == "nameless" else ():
+        node.name = ""
+    return proto
+
+
 def _plan(draw: Draw, scope: str) -> Choice:
     target = one_of(draw, "ratio", "ratio", "rf", "rp")
     share = one_of(draw, 0.25, 0.5, 0.8)
@@ -147,4 +157,5 @@ def graphs(
     plans = tuple(_plan(draw, scope) for scope in ("local", "global"))
     proto = g.model(*outputs)
     proto.ir_version = one_of(draw, *IR_VERSIONS)
+    proto = _dressed(draw, proto)
     return Drawn(proto, opset, batch, storage, source, tuple(chosen), plain, attention, plans)
