@@ -40,8 +40,8 @@ class Heads:
 
 
 def draw_heads(draw: Draw, sizes: tuple[int, ...] = (2, 3, 4), *, shared: bool = True) -> Heads:
-    count = one_of(draw, 2, 4)
-    own = one_of(draw, count, *(n for n in (1, 2) if n < count)) if shared else count
+    count = one_of(draw, 2, 4, 4)
+    own = one_of(draw, count, 1, count // 2) if shared else count
     return Heads(count, one_of(draw, *sizes), own)
 
 

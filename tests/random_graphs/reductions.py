@@ -57,7 +57,8 @@ def channel_attention(g: Builder, draw: Draw, x: Map) -> Map:
 @block(Map, plain=False)
 def channel_sum(g: Builder, draw: Draw, x: Map) -> Map:
     """A sum over the channels gates the map: exact where what goes is zero by then."""
-    y = one_of(draw, x.name, conv(g, draw, x, x.channels))
+    y = x.name if one_of(draw, True, False) else conv(g, draw, x, x.channels)
+    y = act(g, draw, y) if one_of(draw, True, False) else y
     s = g.reduce(one_of(draw, "ReduceSum", "ReduceL1", "ReduceSumSquare"), y, [1])
     return replace(x, name=g.node("Add", [y, g.node("Tanh", [s])]))
 
