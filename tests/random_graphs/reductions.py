@@ -28,7 +28,9 @@ def reduced(g: Builder, draw: Draw, name: str, axis: int, keepdims: int = 1) -> 
     if op == "ReduceLogSum":
         name = g.node("Add", [g.node("Softplus", [name]), scalar(g, 0.5)])
     if op == "ReduceProd":
-        name = g.node("Sigmoid", [name])
+        name = g.node(
+            "Add", [g.node("Mul", [g.node("Tanh", [name]), scalar(g, 0.02)]), scalar(g, 1)]
+        )
     return g.node("Tanh", [g.reduce(op, name, [axis], keepdims=keepdims)])
 
 
