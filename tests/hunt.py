@@ -201,12 +201,12 @@ def _lost(chunk: int) -> dict[str, Any]:
             "seconds": 0.0}  # fmt: skip
 
 
-def summary(records: list[dict[str, Any]], seed: int, processes: int) -> dict[str, Any]:
+def summary(records: list[dict[str, Any]], code: str, seed: int, processes: int) -> dict[str, Any]:
     """One line of ``results/hunts.csv``."""
     total = {name: sum(record[name] for record in records) for name in COUNTED}
     return {
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-        "commit": commit(),
+        "commit": code,
         "seed": seed,
         "chunks": len(records),
         **total,
@@ -247,9 +247,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         visit(strategy_of(given.minimise), check, number=given.minimise, examples=PER_CHUNK)
         return 0
-    folder = given.state or STATE / f"{commit()}-seed{given.seed}"
+    code = commit()  # as it is now: others may commit while the hunt runs
+    folder = given.state or STATE / f"{code}-seed{given.seed}"
     records = hunt(given.graphs, given.seed, given.processes, folder)
-    line = summary(records, given.seed, given.processes)
+    line = summary(records, code, given.seed, given.processes)
     append(line, given.results)
     say(", ".join(f"{name} {value}" for name, value in line.items()))
     return 1 if line["failures"] else 0
