@@ -20,7 +20,7 @@ from tests.random_graphs.independent import visit
 IN_CI, PERTURBED_IN_CI = 24, 6
 SHARDS = int(os.environ.get("SPA_RANDOM_SHARDS", IN_CI))
 PER_SHARD = 60
-PERTURBED_SHARDS = max(PERTURBED_IN_CI, SHARDS // 3)
+PERTURBED_SHARDS = max(PERTURBED_IN_CI, SHARDS // 4)
 PERTURBED_PER_SHARD = 50
 
 
