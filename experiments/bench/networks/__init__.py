@@ -1,0 +1,45 @@
+"""Networks that nobody here wrote, by name, each with an example: ``timm/resnet18``.
+
+Every file answers for one family of names and lists those that the benchmarks take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from experiments.registry import Registry
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to prune.
+
+    Attributes:
+        family: what its kind is called in tables.
+        module: the torch module, in eval mode; None for a network that came as a file.
+        inputs: example inputs of the module.
+        proto: the file, for a network that came as one.
+    """
+
+    family: str
+    module: Any = None
+    inputs: tuple[Any, ...] = ()
+    proto: onnx.ModelProto | None = None
+
+
+# Called with the rest of the name.
+NETWORKS: Registry[Callable[[str], Network]] = Registry("network", "experiments.bench.networks")
+# By family of names, the names that the benchmarks take.
+LISTS: dict[str, Callable[[], tuple[str, ...]]] = {}
+
+
+def listed(*families: str) -> tuple[str, ...]:
+    """Names of all networks that the benchmarks take, of some families or of all."""
+    NETWORKS.names()  # loads the files
+    return tuple(
+        f"{family}/{name}" for family in (families or sorted(LISTS)) for name in LISTS[family]()
+    )

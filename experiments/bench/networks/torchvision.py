@@ -1,0 +1,57 @@
+"""torchvision's classification, segmentation and detection networks, with random weights."""
+
+from __future__ import annotations
+
+from experiments.bench.networks import LISTS, NETWORKS, Network
+from experiments.bench.networks.smallest import SIZES, smallest_image, wake_statistics
+
+# Builders that take an argument for weights of a part, which would be fetched.
+_BACKBONES = ("segmentation", "detection")
+
+
+@NETWORKS.register("torchvision/")
+def torchvision(name: str) -> Network:
+    """Builds a network by the name of its builder."""
+    from torch import nn
+
+    from spa.bridge.torchvision_shim import import_torchvision
+
+    models = import_torchvision().models
+    kind = models.get_model_builder(name).__module__.split(".")[2]
+    extra = {"weights_backbone": None} if kind in _BACKBONES else {}
+    if name in ("googlenet", "inception_v3"):
+        extra = {"init_weights": False, "aux_logits": False}
+    module = models.get_model(name, weights=None, **extra).eval()
+    wake_statistics(module)
+    if kind == "segmentation":
+        module = _First(module)
+    assert isinstance(module, nn.Module)
+    return Network(kind, module, (smallest_image(module, 3, SIZES),))
+
+
+def _names() -> tuple[str, ...]:
+    from spa.bridge.torchvision_shim import import_torchvision
+
+    models = import_torchvision().models
+    found = (*models.list_models(module=models), *models.list_models(module=models.segmentation))
+    return tuple(sorted(found))
+
+
+LISTS["torchvision"] = _names
+
+
+def _First(module: object) -> object:  # noqa: N802  (stands for a class that needs torch)
+    """A segmentation network whose output is its map alone."""
+    from torch import Tensor, nn
+
+    class First(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, images: Tensor) -> Tensor:
+            result: Tensor = self.inner(images)["out"]
+            return result
+
+    assert isinstance(module, nn.Module)
+    return First(module).eval()
