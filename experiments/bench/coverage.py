@@ -1,7 +1,8 @@
 """Which networks are pruned, by SPA and by its peers: ``python -m experiments.bench.coverage``.
 
-timm's networks and onnxsim need the extra ``bench``. Every trial has a process of its own with limits of time and memory. Results are appended as they
-come, so that a run that was stopped goes on where it was.
+timm's networks and onnxsim need the extra ``bench``. Every trial has a process of its own with
+limits of time and memory. Results are appended as they come, so that a run that was stopped goes on
+where it was.
 """
 
 from __future__ import annotations
