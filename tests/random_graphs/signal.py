@@ -65,5 +65,7 @@ def volume(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     if flip(draw):
         y = g.node("Tanh", [y])
     gram = g.node("MatMul", [permute(g, y, 0, 2, 1), y])  # (N, 2, 2)
+    # Without it the matrix may be singular, and its determinant is what rounding leaves.
+    gram = g.node("Add", [gram, g.weight(np.eye(2, dtype=np.float32), "eye", "initializer")])
     det = g.unsqueeze(g.node("Det", [gram]), [1, 2])
     return replace(x, name=g.node("Add", [x.name, g.node("Tanh", [det])]))
