@@ -266,3 +266,34 @@ def test_rounding_before_an_operator_that_jumps_fails_no_proof():
         value = initializer(result.model, name) * np.float32(1.01)
         with pytest.raises(spa.VerificationError, match="differs"):
             spa.verify(model, _set(result.model, name, value), result.plan)
+
+
+def test_sizes_that_shrink_are_not_blamed_for_a_failed_proof():
+    """Random draw 30 of chunk 117: a Shape was named, whose number rightly got smaller."""
+    g = Builder()
+    x = g.node("Relu", [g.conv(g.input(3, 8, 8), 3, 8)])
+    x = g.node("Reshape", [g.node("Relu", [x]), g.node("Shape", [x])])
+    model, result = _pruned(g.model(g.conv(x, 8, 4)))
+    node = node_of(result.model, "Conv", 1)
+    value = initializer(result.model, node.input[1]) + np.float32(0.5)
+    with pytest.raises(spa.VerificationError, match=f'first at Conv "{node.name}"'):
+        spa.verify(model, _set(result.model, node.input[1], value), result.plan)
+
+
+def test_a_determinant_near_zero_fails_no_proof():
+    """Random draw 30 of chunk 117: of rows that are nearly parallel it is what rounding leaves."""
+    g, rng = Builder(), np.random.default_rng(0)
+    x = g.node("Relu", [g.conv(g.input(3, 4, 4), 3, 16)])
+    rows = rng.standard_normal((1, 16, 1, 1)) + 1e-3 * rng.standard_normal((2, 16, 1, 1))
+    weight = g.weight(rows.astype(np.float32), "rows", "initializer")
+    y = g.reshape(g.node("Conv", [x, weight]), [0, 2, 16])
+    gram = g.node("MatMul", [y, g.node("Transpose", [y], perm=[0, 2, 1])])
+    proto = g.model(g.unsqueeze(g.node("Det", [gram]), [1]))
+    model, result = _pruned(proto, criterion="random")
+    value = initializer(result.model, weight)
+    noise = rng.standard_normal(value.shape).astype(np.float32)
+    proof = spa.verify(model, _set(result.model, weight, value * (1 + 1e-6 * noise)), result.plan)
+    assert proof.equal
+    assert "Det" in proof.checks[-1]
+    with pytest.raises(spa.VerificationError, match="differs"):
+        spa.verify(model, _set(result.model, weight, value * (1 + 1e-2 * noise)), result.plan)
