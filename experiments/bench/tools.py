@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 
 from experiments.bench.networks import Network
+from spa.errors import SettingError
 
 RATIO = 0.5
 
@@ -62,7 +63,7 @@ def torch_pruning(network: Network, dense: onnx.ModelProto) -> Outcome:
     from spa.bridge import from_torch
 
     if network.module is None:
-        raise NotImplementedError("Torch-Pruning takes torch modules only")
+        raise SettingError("Torch-Pruning takes torch modules only")
     module = copy.deepcopy(network.module)
     pruner = library.pruner.BasePruner(
         module,

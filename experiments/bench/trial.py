@@ -17,6 +17,7 @@ import onnx
 
 from experiments.bench.networks import NETWORKS, Network
 from experiments.bench.tools import TOOLS
+from spa.graph.nodes import real_inputs
 
 # A network counts as smaller from this share of parameters on.
 LEAST_REMOVED = 0.2
@@ -65,13 +66,8 @@ def _run(name: str, tool: str, result: dict[str, Any]) -> None:
         result["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went"
 
 
-def _interface(proto: onnx.ModelProto) -> list[bytes]:
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    return [
-        value.SerializeToString()
-        for value in (*proto.graph.input, *proto.graph.output)
-        if value.name not in weights
-    ]
+def _interface(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    return [*real_inputs(proto.graph), *proto.graph.output]
 
 
 if __name__ == "__main__":

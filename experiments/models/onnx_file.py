@@ -8,6 +8,7 @@ import onnx
 
 from experiments.models import MODELS, Shape
 from spa.errors import InputError, ModelError, SettingError
+from spa.graph.nodes import real_inputs
 
 PREFIX = "onnx/"
 
@@ -28,8 +29,7 @@ def onnx_file(path: str, shape: Shape, classes: int) -> onnx.ModelProto:
         onnx.checker.check_model(proto)
     except Exception as error:  # onnx raises a dozen kinds; all mean the same here
         raise ModelError(f"{path} is no valid ONNX model: {error}") from error
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
+    inputs = real_inputs(proto.graph)
     if len(inputs) != 1:
         raise InputError(f"{path} has {len(inputs)} inputs; the harness feeds exactly one")
     _fits(path, "input", inputs[0], shape)

@@ -56,6 +56,4 @@ def _listed(ops: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    import spa.coupling.rules  # noqa: F401  (fills the registries)
-
     print(support_table())

@@ -20,7 +20,8 @@ import onnx
 import onnxruntime as ort
 
 from spa.errors import ModelError, RunError
-from spa.graph.read import first_line, names_in
+from spa.graph.nodes import names_read
+from spa.graph.read import first_line
 from spa.graph.runnable import make_runnable
 from spa.graph.weightless import without_weights
 
@@ -95,8 +96,8 @@ def session(
     light, large = without_weights(proto)
     make_runnable(light)
     light.graph.output.extend(onnx.ValueInfoProto(name=name) for name in also)
-    # ONNX Runtime drops what nothing reads, and then misses it.
-    read = set(names_in(light.graph))
+    # ONNX Runtime drops what nothing reads, and then misses it; but not what is listed as an input.
+    read = names_read(light.graph).union(value.name for value in light.graph.input)
     large = [tensor for tensor in (*large, *weights) if tensor.name in read]
     # Large weights are handed over as they lie in memory, not as part of the serialised file.
     for tensor in large:

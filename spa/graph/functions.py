@@ -9,12 +9,11 @@ onnx does that, but for three things:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import onnx
 from onnx import inliner
 
-from spa.graph.nodes import DEFAULT_DOMAINS, subgraphs
+from spa.graph.nodes import DEFAULT_DOMAINS, all_nodes
+from spa.graph.opsets import same_operators
 from spa.graph.weightless import copy_lacking, without_weights
 
 
@@ -38,7 +37,7 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _fill_defaults(proto: onnx.ModelProto) -> None:
     defaults = {(f.domain, f.name, f.overload): f.attribute_proto for f in proto.functions}
     for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
-        for node in _all_nodes(nodes):
+        for node in all_nodes(nodes):
             given = {attribute.name for attribute in node.attribute}
             for default in defaults.get((node.domain, node.op_type, node.overload), ()):
                 if default.name not in given:
@@ -49,27 +48,6 @@ def _align_opsets(proto: onnx.ModelProto) -> None:
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     for function in proto.functions:
         for entry in function.opset_import:
-            version = versions.get(entry.domain, entry.version)
-            if entry.domain in DEFAULT_DOMAINS and _is_same(function, entry.version, version):
-                entry.version = version
-
-
-def _is_same(function: onnx.FunctionProto, old: int, new: int) -> bool:
-    """Whether all of a function's operators have one definition in two opsets."""
-    operators = {n.op_type for n in _all_nodes(function.node) if n.domain in DEFAULT_DOMAINS}
-    try:
-        return all(
-            onnx.defs.get_schema(op, old).since_version
-            == onnx.defs.get_schema(op, new).since_version
-            for op in operators
-        )
-    except onnx.defs.SchemaError:
-        return False
-
-
-def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for sub in subgraphs(attribute):
-                yield from _all_nodes(sub.node)
+            old, new = entry.version, versions.get(entry.domain, entry.version)
+            if entry.domain in DEFAULT_DOMAINS and same_operators(function.node, old, new):
+                entry.version = new

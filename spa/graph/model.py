@@ -7,23 +7,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from spa.graph.example import (
-    Declared,
-)
+from spa.graph.example import Declared
 from spa.graph.execute import Run
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Use
 from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
-
-if TYPE_CHECKING:
-    pass
 
 Array = npt.NDArray[Any]
 # Larger weights are read anew each time, so that there is not a second copy of them all.

@@ -5,7 +5,7 @@ It is a read-only view of a ``ModelProto``. Nothing here changes the file that c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -123,6 +123,39 @@ def qualified_op(node: onnx.NodeProto) -> str:
 def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     """The graphs that an attribute holds."""
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
+def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Nodes, and those of their subgraphs, however deep."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for sub in subgraphs(attribute):
+                yield from all_nodes(sub.node)
+
+
+def names_read(graph: onnx.GraphProto) -> set[str]:
+    """Every name that a graph's nodes or its subgraphs read, or give out."""
+    names = {value.name for value in graph.output}
+    for node in graph.node:
+        names.update(node.input)
+        for attribute in node.attribute:
+            for sub in subgraphs(attribute):
+                names.update(names_read(sub))
+    return names
+
+
+def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Inputs that the user gives: old files list their initializers as inputs too."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
+
+
+def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Gives a graph other nodes, some of which may be its own: deleting them would empty these."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def read_node(index: int, node: onnx.NodeProto) -> Node:

@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
-from spa.graph.nodes import DEFAULT_DOMAINS, subgraphs
+from spa.graph.nodes import DEFAULT_DOMAINS, set_nodes
+from spa.graph.opsets import same_operators
 
 # Every ONNX Runtime that SPA can be installed with knows these.
 OLD_IR, OLD_OPSET = 10, 21
@@ -57,9 +57,7 @@ def _add_biases(graph: onnx.GraphProto) -> None:
             del node.input[:]
             node.input.extend(inputs)
         nodes.append(node)
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+    set_nodes(graph, nodes)
 
 
 def _lower_versions(proto: onnx.ModelProto) -> None:
@@ -69,30 +67,11 @@ def _lower_versions(proto: onnx.ModelProto) -> None:
         if entry.domain not in DEFAULT_DOMAINS or entry.version <= OLD_OPSET:
             continue
         known = _newest()[1]
-        if entry.version > known and not _changed(proto.graph, known, entry.version):
+        # Of an opset that onnx does not know, nobody here knows what changed.
+        if known < entry.version <= onnx.defs.onnx_opset_version() and same_operators(
+            proto.graph.node, known, entry.version
+        ):
             entry.version = known
-
-
-def _changed(graph: onnx.GraphProto, known: int, version: int) -> bool:
-    """Whether any operator of the standard domain may have another definition since ``known``."""
-    if version > onnx.defs.onnx_opset_version():
-        return True  # nobody here knows
-    for op in set(_operators(graph)):
-        try:
-            if onnx.defs.get_schema(op, version).since_version > known:
-                return True
-        except onnx.defs.SchemaError:
-            return True
-    return False
-
-
-def _operators(graph: onnx.GraphProto) -> Iterator[str]:
-    for node in graph.node:
-        if node.domain in DEFAULT_DOMAINS:
-            yield node.op_type
-        for attribute in node.attribute:
-            for sub in subgraphs(attribute):
-                yield from _operators(sub)
 
 
 @functools.cache

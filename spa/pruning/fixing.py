@@ -19,7 +19,7 @@ import onnx
 from spa.coupling.couple import Cut
 from spa.graph.execute import run
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Node
+from spa.graph.nodes import Node, set_nodes
 from spa.graph.weightless import without_weights
 
 RANDOM_OPS = frozenset({
@@ -137,20 +137,17 @@ def _run(
 ) -> dict[str, Array]:
     """Runs a model with some tensors fed; returns its other outputs, and the wanted tensors."""
     light, weights = without_weights(proto)
-    nodes = [node for node in light.graph.node if not fixed.keys() & set(node.output)]
-    outputs = [value for value in light.graph.output if value.name not in fixed]
-    for field, messages in (("node", nodes), ("output", outputs)):
-        copies = [type(m).FromString(m.SerializeToString()) for m in messages]
-        light.graph.ClearField(field)
-        getattr(light.graph, field).extend(copies)
-    light.graph.ClearField("value_info")
+    set_nodes(light.graph, [n for n in light.graph.node if not fixed.keys() & set(n.output)])
+    for value in [value for value in light.graph.output if value.name in fixed]:
+        light.graph.output.remove(value)
+    del light.graph.value_info[:]
     light.graph.input.extend(
         onnx.helper.make_tensor_value_info(
             name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
         )
         for name, value in fixed.items()
     )
-    names = [value.name for value in outputs]
+    names = [value.name for value in light.graph.output]
     if not names and not wanted:
         return {}
     also = [name for name in wanted if name not in fixed and name not in names]

@@ -13,7 +13,7 @@ from spa.coupling.groups import Group, Groups
 from spa.errors import ModelError
 from spa.graph.execute import run
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Node, Use
+from spa.graph.nodes import Node, Use, set_nodes
 from spa.graph.weightless import without_weights
 from spa.pruning.compare import ROUNDING, difference
 
@@ -82,13 +82,9 @@ def _named(group: Group) -> str:
 def _runs(proto: onnx.ModelProto, feed: Mapping[str, Array], nodes: int) -> bool:
     """Whether the first nodes of a model run."""
     light, weights = without_weights(proto)
-    copies = [
-        onnx.NodeProto.FromString(node.SerializeToString()) for node in light.graph.node[:nodes]
-    ]
-    for name in ("node", "output", "value_info"):
-        light.graph.ClearField(name)
-    light.graph.node.extend(copies)
-    last = [name for name in copies[-1].output if name] if copies else []
+    set_nodes(light.graph, light.graph.node[:nodes])
+    del light.graph.output[:], light.graph.value_info[:]
+    last = [name for name in light.graph.node[-1].output if name]
     light.graph.output.extend(onnx.ValueInfoProto(name=name) for name in last)
     try:
         run(light, feed, weights=weights, optimize=False)

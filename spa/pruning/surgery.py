@@ -26,7 +26,7 @@ from spa.coupling.groups import Groups
 from spa.coupling.rules.base import RESIZES
 from spa.coupling.tracker import Shape
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Node, Use, subgraphs
+from spa.graph.nodes import Node, Use, names_read, set_nodes, subgraphs
 from spa.graph.read import names_in
 from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
 from spa.pruning.plan import Plan, cut_of
@@ -212,9 +212,7 @@ class Surgeon:
         for index, node in enumerate(self._proto.graph.node):
             nodes.extend(self._before.get(index, ()))
             nodes.extend(self._replacements.get(index, (node,)))
-        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del self._proto.graph.node[:]
-        self._proto.graph.node.extend(copies)
+        set_nodes(self._proto.graph, nodes)
 
 
 def _shape(shape: Shape, masks: Sequence[npt.NDArray[np.bool_] | None]) -> Shape:
@@ -253,23 +251,11 @@ def _drop_unread(proto: onnx.ModelProto, was_read: frozenset[str]) -> None:
         read.update(node.input)
         for attribute in node.attribute:
             for graph in subgraphs(attribute):
-                read.update(_names_in(graph))
+                read.update(names_read(graph))
     if len(kept) < len(proto.graph.node):
-        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
-        del proto.graph.node[:]
-        proto.graph.node.extend(copies)
+        set_nodes(proto.graph, reversed(kept))
     unread = [t for t in proto.graph.initializer if t.name not in read]
     for tensor in unread:
         for value in [v for v in proto.graph.input if v.name == tensor.name]:
             proto.graph.input.remove(value)
         proto.graph.initializer.remove(tensor)
-
-
-def _names_in(graph: onnx.GraphProto) -> set[str]:
-    names = {v.name for v in graph.output}
-    for node in graph.node:
-        names.update(node.input)
-        for attribute in node.attribute:
-            for sub in subgraphs(attribute):
-                names.update(_names_in(sub))
-    return names

@@ -26,6 +26,7 @@ from spa.graph.check import check
 from spa.graph.example import redrawn
 from spa.graph.execute import Array
 from spa.graph.model import Model
+from spa.graph.nodes import real_inputs
 from spa.pruning.comparison import Comparison, zeroed
 from spa.pruning.fixing import fixing, inexact_nodes, jumping_nodes, random_nodes
 from spa.pruning.plan import Plan, cut_of
@@ -133,18 +134,13 @@ def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
 
 
 def _check_interface(dense: onnx.ModelProto, pruned: onnx.ModelProto) -> str:
-    for kind in ("input", "output"):
-        before, after = (
-            [v for v in getattr(proto.graph, kind) if v.name not in _initializer_names(proto)]
-            for proto in (dense, pruned)
-        )
+    for kind, before, after in (
+        ("input", real_inputs(dense.graph), real_inputs(pruned.graph)),
+        ("output", list(dense.graph.output), list(pruned.graph.output)),
+    ):
         if before != after:
             raise VerificationError(f"The pruned model's {kind}s are not what they were.")
     return "keeps its inputs and outputs"
-
-
-def _initializer_names(proto: onnx.ModelProto) -> set[str]:
-    return {tensor.name for tensor in proto.graph.initializer}
 
 
 def _differs(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments.bench.networks import LISTS, NETWORKS, Network
 from experiments.bench.networks.smallest import SIZES, smallest_image, wake_statistics
 
@@ -12,8 +14,6 @@ _BACKBONES = ("segmentation", "detection")
 @NETWORKS.register("torchvision/")
 def torchvision(name: str) -> Network:
     """Builds a network by the name of its builder."""
-    from torch import nn
-
     from spa.bridge.torchvision_shim import import_torchvision
 
     models = import_torchvision().models
@@ -24,8 +24,7 @@ def torchvision(name: str) -> Network:
     module = models.get_model(name, weights=None, **extra).eval()
     wake_statistics(module)
     if kind == "segmentation":
-        module = _First(module)
-    assert isinstance(module, nn.Module)
+        module = _map_alone(module)
     return Network(kind, module, (smallest_image(module, 3, SIZES),))
 
 
@@ -40,18 +39,17 @@ def _names() -> tuple[str, ...]:
 LISTS["torchvision"] = _names
 
 
-def _First(module: object) -> object:  # noqa: N802  (stands for a class that needs torch)
-    """A segmentation network whose output is its map alone."""
+def _map_alone(network: Any) -> Any:
+    """A segmentation network that gives its map alone, out of a dictionary."""
     from torch import Tensor, nn
 
-    class First(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
+    class MapAlone(nn.Module):
+        def __init__(self) -> None:
             super().__init__()
-            self.inner = inner
+            self.network = network
 
         def forward(self, images: Tensor) -> Tensor:
-            result: Tensor = self.inner(images)["out"]
+            result: Tensor = self.network(images)["out"]
             return result
 
-    assert isinstance(module, nn.Module)
-    return First(module).eval()
+    return MapAlone().eval()
