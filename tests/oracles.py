@@ -53,7 +53,10 @@ def run(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, optimize: bo
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(
-        _runnable(proto).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        _runnable(proto).SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers={"QDQPropagationTransformer"},  # it ends the process on some Loops
     )
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, dict(feeds)), strict=True))

@@ -8,7 +8,10 @@ them.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +38,31 @@ def test_pruned_random_graphs_equal_the_zeroed_dense_ones(shard):
 def test_a_change_of_what_goes_reaches_exactly_the_predicted_slices(shard):
     strategy = graphs(plain=True, max_blocks=4)
     visit(strategy, check_perturbation, number=1000 + shard, examples=PERTURBED_PER_SHARD)
+
+
+DRAW = """
+import hashlib, sys
+for name in sys.argv[1:]:
+    __import__(name)
+from tests.random_graphs import graphs
+from tests.random_graphs.independent import visit
+sums = hashlib.sha256()
+add = lambda drawn: sums.update(drawn.proto.SerializeToString(deterministic=True))
+visit(graphs(), add, number=21, examples=20)
+print(sums.hexdigest())
+"""
+
+
+def test_a_seed_means_the_same_graphs_in_any_company():
+    """What other tests have imported by then must not matter."""
+    drawn = {
+        subprocess.run(
+            [sys.executable, "-c", DRAW, *names], check=True, capture_output=True, text=True,
+            cwd=Path(__file__).parents[1],
+        ).stdout
+        for names in ([], ["experiments.run", "spa.cli", "spa.bridge", "tests.hunt"])
+    }  # fmt: skip
+    assert len(drawn) == 1
 
 
 # Operators with a rule that no graph can hold.

@@ -22,7 +22,7 @@ import onnxruntime as ort
 from spa.errors import ModelError, RunError
 from spa.graph.nodes import names_read
 from spa.graph.read import first_line
-from spa.graph.runnable import make_runnable
+from spa.graph.runnable import deadly_rewrites, make_runnable
 from spa.graph.weightless import without_weights
 
 Array = npt.NDArray[Any]
@@ -117,7 +117,10 @@ def session(
             ]
             options.add_external_initializers([tensor.name for tensor in large], values)
         return ort.InferenceSession(
-            light.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            light.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=deadly_rewrites(light),
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
         raise ModelError(f"ONNX Runtime cannot load the model: {_clean(error)}") from error

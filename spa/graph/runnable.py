@@ -6,6 +6,8 @@
 2. Without its optimiser it crashes where the last outputs of a BatchNormalization are left out by
    empty names. Such names mean nothing, and are dropped.
 3. It crashes on com.microsoft's Attention without a bias, which gets one of zeros.
+4. One rewrite of its optimiser moves quantisation along the graph and ends the whole process where
+   it meets what a Loop's body reads from outside. Such models are run without that rewrite.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from spa.graph.nodes import DEFAULT_DOMAINS, set_nodes
+from spa.graph.nodes import DEFAULT_DOMAINS, all_nodes, set_nodes, subgraphs
 from spa.graph.opsets import same_operators
 
 # Every ONNX Runtime that SPA can be installed with knows these.
@@ -31,6 +33,14 @@ def make_runnable(proto: onnx.ModelProto) -> None:
             node.output.pop()
     if any(_lacks_bias(node) for node in proto.graph.node):  # 3
         _add_biases(proto.graph)
+
+
+def deadly_rewrites(proto: onnx.ModelProto) -> set[str]:
+    """Names of ONNX Runtime's rewrites that must not see this model (4)."""
+    nodes = list(all_nodes(proto.graph.node))
+    quantised = any(node.op_type == "DequantizeLinear" for node in nodes)
+    branching = any(subgraphs(attribute) for node in nodes for attribute in node.attribute)
+    return {"QDQPropagationTransformer"} if quantised and branching else set()
 
 
 def _lacks_bias(node: onnx.NodeProto) -> bool:
