@@ -39,9 +39,9 @@ PER_CHUNK = 50
 PERTURBED_EVERY = 4
 MAX_SECONDS = 120
 PACKAGES = ("numpy", "onnx", "onnxruntime", "hypothesis")
-COUNTED = ("graphs", "refused", "plans", "equal", "channels")
+COUNTED = ("graphs", "plans", "equal", "channels")
 COLUMNS = (
-    "finished", "commit", "seed", "chunks", "graphs", "distinct", "refused", "plans", "equal",
+    "finished", "commit", "seed", "chunks", "graphs", "distinct", "plans", "equal",
     "channels", "operators", "failures", "seconds", "processes", "python", *PACKAGES,
 )  # fmt: skip
 

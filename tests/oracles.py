@@ -15,6 +15,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from spa.graph.runnable import deadly_rewrites
+
 # Inputs that hold weights and biases, where they are constant.
 CONTRACTIONS = {
     "Conv": (1, 2),
@@ -56,7 +58,7 @@ def run(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, optimize: bo
         _runnable(proto).SerializeToString(),
         options,
         providers=["CPUExecutionProvider"],
-        disabled_optimizers={"QDQPropagationTransformer"},  # it ends the process on some Loops
+        disabled_optimizers=deadly_rewrites(proto),
     )
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, dict(feeds)), strict=True))

@@ -51,6 +51,7 @@ class Comparison:
         dense: the zeroed dense model.
         pruned: the pruned one.
         what: what ``dense`` is, for messages.
+        optimize: let ONNX Runtime rewrite both, as it does for users.
     """
 
     model: Model
@@ -59,12 +60,21 @@ class Comparison:
     dense: onnx.ModelProto
     pruned: onnx.ModelProto
     what: str
+    optimize: bool = True
 
     def run(self, feed: Mapping[str, Array]) -> None:
-        """Runs the pruned model as it is."""
+        """Runs the pruned model as it is.
+
+        Raises:
+            ModelError: ONNX Runtime does not run the dense model either.
+            VerificationError: it runs that, but not the pruned one.
+        """
         try:
-            run(self.pruned, feed)
+            run(self.pruned, feed, optimize=self.optimize)
         except ModelError as error:
+            run(
+                self.dense, feed, optimize=self.optimize
+            )  # where that fails too, pruning is not to blame
             node = first_failing(self.model, self.pruned, feed)
             where = describe(node, self.cut, self.groups)
             raise VerificationError(f"The pruned model does not run: {error}{where}") from error
@@ -91,8 +101,11 @@ class Comparison:
             ) from error
 
     def _once(self, feed: Mapping[str, Array], fixed: Fixing, *, jumps: bool) -> Found:
-        runs = Runs(self.dense, self.cut, feed, fixed)
-        want, have = runs.of_dense(self.dense), runs.of_pruned(self.pruned)
+        runs = Runs(self.dense, self.cut, feed, fixed, optimize=self.optimize)
+        want, have = (
+            runs.of_dense(self.dense, optimize=self.optimize),
+            runs.of_pruned(self.pruned, optimize=self.optimize),
+        )
         flat = is_flat(want.values())
         tolerance, most = limits(self.model)
         try:

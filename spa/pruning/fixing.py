@@ -102,19 +102,26 @@ class Runs:
         cut: what goes.
         feed: the example.
         fixed: what is fixed, if anything.
+        optimize: let ONNX Runtime rewrite the model that says what it is fixed to.
 
     Raises:
         ModelError: the dense model does not run.
     """
 
     def __init__(
-        self, dense: onnx.ModelProto, cut: Cut, feed: Mapping[str, Array], fixed: Fixing
+        self,
+        dense: onnx.ModelProto,
+        cut: Cut,
+        feed: Mapping[str, Array],
+        fixed: Fixing,
+        *,
+        optimize: bool = True,
     ) -> None:
         self._cut = cut
         self._feed = feed
         self._fixed = fixed
         # Several fixed nodes may follow one another, so one dense run gives all their values.
-        first = _run(dense, feed, {}, fixed.outputs, True) if fixed.nodes else {}
+        first = _run(dense, feed, {}, fixed.outputs, optimize) if fixed.nodes else {}
         self._values = {name: _finite(first[name], cut, name) for name in fixed.outputs}
 
     def of_dense(self, dense: onnx.ModelProto, *, optimize: bool = True) -> dict[str, Array]:

@@ -41,3 +41,22 @@ def test_dequantised_values_may_be_read_inside_a_subgraph(operator):
 def _numbers(count: int) -> str:
     """Values that differ, none of them zero."""
     return ", ".join(f"{(7 * k % 11 - 5.5) / 4:g}" for k in range(count))
+
+
+def test_what_onnx_runtime_breaks_by_itself_is_pruned_and_proven_without_its_rewrites():
+    """Its QDQS8ToU8Transformer changes a zero point's type, but not the attribute that names it."""
+    proto = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 22]>
+        g (float[N,4] x) => (float[N,3] y)
+        <float s = {{0.1}}, int8 z = {{0}}, float[4,8] v = {{{_numbers(32)}}},
+         float[8,3] w = {{{_numbers(24)}}}> {{
+            q = QuantizeLinear <output_dtype = 3> (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            h = MatMul (d, v)
+            r = Relu (h)
+            y = MatMul (r, w)
+        }}""")
+    result = spa.prune(proto, ratio=0.5)
+    assert result.proof.equal
+    assert any("rewrites the dense model to one that fails" in c for c in result.proof.checks)
+    assert_equals_zeroed(proto, result.model, result.plan.to_json(), optimize=False)
