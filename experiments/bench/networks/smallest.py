@@ -27,13 +27,3 @@ def smallest_image(module: Any, channels: int, sizes: Sequence[int], *, batch: i
         else:
             return images
     raise RuntimeError(f"it takes no image of {', '.join(map(str, sizes))} pixels") from refusal
-
-
-def wake_statistics(module: Any) -> None:
-    """Gives batch norms statistics and weights that do something, in place."""
-    import torch
-
-    for part in module.modules():
-        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.track_running_stats:
-            part.running_mean.normal_(0, 0.1)
-            part.running_var.uniform_(0.5, 1.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.bench.networks import LISTS, NETWORKS, Network
-from experiments.bench.networks.smallest import SIZES, smallest_image, wake_statistics
+from experiments.bench.networks.smallest import SIZES, smallest_image
 
 
 @NETWORKS.register("timm/")
@@ -17,7 +17,6 @@ def timm(name: str) -> Network:
     import timm as library
 
     module = library.create_model(name, pretrained=False).eval()
-    wake_statistics(module)
     channels, usual, _ = module.default_cfg["input_size"]
     fixed = module.default_cfg.get("fixed_input_size", False)
     sizes = () if fixed else tuple(size for size in SIZES if size < usual)

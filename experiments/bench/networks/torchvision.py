@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.bench.networks import LISTS, NETWORKS, Network
-from experiments.bench.networks.smallest import SIZES, smallest_image, wake_statistics
+from experiments.bench.networks.smallest import SIZES, smallest_image
 
 # Builders that take an argument for weights of a part, which would be fetched.
 _BACKBONES = ("segmentation", "detection")
@@ -22,7 +22,6 @@ def torchvision(name: str) -> Network:
     if name in ("googlenet", "inception_v3"):
         extra = {"init_weights": False, "aux_logits": False}
     module = models.get_model(name, weights=None, **extra).eval()
-    wake_statistics(module)
     if kind == "segmentation":
         module = _map_alone(module)
     return Network(kind, module, (smallest_image(module, 3, SIZES),))

@@ -1,0 +1,59 @@
+"""Whether a smaller network is the dense one less some slices, told from its values alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+import spa
+from experiments.bench.exactness import is_exact, kept_indices
+from tests.graphs import Builder
+
+
+@pytest.fixture
+def pair():
+    g = Builder()
+    x = g.conv(g.input(3, 8, 8), 3, 8)
+    x = g.conv(g.node("Relu", [x]), 8, 6)
+    dense = g.model(g.conv(g.node("Relu", [x]), 6, 5))
+    result = spa.prune(dense, ratio=0.5, limits=spa.Limits(scope="local"))
+    return dense, result.model, spa.load(dense).example
+
+
+def _tensors(proto):
+    return {tensor.name: tensor for tensor in proto.graph.initializer}
+
+
+def test_the_kept_indices_are_read_off_the_values(pair):
+    dense, pruned, _ = pair
+    kept = kept_indices(dense, pruned)
+    assert len(kept) == 5  # three kernels, two biases
+    before, after = _tensors(dense), _tensors(pruned)
+    for name, indices in kept.items():
+        whole, part = numpy_helper.to_array(before[name]), numpy_helper.to_array(after[name])
+        np.testing.assert_array_equal(whole[np.ix_(*indices)], part)
+
+
+def test_a_right_pruning_is_exact(pair):
+    assert is_exact(*pair)
+
+
+def test_a_network_whose_consumer_lost_other_channels_is_not(pair):
+    dense, pruned, feeds = pair
+    kept = kept_indices(dense, pruned)
+    (name,) = (name for name, indices in kept.items() if len(indices[0]) == 5)
+    whole = numpy_helper.to_array(_tensors(dense)[name])
+    others = kept[name][1][::-1]  # the same ones, in another order
+    wrong = numpy_helper.from_array(np.ascontiguousarray(whole[:, others]), name)
+    _tensors(pruned)[name].CopyFrom(wrong)
+    assert is_exact(dense, pruned, feeds) is False
+
+
+def test_other_weights_cannot_be_compared(pair):
+    dense, pruned, feeds = pair
+    kept = kept_indices(dense, pruned)
+    tensor = next(t for t in pruned.graph.initializer if t.name in kept and len(t.dims) == 4)
+    made_up = np.ones(tuple(tensor.dims), np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(made_up, tensor.name))
+    assert is_exact(dense, pruned, feeds) is None
