@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from experiments.bench.tools import TOOLS
 
 SECONDS = 300
 MEMORY_MIB = 4096
+# Stages of a trial before its tool is called.
+BEFORE = ("build", "export")
 COLUMNS = (
     "network", "family", "tool", "success", "stage", "rf", "rp", "exact", "seconds", "peak_mib",
     "reason",
@@ -74,17 +77,46 @@ def write_table(results: Iterable[dict[str, Any]], path: Path) -> None:
 
 
 def summary(results: Sequence[dict[str, Any]]) -> str:
-    """By tool and family of names, how many networks were pruned; as Markdown."""
+    """By family of names and tool, how many networks were pruned, and how many exactly.
+
+    Networks that no tool got, as the exporter to ONNX gave up on them, are counted apart.
+    """
     tools = [tool for tool in TOOLS if any(r["tool"] == tool for r in results)]
-    rows = [f"| networks | {' | '.join(tools)} |", f"|---|{'---:|' * len(tools)}"]
-    for family in sorted({r["network"].partition("/")[0] for r in results}):
-        mine = [r for r in results if r["network"].partition("/")[0] == family]
-        cells = []
+    lines = [
+        f"| networks | exported | {' | '.join(tools)} |",
+        f"|---|---:|{'---:|' * len(tools)}",
+    ]
+    for family in sorted({_family(r) for r in results}):
+        mine = [r for r in results if _family(r) == family]
+        lost = {r["network"] for r in mine if r["stage"] in BEFORE}
+        names = {r["network"] for r in mine}
+        cells = [f"{len(names - lost)} of {len(names)}"]
         for tool in tools:
-            tried = [r["success"] for r in mine if r["tool"] == tool]
-            cells.append(f"{sum(tried)} of {len(tried)}")
-        rows.append(f"| {family} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+            tried = [r for r in mine if r["tool"] == tool and r["network"] not in lost]
+            pruned = [r for r in tried if r["success"]]
+            exact = sum(bool(r.get("exact")) for r in pruned)
+            cells.append(f"{len(pruned)} of {len(tried)} ({exact} exact)")
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def failures(results: Sequence[dict[str, Any]], tool: str) -> str:
+    """What a tool did not prune, with the reason; as Markdown."""
+    lines = [f"| not pruned by {tool} | at | reason |", "|---|---|---|"]
+    lines += [
+        f"| {r['network']} | {r['stage']} | {_one_line(r.get('reason', ''))} |"
+        for r in sorted(results, key=lambda r: r["network"])
+        if r["tool"] == tool and not r["success"]
+    ]
+    return "\n".join(lines)
+
+
+def _family(result: dict[str, Any]) -> str:
+    return str(result["network"]).partition("/")[0]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")[:200]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tools", nargs="*", default=list(TOOLS), choices=list(TOOLS))
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--memory-mib", type=float, default=MEMORY_MIB)
+    parser.add_argument("--jobs", type=int, default=1, help="trials at once")
     parser.add_argument("--results", type=Path, default=Path("results/bench"))
     args = parser.parse_args(arguments)
     args.results.mkdir(parents=True, exist_ok=True)
@@ -103,15 +136,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     done = {(r["network"], r["tool"]) for r in results}
     names = args.networks or listed(*args.families)
     missing = [(n, t) for n in names for t in args.tools if (n, t) not in done]
-    for number, (network, tool) in enumerate(missing, 1):
-        result = run_trial(network, tool, args.seconds, args.memory_mib)
-        what = "pruned" if result["success"] else result.get("reason", "failed")
-        print(f"{number}/{len(missing)} {network} {tool}: {what}"[:160], file=sys.stderr)
-        with path.open("a") as file:
-            file.write(json.dumps(result) + "\n")
-        results.append(result)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        trials = [pool.submit(run_trial, *m, args.seconds, args.memory_mib) for m in missing]
+        for number, trial in enumerate(as_completed(trials), 1):
+            result = trial.result()
+            what = "pruned" if result["success"] else result.get("reason", "failed")
+            line = f"{number}/{len(missing)} {result['network']} {result['tool']}: {what}"
+            print(line[:160], file=sys.stderr)
+            with path.open("a") as file:
+                file.write(json.dumps(result) + "\n")
+            results.append(result)
     write_table(results, args.results / "coverage.csv")
-    print(summary(results))
+    report = f"{summary(results)}\n\n{failures(results, 'spa')}\n"
+    (args.results / "coverage.md").write_text(report)
+    print(report)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import pytest
 
@@ -25,7 +24,9 @@ def test_a_network_is_pruned_in_a_process_of_its_own(tmp_path, capsys):
     assert other["success"], other
     with (tmp_path / "coverage.csv").open() as file:
         assert [row["network"] for row in csv.DictReader(file)] == ["torchvision/squeezenet1_1"] * 2
-    assert "| torchvision | 1 of 1 | 1 of 1 |" in capsys.readouterr().out
+    assert (
+        "| torchvision | 1 of 1 | 1 of 1 (1 exact) | 1 of 1 (1 exact) |" in capsys.readouterr().out
+    )
     # What is done is not done again.
     before = (tmp_path / "coverage.jsonl").read_bytes()
     coverage.main([*arguments, "--results", str(tmp_path)])
@@ -52,11 +53,25 @@ def test_the_lists_are_long_and_without_repeats():
     assert {"torchvision/densenet121", "torchvision/fcn_resnet50"} <= set(listed("torchvision"))
 
 
-def test_a_summary_counts_by_family_and_tool():
+def _result(network, *, tool="spa", success=True, stage="done", exact=True, **more):
+    result = {"network": network, "tool": tool, "success": success, "stage": stage}
+    return {**result, "exact": exact, **more}
+
+
+def test_a_summary_counts_by_family_and_tool_and_export_failures_apart():
     results = [
-        {"network": f"timm/{name}", "tool": "spa", "success": name != "c"} for name in "abc"
-    ] + [json.loads('{"network": "torchvision/a", "tool": "spa", "success": true}')]
+        _result("timm/a"),
+        _result("timm/b", exact=None),
+        _result("timm/c", success=False, stage="prune", reason="it | said\nno"),
+        _result("timm/d", success=False, stage="export"),
+        _result("timm/a", tool="onnxsim", success=False),
+        _result("torchvision/a", exact=False),
+    ]
     assert coverage.summary(results).splitlines()[2:] == [
-        "| timm | 2 of 3 |",
-        "| torchvision | 1 of 1 |",
+        "| timm | 3 of 4 | 2 of 3 (1 exact) | 0 of 1 (0 exact) |",
+        "| torchvision | 1 of 1 | 1 of 1 (0 exact) | 0 of 0 (0 exact) |",
+    ]
+    assert coverage.failures(results, "spa").splitlines()[2:] == [
+        "| timm/c | prune | it \\| said no |",
+        "| timm/d | export |  |",
     ]
