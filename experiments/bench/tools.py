@@ -49,10 +49,15 @@ def tool(function: Tool) -> Tool:
 def spa(network: Network, dense: onnx.ModelProto) -> Outcome:
     """SPA by the l1 norm, every group alike."""
     import spa as library
+    from spa.coupling.kept import main_causes
 
-    result = library.prune(dense, ratio=RATIO, limits=library.Limits(scope="local"))
+    model = library.load(dense, network.given)
+    result = library.prune(model, ratio=RATIO, limits=library.Limits(scope="local"))
     assert result.proof is not None
-    return Outcome(result.model, result.proof.equal, result.proof.checks[-1])
+    note = result.proof.checks[-1]
+    if not result.plan.parameters:
+        note = f"unchanged; kept dense: {main_causes(library.find_groups(model).kept)}"
+    return Outcome(result.model, result.proof.equal, note)
 
 
 @tool

@@ -51,11 +51,11 @@ def _run(name: str, tool: str, result: dict[str, Any]) -> None:
     outcome = TOOLS[tool](network, dense)
     result.update(seconds=time.perf_counter() - started, exact=outcome.exact, note=outcome.note)
     result["stage"] = "check"
-    before = spa.load(dense)
+    before = spa.load(dense, network.given)
     if _interface(dense) != _interface(outcome.proto):
         raise ValueError("its inputs or outputs are not what they were")
     # Loading checks the file and runs it, at two batch sizes where the batch is dynamic.
-    after = spa.load(outcome.proto)
+    after = spa.load(outcome.proto, network.given)
     if before.varied is not None and after.varied is None:
         raise ValueError("it runs at one batch size only")
     old, new = spa.measure_cost(before), spa.measure_cost(after)
@@ -63,7 +63,8 @@ def _run(name: str, tool: str, result: dict[str, Any]) -> None:
     result.update(rp=old.params / new.params, stage="done")
     result["success"] = new.params <= (1 - LEAST_REMOVED) * old.params
     if not result["success"]:
-        result["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went"
+        why = f"; {outcome.note}" if new.params == old.params and outcome.note else ""
+        result["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went{why}"
 
 
 def _interface(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -7,6 +7,7 @@ import torch
 
 from experiments.bench.networks import NETWORKS, Network, listed
 from experiments.bench.networks.transformers import ARCHITECTURES
+from experiments.bench.trial import trial
 from spa.errors import SettingError
 
 
@@ -57,3 +58,13 @@ def test_text_is_read_in_both_directions():
     with torch.no_grad():
         assert network.module(tokens).shape == (2, 4)
         assert not torch.allclose(network.module(tokens.flip(1)), network.module(tokens))
+
+
+@pytest.mark.slow
+def test_a_file_that_stays_as_it_is_says_why():
+    """Its weights lie in the branches of an If, and its inputs cannot be guessed."""
+    result = trial("carried/silero_vad", "spa")
+    assert (result["stage"], result["success"], result["exact"]) == ("done", False, True)
+    assert result["rp"] == 1
+    assert result["reason"].startswith("0.0% of the parameters went; unchanged; kept dense: 28 ")
+    assert "subgraph of If" in result["reason"]

@@ -5,8 +5,8 @@ Every file answers for one family of names and lists those that the benchmarks t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
@@ -23,12 +23,14 @@ class Network:
         module: the torch module, in eval mode; None for a network that came as a file.
         inputs: example inputs of the module.
         proto: the file, for a network that came as one.
+        given: shapes or arrays by input name that `spa.load` needs, where it cannot guess them.
     """
 
     family: str
     module: Any = None
     inputs: tuple[Any, ...] = ()
     proto: onnx.ModelProto | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 # Called with the rest of the name.

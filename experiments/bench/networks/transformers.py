@@ -126,7 +126,12 @@ def _image_and_point() -> dict[str, Any]:
 def _spectrogram_and_text() -> dict[str, Any]:
     import torch
 
-    return {"input_features": torch.randn(BATCH, 16, 32), "decoder_input_ids": _tokens(5)}
+    tokens = _tokens(5)
+    return {
+        "input_features": torch.randn(BATCH, 16, 32),  # (N, frequencies, T)
+        "decoder_input_ids": tokens,
+        "decoder_attention_mask": torch.ones_like(tokens),
+    }
 
 
 def _sound() -> dict[str, Any]:
