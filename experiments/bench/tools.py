@@ -78,7 +78,7 @@ def torch_pruning(network: Network, dense: onnx.ModelProto) -> Outcome:
         ignored_layers=[_last_layer(module, network.inputs)],
     )
     pruner.step()
-    return Outcome(from_torch(module, network.inputs))
+    return Outcome(from_torch(module, network.inputs, network.batched))
 
 
 @tool

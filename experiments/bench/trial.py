@@ -45,7 +45,7 @@ def _run(name: str, tool: str, result: dict[str, Any]) -> None:
     result.update(family=network.family, stage="export")
     dense = network.proto
     if dense is None:
-        dense = from_torch(network.module, network.inputs)
+        dense = from_torch(network.module, network.inputs, network.batched)
     result["stage"] = "prune"
     started = time.perf_counter()
     outcome = TOOLS[tool](network, dense)

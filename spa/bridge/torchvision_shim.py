@@ -70,10 +70,18 @@ def import_torchvision() -> ModuleType:
 def _vouch_for_operators() -> None:
     """Let the operators given here pass torchvision's check that its library was loaded."""
     boxes: Any = importlib.import_module("torchvision.ops.boxes")
-    boxes._assert_has_ops = lambda: None
     align: Any = importlib.import_module("torchvision.ops.roi_align")
-    align._assert_has_ops = lambda: None
-    align._has_ops = lambda: True  # it would compile a kernel of its own
+    boxes._assert_has_ops = align._assert_has_ops = _no_objection
+    align._has_ops = _operators_are_there  # it would compile a kernel of its own
+
+
+# Functions and no lambdas, as TorchScript compiles them with what calls them.
+def _no_objection() -> None:
+    return None
+
+
+def _operators_are_there() -> bool:
+    return True
 
 
 def _nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:

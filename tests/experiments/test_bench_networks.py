@@ -68,3 +68,13 @@ def test_a_file_that_stays_as_it_is_says_why():
     assert result["rp"] == 1
     assert result["reason"].startswith("0.0% of the parameters went; unchanged; kept dense: 28 ")
     assert "subgraph of If" in result["reason"]
+
+
+@pytest.mark.slow
+def test_a_whole_detector_is_pruned():
+    """Anchors, proposals, suppression and regions are in the file; its image has no batch."""
+    name = "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn"
+    assert name in listed("torchvision")
+    result = trial(name, "spa")
+    assert (result["family"], result["success"], result["exact"]) == ("detection", True, True)
+    assert result["params"] == pytest.approx(19_386_354, rel=0.01)

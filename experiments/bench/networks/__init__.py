@@ -22,6 +22,7 @@ class Network:
         family: what its kind is called in tables.
         module: the torch module, in eval mode; None for a network that came as a file.
         inputs: example inputs of the module.
+        batched: whether its inputs begin with a batch; a detector takes one image.
         proto: the file, for a network that came as one.
         given: shapes or arrays by input name that `spa.load` needs, where it cannot guess them.
     """
@@ -29,6 +30,7 @@ class Network:
     family: str
     module: Any = None
     inputs: tuple[Any, ...] = ()
+    batched: bool = True
     proto: onnx.ModelProto | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 

@@ -285,11 +285,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     "starcoder2": _decoder("Starcoder2", _LLAMA),
     "cohere": _decoder("Cohere", _LLAMA),
     "smollm3": _decoder("SmolLM3", _LLAMA),
-    "mixtral": _decoder("Mixtral", {**_LLAMA, "num_local_experts": 4}),
+    "mixtral": _decoder(
+        "Mixtral", {**_LLAMA, "num_local_experts": 4, "experts_implementation": "batched_mm"}
+    ),
     "qwen2-moe": _decoder(
         "Qwen2Moe",
         {**_LLAMA, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
-         "shared_expert_intermediate_size": 64},
+         "shared_expert_intermediate_size": 64, "experts_implementation": "batched_mm"},
     ),
     "mamba": _decoder(
         "Mamba",
