@@ -1,6 +1,6 @@
 """Networks with learned weights that others exported, pruned at RF 1.5 and proven.
 
-`tests.carried` fetches them. Where the zeroed dense network still tells its inputs apart, the
+`experiments.carried` fetches them. Where the zeroed dense network still tells its inputs apart, the
 result is held to the independent oracle too. It cannot judge two kinds, which SPA's own proof (the
 same cut with random weights) covers:
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import spa
-from tests import carried
+from experiments import carried
 from tests.oracles import assert_equals_zeroed, run, zeroed_dense
 
 pytestmark = pytest.mark.slow

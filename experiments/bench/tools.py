@@ -47,10 +47,15 @@ def tool(function: Tool) -> Tool:
 def spa(network: Network, dense: onnx.ModelProto) -> Outcome:
     """SPA by the l1 norm, every group alike."""
     import spa as library
+    from spa.coupling.kept import main_causes
 
-    result = library.prune(dense, ratio=RATIO, limits=library.Limits(scope="local"))
+    model = library.load(dense, network.given)
+    result = library.prune(model, ratio=RATIO, limits=library.Limits(scope="local"))
     assert result.proof is not None
-    return Outcome(result.model, result.proof.checks[-1])
+    note = result.proof.checks[-1]
+    if not result.plan.parameters:
+        note = f"unchanged; kept dense: {main_causes(library.find_groups(model).kept)}"
+    return Outcome(result.model, note)
 
 
 @tool
@@ -80,10 +85,11 @@ def torch_pruning(network: Network, dense: onnx.ModelProto) -> Outcome:
 
     try:
         # As its users do: a batch of one.
-        module = pruned(tuple(array[:1] for array in network.inputs))
+        one = tuple(array[:1] for array in network.inputs) if network.batched else network.inputs
+        module = pruned(one)
     except Exception:  # whatever it is, the example that SPA gets may do
         module = pruned(network.inputs)
-    return Outcome(from_torch(module, network.inputs))
+    return Outcome(from_torch(module, network.inputs, network.batched))
 
 
 @tool

@@ -17,7 +17,6 @@ import onnx
 
 from experiments.bench.exactness import is_exact
 from experiments.bench.networks import NETWORKS, Network
-from experiments.bench.networks.waking import wake
 from experiments.bench.tools import TOOLS
 from spa.graph.nodes import real_inputs
 
@@ -47,18 +46,17 @@ def _run(name: str, tool: str, result: dict[str, Any]) -> None:
     result.update(family=network.family, stage="export")
     dense = network.proto
     if dense is None:
-        wake(network.module)
-        dense = from_torch(network.module, network.inputs)
+        dense = from_torch(network.module, network.inputs, network.batched)
     result["stage"] = "prune"
     started = time.perf_counter()
     outcome = TOOLS[tool](network, dense)
     result.update(seconds=time.perf_counter() - started, note=outcome.note)
     result["stage"] = "check"
-    before = spa.load(dense)
+    before = spa.load(dense, network.given)
     if _interface(dense) != _interface(outcome.proto):
         raise ValueError("its inputs or outputs are not what they were")
     # Loading checks the file and runs it, at two batch sizes where the batch is dynamic.
-    after = spa.load(outcome.proto)
+    after = spa.load(outcome.proto, network.given)
     if before.varied is not None and after.varied is None:
         raise ValueError("it runs at one batch size only")
     old, new = spa.measure_cost(before), spa.measure_cost(after)
@@ -68,7 +66,8 @@ def _run(name: str, tool: str, result: dict[str, Any]) -> None:
     result["stage"] = "done"
     result["success"] = new.params <= (1 - LEAST_REMOVED) * old.params
     if not result["success"]:
-        result["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went"
+        why = f"; {outcome.note}" if new.params == old.params and outcome.note else ""
+        result["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went{why}"
 
 
 def _interface(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -5,8 +5,8 @@ Every file answers for one family of names and lists those that the benchmarks t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
@@ -22,13 +22,17 @@ class Network:
         family: what its kind is called in tables.
         module: the torch module, in eval mode; None for a network that came as a file.
         inputs: example inputs of the module.
+        batched: whether its inputs begin with a batch; a detector takes one image.
         proto: the file, for a network that came as one.
+        given: shapes or arrays by input name that `spa.load` needs, where it cannot guess them.
     """
 
     family: str
     module: Any = None
     inputs: tuple[Any, ...] = ()
+    batched: bool = True
     proto: onnx.ModelProto | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 # Called with the rest of the name.

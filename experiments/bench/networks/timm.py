@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.bench.networks import LISTS, NETWORKS, Network
 from experiments.bench.networks.smallest import SIZES, smallest_image
+from experiments.bench.networks.waking import wake
 
 
 @NETWORKS.register("timm/")
@@ -17,6 +18,7 @@ def timm(name: str) -> Network:
     import timm as library
 
     module = library.create_model(name, pretrained=False).eval()
+    wake(module)
     channels, usual, _ = module.default_cfg["input_size"]
     fixed = module.default_cfg.get("fixed_input_size", False)
     sizes = () if fixed else tuple(size for size in SIZES if size < usual)

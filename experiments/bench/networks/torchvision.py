@@ -6,9 +6,24 @@ from typing import Any
 
 from experiments.bench.networks import LISTS, NETWORKS, Network
 from experiments.bench.networks.smallest import SIZES, smallest_image
+from experiments.bench.networks.waking import wake
 
 # Builders that take an argument for weights of a part, which would be fetched.
 _BACKBONES = ("segmentation", "detection")
+# Detectors scale their image to this size, but for the SSDs, which have one of their own. Without
+# learned weights no box is likely, so all are; few are enough.
+_PIXELS = 64
+_DETECTION = {
+    "rcnn": {
+        "min_size": _PIXELS, "max_size": _PIXELS, "rpn_pre_nms_top_n_test": 50,
+        "rpn_post_nms_top_n_test": 10, "box_score_thresh": 0.0, "box_detections_per_img": 5,
+    },
+    "ssd": {"score_thresh": 0.0, "topk_candidates": 20, "detections_per_img": 5},
+    "": {
+        "min_size": _PIXELS, "max_size": _PIXELS, "score_thresh": 0.0, "topk_candidates": 20,
+        "detections_per_img": 5,
+    },
+}  # fmt: skip
 
 
 @NETWORKS.register("torchvision/")
@@ -18,10 +33,15 @@ def torchvision(name: str) -> Network:
 
     models = import_torchvision().models
     kind = models.get_model_builder(name).__module__.split(".")[2]
-    extra = {"weights_backbone": None} if kind in _BACKBONES else {}
+    extra: dict[str, Any] = {"weights_backbone": None} if kind in _BACKBONES else {}
     if name in ("googlenet", "inception_v3"):
         extra = {"init_weights": False, "aux_logits": False}
+    if kind == "detection":
+        extra |= next(settings for part, settings in _DETECTION.items() if part in name)
     module = models.get_model(name, weights=None, **extra).eval()
+    wake(module)
+    if kind == "detection":
+        return _detector(module)
     if kind == "segmentation":
         module = _map_alone(module)
     return Network(kind, module, (smallest_image(module, 3, SIZES),))
@@ -31,8 +51,8 @@ def _names() -> tuple[str, ...]:
     from spa.bridge.torchvision_shim import import_torchvision
 
     models = import_torchvision().models
-    found = (*models.list_models(module=models), *models.list_models(module=models.segmentation))
-    return tuple(sorted(found))
+    parts = (models, models.segmentation, models.detection)
+    return tuple(sorted(name for part in parts for name in models.list_models(module=part)))
 
 
 LISTS["torchvision"] = _names
@@ -52,3 +72,21 @@ def _map_alone(network: Any) -> Any:
             return result
 
     return MapAlone().eval()
+
+
+def _detector(network: Any) -> Network:
+    """A detector that takes one image (3, H, W), and gives boxes, labels and the rest in a row."""
+    import torch
+    from torch import Tensor, nn
+
+    class OneImage(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            (found,) = self.network([image])
+            return tuple(found.values())
+
+    image = torch.rand(3, _PIXELS, _PIXELS)
+    return Network("detection", OneImage().eval(), (image,), batched=False)

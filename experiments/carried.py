@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from spa.errors import InputError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -74,6 +76,7 @@ PACKAGES = {
 
 
 def cache() -> Path:
+    """The folder that packages are kept in."""
     return Path(os.environ.get("SPA_CACHE") or Path.home() / ".cache" / "spa-tests")
 
 
@@ -92,8 +95,8 @@ def folder(key: str) -> Path:
         try:
             unpacked.rename(target)
         except OSError:
-            # Another process was faster.
-            assert target.is_dir()
+            if not target.is_dir():  # another process was faster otherwise
+                raise
     finally:
         shutil.rmtree(work)
     return target
@@ -110,10 +113,12 @@ def _download(package: Package, work: Path) -> Path:
         timeout=PIP_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"pip cannot download {requirement}:\n{done.stderr[-2000:]}"
+    if done.returncode != 0:
+        raise InputError(f"pip cannot download {requirement}:\n{done.stderr[-2000:]}")
     (archive,) = into.iterdir()
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    assert digest == package.sha256, f"{archive.name} has sha256 {digest}, not {package.sha256}"
+    if digest != package.sha256:
+        raise InputError(f"{archive.name} has sha256 {digest}, not {package.sha256}")
     return archive
 
 
