@@ -79,7 +79,7 @@ class Surgeon:
 
     def __init__(self, model: Model, cut: Cut, proto: onnx.ModelProto) -> None:
         self.opset = model.graph.opset
-        self._model = model
+        self.model = model
         self._cut = cut
         self._proto = proto
         self._arithmetic = ShapeArithmetic(model)
@@ -100,7 +100,7 @@ class Surgeon:
 
     def old_shape(self, name: str) -> Shape:
         """Shape before the cut."""
-        return self._model.shapes[name]
+        return self.model.shapes[name]
 
     def new_shape(self, name: str) -> Shape:
         """Shape after the cut."""
@@ -126,19 +126,15 @@ class Surgeon:
 
     def value(self, node: Node, i: int) -> Array | None:
         """Value of a small input that depends on no input of the model."""
-        return self._model.static_value(node.inputs[i]) if node.has_input(i) else None
-
-    def expanded_value(self, node: Node, i: int) -> Array | None:
-        """The same of what input ``i`` is expanded from, at its rank."""
-        return self._model.expanded_value(node.inputs[i])
+        return self.model.static_value(node.inputs[i]) if node.has_input(i) else None
 
     def varies(self, name: str, axis: int) -> bool:
         """Says whether an axis follows a dynamic size."""
-        return self._model.varies(name, axis)
+        return self.model.varies(name, axis)
 
     def is_zero_fill(self, node: Node, i: int) -> bool:
         """Says whether input ``i`` is filled with zeros to a size that follows an input."""
-        return is_zero_fill(node.inputs[i], self._model)
+        return is_zero_fill(node.inputs[i], self.model)
 
     def set_attr(self, node: Node, name: str, value: Any) -> None:
         """Sets an attribute; None takes it away."""
@@ -150,7 +146,7 @@ class Surgeon:
 
     def set_input(self, node: Node, i: int, value: Array) -> None:
         """Gives a node a constant of its own as input ``i``, in the type of the one it had."""
-        old = self._model.observed.dtypes.get(node.inputs[i]) if node.has_input(i) else None
+        old = self.model.observed.dtypes.get(node.inputs[i]) if node.has_input(i) else None
         proto = self._proto.graph.node[node.index]
         while len(proto.input) <= i:
             proto.input.append("")

@@ -16,7 +16,7 @@ import onnx
 
 from spa.coupling.tracker import Shape, Tracker
 from spa.coupling.zeros import CONTRACTIONS
-from spa.graph.model import Array
+from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 
 Rule = Callable[[Node, Tracker], None]
@@ -26,6 +26,7 @@ class Cutter(Protocol):
     """What a resize function may ask and order; see `spa.pruning.surgery`."""
 
     opset: int
+    model: Model  # the dense one
 
     def old_shape(self, name: str) -> Shape:
         """Shape before the cut."""
@@ -47,9 +48,6 @@ class Cutter(Protocol):
 
     def value(self, node: Node, i: int) -> Array | None:
         """Value of a small input that depends on no input of the model."""
-
-    def expanded_value(self, node: Node, i: int) -> Array | None:
-        """The same of what input ``i`` is expanded from, at its rank."""
 
     def varies(self, name: str, axis: int) -> bool:
         """Says whether an axis follows a dynamic size."""

@@ -57,7 +57,7 @@ def resize_gather_elements(node: Node, cutter: Cutter) -> None:
     if not moved and cutter.input_kept(node, 0, axis).all():
         return
     if indices is None:
-        indices = cutter.expanded_value(node, 1)
+        indices = _as_of_gather(node, axis, cutter.model)
         if indices is not None:
             _make_gather(node, cutter, axis, indices)
         return

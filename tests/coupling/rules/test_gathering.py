@@ -168,6 +168,19 @@ def test_indices_that_are_expanded_first(batch, places):
     assert ("GatherElements" in kinds) == (batch == 1)
 
 
+def test_expanded_indices_that_differ_along_more_than_the_axis_lose_what_the_data_lose():
+    """As in DeBERTa: which relative position each head reads, the same for all heads."""
+    g = Builder(18)
+    source = g.input(3, 4, 4)
+    x = g.conv(source, 3, 8)
+    places = g.weight(np.array([[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2]]), "k")
+    target = g.node("Concat", [g.node("Shape", [source], end=1), g.ints([8, 4, 4])], axis=0)
+    x = g.node("GatherElements", [x, g.node("Expand", [places, target])], axis=-1)
+    proto = g.model(g.conv(x, 8, 5))
+    assert described(proto) == ["8: b0.0 w0.0 w1.1"]
+    prove(proto)
+
+
 def test_expanded_indices_of_the_first_pixels_keep_the_channels():
     """They are no Gather: fewer pixels come out than go in."""
     g = Builder(18)
