@@ -1,8 +1,8 @@
 """Which networks are pruned, by SPA and by its peers: ``python -m experiments.bench.coverage``.
 
-timm's networks and onnxsim need the extra ``bench``. Every trial has a process of its own with
-limits of time and memory. Results are appended as they come, so that a run that was stopped goes on
-where it was.
+timm's networks and onnxsim need the extra ``bench``. Every network has a process of its own, and
+every tool limits of time and memory in it. Results are appended as they come, so that a run that
+was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -10,49 +10,109 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
+import select
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+from experiments import provenance
 from experiments.bench.networks import LISTS, listed
 from experiments.bench.tools import TOOLS
 
 SECONDS = 300
 MEMORY_MIB = 4096
+# For what is not measured: building and exporting a network, and comparing what came out.
+AROUND_SECONDS = 1200
+TRIAL = (sys.executable, "-m", "experiments.bench.trial")
 # Stages of a trial before its tool is called.
 BEFORE = ("build", "export")
 COLUMNS = (
     "network", "family", "tool", "success", "stage", "rf", "rp", "exact", "seconds", "peak_mib",
-    "reason",
+    "reason", "commit",
 )  # fmt: skip
 
 
-def run_trial(network: str, tool: str, seconds: float, memory_mib: float) -> dict[str, Any]:
-    """Makes one trial in a process of its own, within limits."""
-    command = [sys.executable, "-m", "experiments.bench.trial", network, tool]
-    failed = {"network": network, "tool": tool, "stage": "limits", "success": False}
-    started = time.monotonic()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        while child.poll() is None:
-            if time.monotonic() - started > seconds:
+def run_trials(
+    network: str,
+    tools: Sequence[str],
+    seconds: float,
+    memory_mib: float,
+    cores: Set[int] = frozenset(),
+) -> Iterator[dict[str, Any]]:
+    """Prunes a network by each tool, in a process of its own, within limits.
+
+    Args:
+        network: its name.
+        tools: names of tools.
+        seconds: limit of time of each tool.
+        memory_mib: limit of resident memory while a tool works.
+        cores: processor cores that the process may use; all where empty.
+
+    Yields:
+        One result for each tool.
+    """
+    left = list(tools)
+    while left:
+        for result in _one_process(network, left, seconds, memory_mib, cores):
+            left.remove(result["tool"])
+            yield result
+
+
+def _one_process(
+    network: str, tools: Sequence[str], seconds: float, memory_mib: float, cores: Set[int]
+) -> Iterator[dict[str, Any]]:
+    """Results until all tools are done, or one of them ended the process."""
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
+        [*TRIAL, network, *tools], stdout=subprocess.PIPE, stderr=errors
+    ) as child:  # fmt: skip
+        if cores:
+            os.sched_setaffinity(child.pid, cores)
+        assert child.stdout is not None
+        tool, working, since = "", False, time.monotonic()
+        text, left = b"", list(tools)
+        while left:
+            ready, _, _ = select.select([child.stdout], [], [], 0.1)
+            chunk = os.read(child.stdout.fileno(), 2**16) if ready else b""
+            if ready and not chunk:
+                break
+            *lines, text = (text + chunk).split(b"\n")
+            for line in map(json.loads, lines):
+                since = time.monotonic()
+                if "begins" in line or "ends" in line:
+                    tool, working = line.get("begins", tool), "begins" in line
+                else:
+                    left.remove(line["tool"])
+                    working = False
+                    yield line
+            limit = seconds if working else AROUND_SECONDS
+            reason = ""
+            if time.monotonic() - since > limit:
+                reason = f"it took more than {limit:g} s"
+            elif working and _resident_mib(child.pid) > memory_mib:
+                reason = f"it took more than {memory_mib:g} MiB"
+            if reason:
                 child.kill()
-                return {**failed, "reason": f"it took more than {seconds:g} s"}
-            if _resident_mib(child.pid) > memory_mib:
-                child.kill()
-                return {**failed, "reason": f"it took more than {memory_mib:g} MiB"}
-            time.sleep(0.1)
-        out, err = child.communicate()
-    if child.returncode != 0:
-        last = (err.strip().splitlines() or [""])[-1]
-        return {**failed, "stage": "crash", "reason": f"exit code {child.returncode}: {last}"}
-    result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
-    return result
+                lost = [tool] if tool in left else list(left)
+                yield from _lost(network, lost, "limits", reason)
+                return
+        if left:
+            child.wait()
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or [""])[-1]
+            lost = [tool] if tool in left else list(left)
+            yield from _lost(network, lost, "crash", f"exit code {child.returncode}: {last}")
+
+
+def _lost(network: str, tools: Sequence[str], stage: str, reason: str) -> Iterator[dict[str, Any]]:
+    for tool in tools:
+        yield {"network": network, "tool": tool, "stage": stage, "success": False, "reason": reason}
 
 
 def _resident_mib(pid: int) -> float:
@@ -133,19 +193,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / "coverage.jsonl"
     results = read(path)
+    version = provenance.code()
+    commit = f"{version['commit'] or 'unknown'}"[:12] + ("+" if version["dirty"] else "")
     done = {(r["network"], r["tool"]) for r in results}
     names = args.networks or listed(*args.families)
-    missing = [(n, t) for n in names for t in args.tools if (n, t) not in done]
+    missing = {
+        name: tools for name in names if (tools := [t for t in args.tools if (name, t) not in done])
+    }
+    cores: SimpleQueue[Set[int]] = SimpleQueue()
+    everything = sorted(os.sched_getaffinity(0))
+    for job in range(args.jobs):
+        # Every job has its own cores: no tool waits for another's threads.
+        cores.put(frozenset(everything[job :: args.jobs] or everything))
+
+    def trial(name: str) -> list[dict[str, Any]]:
+        mine = cores.get()
+        try:
+            return list(run_trials(name, missing[name], args.seconds, args.memory_mib, mine))
+        finally:
+            cores.put(mine)
+
     with ThreadPoolExecutor(args.jobs) as pool:
-        trials = [pool.submit(run_trial, *m, args.seconds, args.memory_mib) for m in missing]
-        for number, trial in enumerate(as_completed(trials), 1):
-            result = trial.result()
-            what = "pruned" if result["success"] else result.get("reason", "failed")
-            line = f"{number}/{len(missing)} {result['network']} {result['tool']}: {what}"
-            print(line[:160], file=sys.stderr)
-            with path.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            results.append(result)
+        running = [pool.submit(trial, name) for name in missing]
+        for number, done_one in enumerate(as_completed(running), 1):
+            for result in done_one.result():
+                result["commit"] = commit
+                what = "pruned" if result["success"] else result.get("reason", "failed")
+                line = f"{number}/{len(missing)} {result['network']} {result['tool']}: {what}"
+                print(line[:160], file=sys.stderr)
+                with path.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+                results.append(result)
     write_table(results, args.results / "coverage.csv")
     report = f"{summary(results)}\n\n{failures(results, 'spa')}\n"
     (args.results / "coverage.md").write_text(report)

@@ -1,7 +1,8 @@
 """Ways to halve a network's channels: SPA, and its peers without hints.
 
 Each gives back the smaller network as ONNX, and what it says of it. All of them get the same dense
-network; the last layer is named to Torch-Pruning, as it would shrink the output otherwise.
+network, as a module or as a file; the last layer is named to Torch-Pruning, as it would shrink the
+output otherwise.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -32,9 +34,11 @@ class Outcome:
     note: str = ""
 
 
-# Called with the network and its dense ONNX file.
-Tool = Callable[[Network, onnx.ModelProto], Outcome]
+# Called with the network and the path of its dense ONNX file.
+Tool = Callable[[Network, Path], Outcome]
 TOOLS: dict[str, Tool] = {}
+# Tools that prune the torch module, not the file.
+TAKES_MODULE = frozenset({"torch_pruning"})
 
 
 def tool(function: Tool) -> Tool:
@@ -44,7 +48,7 @@ def tool(function: Tool) -> Tool:
 
 
 @tool
-def spa(network: Network, dense: onnx.ModelProto) -> Outcome:
+def spa(network: Network, dense: Path) -> Outcome:
     """SPA by the l1 norm, every group alike."""
     import spa as library
     from spa.coupling.kept import main_causes
@@ -59,7 +63,7 @@ def spa(network: Network, dense: onnx.ModelProto) -> Outcome:
 
 
 @tool
-def torch_pruning(network: Network, dense: onnx.ModelProto) -> Outcome:
+def torch_pruning(network: Network, dense: Path) -> Outcome:
     """Torch-Pruning by the l1 norm."""
     import torch
     import torch_pruning as library
@@ -93,11 +97,11 @@ def torch_pruning(network: Network, dense: onnx.ModelProto) -> Outcome:
 
 
 @tool
-def onnxsim(network: Network, dense: onnx.ModelProto) -> Outcome:
+def onnxsim(network: Network, dense: Path) -> Outcome:
     """Prunes with onnxsim, by the l2 norm, its own default."""
     import onnxsim as library
 
-    return Outcome(library.apply_structured_pruning(dense, sparsity=RATIO))
+    return Outcome(library.apply_structured_pruning(str(dense), sparsity=RATIO))
 
 
 def _last_layer(module: Any, inputs: tuple[Any, ...]) -> Any:

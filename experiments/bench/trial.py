@@ -1,78 +1,144 @@
-"""One network pruned by one tool, in a process of its own.
+"""One network pruned by several tools, in a process of its own.
 
-    python -m experiments.bench.trial timm/resnet18 spa
+    python -m experiments.bench.trial timm/resnet18 spa onnxsim
 
-Prints one line of JSON: what it was, how far it came, and what came out.
+The network is built and exported once. Lines of JSON say when a tool begins, and then what it was,
+how far it came, and what came out.
 """
 
 from __future__ import annotations
 
+import gc
 import json
-import resource
 import sys
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import onnx
 
 from experiments.bench.exactness import is_exact
 from experiments.bench.networks import NETWORKS, Network
-from experiments.bench.tools import TOOLS
+from experiments.bench.tools import TAKES_MODULE, TOOLS, Outcome
 from spa.graph.nodes import real_inputs
 
 # A network counts as smaller from this share of parameters on.
 LEAST_REMOVED = 0.2
 
 
-def trial(name: str, tool: str) -> dict[str, Any]:
-    """Prunes a network; whatever goes wrong is part of the result."""
-    result: dict[str, Any] = {"network": name, "tool": tool, "stage": "build", "success": False}
+def trials(name: str, tools: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:
+    """Prunes a network by each tool; whatever goes wrong is part of the result.
+
+    Yields:
+        ``{"begins": tool}`` before each tool is called, and then its result.
+    """
+    result: dict[str, Any] = {"network": name, "stage": "build", "success": False}
     try:
-        _run(name, tool, result)
-    except Exception as error:  # any tool may fail in any way; that is what is measured
-        result["reason"] = f"{type(error).__name__}: {error}"[:600]
-    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return result
+        network, dense, before = _prepare(name, result, folder)
+    except Exception as error:  # a network may fail to build or to export in any way
+        for tool in tools:
+            yield {**result, "tool": tool, "reason": _reason(error)}
+        return
+    # Those that need the torch module come first; the others need not hold it in memory.
+    for tool in sorted(tools, key=lambda tool: tool not in TAKES_MODULE):
+        if tool not in TAKES_MODULE:
+            network = replace(network, module=None)
+        gc.collect()
+        found = {**result, "tool": tool, "stage": "prune"}
+        yield {"begins": tool}
+        try:
+            outcome = _timed(tool, network, dense, found)
+            yield {"ends": tool}
+            _judge(dense, before, outcome, network, found)
+        except Exception as error:  # any tool may fail in any way; that is what is measured
+            found["reason"] = _reason(error)
+        yield found
 
 
-def _run(name: str, tool: str, result: dict[str, Any]) -> None:
+def _prepare(name: str, result: dict[str, Any], folder: Path) -> tuple[Network, Path, Any]:
     import torch
 
     import spa
     from spa.bridge import from_torch
+    from spa.graph.write import write_model
 
     torch.manual_seed(0)
     network: Network = NETWORKS.get(name)()
     result.update(family=network.family, stage="export")
-    dense = network.proto
-    if dense is None:
-        dense = from_torch(network.module, network.inputs, network.batched)
-    result["stage"] = "prune"
+    proto = network.proto
+    if proto is None:
+        proto = from_torch(network.module, network.inputs, network.batched)
+    path = folder / "dense.onnx"
+    write_model(path, proto)
+    result["stage"] = "load"
+    before = spa.load(path, network.given)
+    cost = spa.measure_cost(before)
+    result.update(params=cost.params, macs=cost.macs)
+    return replace(network, proto=None), path, before
+
+
+def _timed(tool: str, network: Network, dense: Path, found: dict[str, Any]) -> Outcome:
+    _forget_peak()
     started = time.perf_counter()
-    outcome = TOOLS[tool](network, dense)
-    result.update(seconds=time.perf_counter() - started, note=outcome.note)
-    result["stage"] = "check"
-    before = spa.load(dense, network.given)
-    if _interface(dense) != _interface(outcome.proto):
+    try:
+        outcome = TOOLS[tool](network, dense)
+    finally:
+        found.update(seconds=time.perf_counter() - started, peak_mib=_peak_mib())
+    found["note"] = outcome.note
+    return outcome
+
+
+def _judge(
+    dense: Path, before: Any, outcome: Outcome, network: Network, found: dict[str, Any]
+) -> None:
+    import spa
+
+    found["stage"] = "check"
+    proto = onnx.load(dense)
+    if _interface(proto) != _interface(outcome.proto):
         raise ValueError("its inputs or outputs are not what they were")
     # Loading checks the file and runs it, at two batch sizes where the batch is dynamic.
     after = spa.load(outcome.proto, network.given)
     if before.varied is not None and after.varied is None:
         raise ValueError("it runs at one batch size only")
     old, new = spa.measure_cost(before), spa.measure_cost(after)
-    result.update(params=old.params, macs=old.macs, rf=old.macs / new.macs)
-    result.update(rp=old.params / new.params, stage="compare")
-    result["exact"] = is_exact(dense, outcome.proto, before.example)
-    result["stage"] = "done"
-    result["success"] = new.params <= (1 - LEAST_REMOVED) * old.params
-    if not result["success"]:
+    found.update(rf=old.macs / new.macs, rp=old.params / new.params, stage="compare")
+    found["exact"] = is_exact(proto, outcome.proto, before.example)
+    found["stage"] = "done"
+    found["success"] = new.params <= (1 - LEAST_REMOVED) * old.params
+    if not found["success"]:
         why = f"; {outcome.note}" if new.params == old.params and outcome.note else ""
-        result["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went{why}"
+        found["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went{why}"
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:600]
 
 
 def _interface(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [*real_inputs(proto.graph), *proto.graph.output]
 
 
+def _forget_peak() -> None:
+    """Lets the system count the peak memory anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mib() -> int:
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1024
+
+
+def main(name: str, tools: Sequence[str]) -> None:
+    """Prints what `trials` gives, as it comes."""
+    with tempfile.TemporaryDirectory() as folder:
+        for line in trials(name, tools, Path(folder)):
+            print(json.dumps(line), flush=True)
+
+
 if __name__ == "__main__":
-    print(json.dumps(trial(sys.argv[1], sys.argv[2])))
+    main(sys.argv[1], sys.argv[2:])

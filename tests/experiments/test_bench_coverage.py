@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 
 import pytest
 
@@ -14,7 +15,7 @@ from experiments.bench.networks import listed
 def test_a_network_is_pruned_in_a_process_of_its_own(tmp_path, capsys):
     arguments = ["--networks", "torchvision/squeezenet1_1", "--tools", "spa", "torch_pruning"]
     coverage.main([*arguments, "--results", str(tmp_path)])
-    (spa, other) = coverage.read(tmp_path / "coverage.jsonl")
+    (other, spa) = coverage.read(tmp_path / "coverage.jsonl")
     assert spa["success"]
     assert spa["exact"]
     assert spa["rf"] > 1.5
@@ -33,18 +34,41 @@ def test_a_network_is_pruned_in_a_process_of_its_own(tmp_path, capsys):
     assert (tmp_path / "coverage.jsonl").read_bytes() == before
 
 
-def test_a_network_that_nobody_knows_is_a_failure_with_a_reason():
-    result = coverage.run_trial("torchvision/resnet19", "spa", 120, 4096)
-    assert not result["success"]
-    assert result["stage"] == "build"
-    assert "resnet19" in result["reason"]
+def test_a_network_that_nobody_knows_is_a_failure_with_a_reason_for_every_tool():
+    results = list(coverage.run_trials("torchvision/resnet19", ["spa", "onnxsim"], 120, 4096))
+    assert [result["tool"] for result in results] == ["spa", "onnxsim"]
+    for result in results:
+        assert not result["success"]
+        assert result["stage"] == "build"
+        assert "resnet19" in result["reason"]
 
 
-@pytest.mark.parametrize(("seconds", "mib", "word"), [(0.2, 4096, "0.2 s"), (120, 8, "8 MiB")])
-def test_limits_end_a_trial(seconds, mib, word):
-    result = coverage.run_trial("torchvision/resnet18", "spa", seconds, mib)
-    assert (result["stage"], result["success"]) == ("limits", False)
-    assert result["reason"] == f"it took more than {word}"
+@pytest.mark.parametrize(("seconds", "mib", "words"), [(0.2, 4096, "0.2 s"), (120, 8, "8 MiB")])
+def test_limits_end_one_tool_and_not_the_next(seconds, mib, words):
+    tools = ["torch_pruning", "spa"]
+    results = list(coverage.run_trials("torchvision/squeezenet1_1", tools, seconds, mib))
+    assert [result["tool"] for result in results] == tools
+    for result in results:
+        assert (result["stage"], result["success"]) == ("limits", False)
+        assert result["reason"] == f"it took more than {words}"
+
+
+DIES = """
+import json, os, sys
+print(json.dumps({"begins": sys.argv[2]}), flush=True)
+sys.stderr.write("bad luck")
+sys.stderr.flush()
+os.abort()
+"""
+
+
+def test_a_tool_that_ends_the_process_fails_and_the_next_has_its_turn(monkeypatch):
+    monkeypatch.setattr(coverage, "TRIAL", (sys.executable, "-c", DIES))
+    results = list(coverage.run_trials("a network", ["a", "b"], 120, 4096))
+    assert [(result["tool"], result["stage"]) for result in results] == [
+        ("a", "crash"), ("b", "crash"),
+    ]  # fmt: skip
+    assert results[0]["reason"] == "exit code -6: bad luck"
 
 
 def test_the_lists_are_long_and_without_repeats():
