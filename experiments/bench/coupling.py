@@ -1,10 +1,12 @@
 """How long groups take, beside Torch-Pruning: ``python -m experiments.bench.coupling``.
 
-Compared is the time from a network that is there to its groups, without any run of the network:
+Compared is the time from a network that is there to its groups, without any run of the network.
+Both sides work in one thread, so it is that thread's CPU time: what else the machine does counts
+little.
 
 - SPA: `spa.find_groups` on a loaded model. Reading the file and running the examples is loading;
-  it is timed apart, once (``load``, of which ``runs``). Everything that a loaded model works out
-  later and remembers is forgotten before each round.
+  it is timed apart, once, by the wall clock (``load``, of which ``runs``). Everything that a loaded
+  model works out later and remembers is forgotten before each round.
 - Torch-Pruning: `DependencyGraph.build_dependency` less the forward pass in it, and all groups of
   `get_all_groups`. The forward pass is handed over as ``forward_fn``, which times itself; what the
   hooks in it cost is taken off too, to Torch-Pruning's favour. Its graph comes from autograd, so
@@ -53,7 +55,7 @@ WANTED = 5.0
 ROUNDS = 7
 
 
-def load_timed(proto: onnx.ModelProto) -> tuple[Model, Seconds]:
+def load_timed(path: Path) -> tuple[Model, Seconds]:
     """Loads a model from a file; seconds of it all, and of the runs in it."""
     runs = 0.0
     plain = Observer.run
@@ -66,9 +68,7 @@ def load_timed(proto: onnx.ModelProto) -> tuple[Model, Seconds]:
         finally:
             runs += time.perf_counter() - started
 
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Observer, "run", timed):
-        path = Path(folder) / "model.onnx"
-        onnx.save(proto, path)
+    with mock.patch.object(Observer, "run", timed):
         started = time.perf_counter()
         model = spa.load(path)
         return model, {"load": time.perf_counter() - started, "runs": runs}
@@ -77,9 +77,9 @@ def load_timed(proto: onnx.ModelProto) -> tuple[Model, Seconds]:
 def time_spa(model: Model) -> tuple[spa.Groups, Seconds]:
     """Finds groups as if the model had just been loaded."""
     fresh = as_loaded(model)
-    started = time.perf_counter()
+    started = time.thread_time()
     groups = spa.find_groups(fresh)
-    return groups, {"spa": time.perf_counter() - started}
+    return groups, {"spa": time.thread_time() - started}
 
 
 def time_peer(network: Network) -> tuple[int, Seconds]:
@@ -90,17 +90,17 @@ def time_peer(network: Network) -> tuple[int, Seconds]:
 
     def timed(module: Any, inputs: Any) -> Any:
         nonlocal forward
-        started = time.perf_counter()
+        started = time.thread_time()
         result = module(*inputs)
-        forward = time.perf_counter() - started
+        forward = time.thread_time() - started
         return result
 
-    started = time.perf_counter()
+    started = time.thread_time()
     graph = torch_pruning.DependencyGraph()
     graph.build_dependency(network.module, network.inputs, forward_fn=timed, verbose=False)
-    built = time.perf_counter()
+    built = time.thread_time()
     count = len(list(graph.get_all_groups()))
-    ended = time.perf_counter()
+    ended = time.thread_time()
     return count, {
         "peer_forward": forward,
         "peer_graph": built - started - forward,
@@ -112,7 +112,10 @@ def time_peer(network: Network) -> tuple[int, Seconds]:
 def compare(name: str, size: int, rounds: int) -> dict[str, Any]:
     """One network: one line of the table, in milliseconds."""
     network = build(name, size)
-    model, loading = load_timed(from_torch(network.module, network.inputs))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(from_torch(network.module, network.inputs), path)
+        model, loading = load_timed(path)
     groups, _ = time_spa(model)  # the first of each is not counted
     peer_count, _ = time_peer(network)
     found = in_turn([lambda: time_spa(model)[1], lambda: time_peer(network)[1]], rounds)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.bench import coupling
+from experiments.bench import coupling, growth
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -31,3 +31,22 @@ def test_groups_are_timed_beside_torch_pruning(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "| squeezenet1_1 |" in printed
     assert "Goal: at least 5 times as fast by the median, and never slower." in printed
+
+
+@pytest.mark.slow
+def test_growth_is_measured_by_family(tmp_path, capsys):
+    arguments = ["--families", "resnet", "densenet", "--sizes", "10", "14", "--rounds", "2"]
+    growth.main([*arguments, "--results", str(tmp_path)])
+    rows = _read(tmp_path / "growth.csv")
+    assert [(row["family"], row["size"]) for row in rows] == [
+        *(("resnet", "10"), ("resnet", "14")),
+        *(("densenet", "10"), ("densenet", "14")),
+    ]
+    # Convolutions inside of the four blocks, and what the sums tie together: 4 stages.
+    assert int(rows[0]["channels"]) == 2 * sum(growth.WIDTHS)
+    for row in rows:
+        size = int(row["nodes"]) + int(row["channels"])
+        assert float(row["us_each"]) == pytest.approx(1e3 * float(row["ms"]) / size, rel=0.01)
+    assert (tmp_path / "growth.svg").stat().st_size > 0
+    assert (tmp_path / "growth.png").stat().st_size > 0
+    assert capsys.readouterr().out.count("Goal: ") == 2
