@@ -70,7 +70,7 @@ def torch_pruning(network: Network, dense: onnx.ModelProto) -> Outcome:
         network.inputs if len(network.inputs) > 1 else network.inputs[0],
         importance=library.importance.GroupMagnitudeImportance(p=1),
         pruning_ratio=RATIO,
-        ignored_layers=[_last_layer(module, network.inputs)],
+        ignored_layers=[last_layer(module, network.inputs)],
     )
     pruner.step()
     return Outcome(from_torch(module, network.inputs))
@@ -84,7 +84,7 @@ def onnxsim(network: Network, dense: onnx.ModelProto) -> Outcome:
     return Outcome(library.apply_structured_pruning(dense, sparsity=RATIO))
 
 
-def _last_layer(module: Any, inputs: tuple[Any, ...]) -> Any:
+def last_layer(module: Any, inputs: tuple[Any, ...]) -> Any:
     """The layer that ran last of those that have weights to contract."""
     import torch
     from torch import nn
