@@ -80,7 +80,7 @@ def torch_pruning(network: Network, dense: Path) -> Outcome:
             inputs if len(inputs) > 1 else inputs[0],
             importance=library.importance.GroupMagnitudeImportance(p=1),
             pruning_ratio=RATIO,
-            ignored_layers=[_last_layer(module, inputs)],
+            ignored_layers=[last_layer(module, inputs)],
         )
         pruner.step()
         with torch.no_grad():
@@ -104,7 +104,7 @@ def onnxsim(network: Network, dense: Path) -> Outcome:
     return Outcome(library.apply_structured_pruning(str(dense), sparsity=RATIO))
 
 
-def _last_layer(module: Any, inputs: tuple[Any, ...]) -> Any:
+def last_layer(module: Any, inputs: tuple[Any, ...]) -> Any:
     """The layer that ran last of those that have weights to contract."""
     import torch
     from torch import nn

@@ -1,0 +1,161 @@
+"""How long the whole job takes, beside Torch-Pruning: ``python -m experiments.bench.whole``.
+
+Both halve every group's channels by the l1 norm and end with an ONNX file whose batch size is free,
+in turn, by the wall clock:
+
+- SPA, from a file: load it (of which the runs of the examples), find groups, score, plan, cut,
+  prove, save.
+- Torch-Pruning, from a module in memory: build its graph (a forward pass is part of it), prune,
+  and export with torch.onnx.export, by TorchScript, which is faster than torch.export. Nothing is
+  proven.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+import spa
+from experiments.bench.coupling import load_timed
+from experiments.bench.measure import (
+    RESULTS,
+    USUAL,
+    Seconds,
+    build,
+    goal,
+    in_turn,
+    markdown,
+    say,
+    write_csv,
+)
+from experiments.bench.networks import Network
+from experiments.bench.tools import RATIO, last_layer
+from spa.bridge import from_torch
+from spa.graph.write import write_model
+
+NETWORKS = ("resnet50", "vgg19", "densenet121", "vit_b_16")
+WANTED = 1.0
+ROUNDS = 3
+
+
+class Watch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: Seconds = {}
+        self._started = time.perf_counter()
+
+    def stage(self, name: str) -> None:
+        """Ends a stage, and begins the next one."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._started
+        self._started = now
+
+
+def time_spa(source: Path, result: Path) -> tuple[float, Seconds]:
+    """File to file; RP, and seconds by stage."""
+    watch = Watch()
+    model, loading = load_timed(source)
+    watch.stage("load")
+    groups = spa.find_groups(model)
+    watch.stage("groups")
+    scores = spa.score(model, groups, "l1")
+    watch.stage("l1")
+    plan = spa.make_plan(groups, scores, spa.Target(ratio=RATIO), spa.Limits(scope="local"))
+    watch.stage("plan")
+    smaller = spa.apply_plan(model, plan, groups)
+    watch.stage("surgery")
+    assert spa.verify(model, smaller, plan, groups).equal
+    watch.stage("proof")
+    write_model(result, smaller)
+    watch.stage("save")
+    total = sum(watch.seconds.values())
+    return plan.reached["rp"], {**watch.seconds, "runs": loading["runs"], "spa": total}
+
+
+def time_peer(network: Network, result: Path) -> tuple[float, Seconds]:
+    """Module to file; RP, and seconds by stage."""
+    import torch
+    import torch_pruning
+
+    module = copy.deepcopy(network.module)
+    dense = sum(parameter.numel() for parameter in module.parameters())
+    last = last_layer(module, network.inputs)
+    watch = Watch()
+    pruner = torch_pruning.pruner.BasePruner(
+        module,
+        network.inputs[0],
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=1),
+        pruning_ratio=RATIO,
+        ignored_layers=[last],
+    )
+    watch.stage("peer_build")
+    pruner.step()
+    watch.stage("peer_prune")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            network.inputs,
+            str(result),
+            dynamo=False,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+        )
+    watch.stage("peer_export")
+    pruned = sum(parameter.numel() for parameter in module.parameters())
+    return dense / pruned, {**watch.seconds, "peer": sum(watch.seconds.values())}
+
+
+def compare(name: str, size: int, rounds: int) -> dict[str, Any]:
+    """One network: one line of the table, in seconds."""
+    network = build(name, size)
+    with tempfile.TemporaryDirectory() as folder:
+        source, ours, theirs = (Path(folder) / f"{n}.onnx" for n in ("dense", "spa", "peer"))
+        onnx.save(from_torch(network.module, network.inputs), source)
+        rp, _ = time_spa(source, ours)  # the first of each is not counted
+        peer_rp, _ = time_peer(network, theirs)
+        calls = [lambda: time_spa(source, ours)[1], lambda: time_peer(network, theirs)[1]]
+        found = in_turn(calls, rounds)
+    share = found["spa"] / found["peer"]
+    return {"network": name, "rp": rp, "peer_rp": peer_rp, **found, "share": share}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, writes whole.csv and prints the table."""
+    parser = argparse.ArgumentParser(description="File to file, SPA and Torch-Pruning in turn.")
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), help="of torchvision")
+    parser.add_argument("--size", type=int, default=USUAL, help="of the image")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args(arguments)
+    rows = []
+    for name in args.networks:
+        rows.append(compare(name, args.size, args.rounds))
+        say(f"{name}: {rows[-1]['spa']:.2f} s, {rows[-1]['share']:.2f} of Torch-Pruning's")
+    write_csv(rows, args.results / "whole.csv")
+    columns = {
+        "network": "network", "load": "load, s", "runs": "of which runs", "groups": "groups",
+        "l1": "l1", "plan": "plan", "surgery": "surgery", "proof": "proof", "save": "save",
+        "spa": "SPA", "peer_build": "Torch-Pruning: build, s", "peer_prune": "prune",
+        "peer_export": "export", "peer": "Torch-Pruning", "share": "SPA's share",
+    }  # fmt: skip
+    print(markdown(rows, columns))
+    shares = [row["share"] for row in rows]
+    found = f"{statistics.median(shares):.2f} by the median, {max(shares):.2f} at most"
+    wanted = f"at most {WANTED:g} of Torch-Pruning's time"
+    print(f"\n{goal(wanted, found, max(shares) <= WANTED)}")
+
+
+if __name__ == "__main__":
+    main()
