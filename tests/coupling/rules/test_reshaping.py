@@ -123,6 +123,19 @@ def test_a_target_with_two_dynamic_sizes_keeps_what_it_takes():
     assert described(proto) == []
 
 
+def test_a_minus_one_beside_a_dynamic_size_makes_up_for_what_goes():
+    """Heads merged with the batch, as torch exports attention at any sequence length."""
+    g = Builder()
+    y = g.node("Transpose", [g.node("MatMul", [g.input("T", 6), g.normal(6, 8)])], perm=[0, 2, 1])
+    sizes = g.node("Shape", [y])
+    length = g.node("Slice", [sizes, g.ints([2]), g.ints([3])])
+    merged = g.node("Reshape", [y, g.node("Concat", [g.ints([-1]), length], axis=0)])
+    z = g.node("Reshape", [g.node("Relu", [merged]), sizes])
+    proto = g.model(g.node("MatMul", [g.node("Transpose", [z], perm=[0, 2, 1]), g.normal(8, 5)]))
+    assert described(proto) == ["8: w0.1 w1.0"]
+    prove(proto, plain=False)
+
+
 def test_one_axis_as_a_scalar():
     """As torch's exporter writes it where it shares keys among queries."""
     g = Builder()
