@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +17,7 @@ from spa.coupling.zeros import contracted_parameters
 from spa.graph.model import Model
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A parameter axis that takes part in a group.
 
     Attributes:
@@ -115,7 +116,7 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
     labels = labels[np.argsort(of[labels], kind="stable")]
     components, starts = np.unique(of[labels], return_index=True)
     ends = np.append(starts[1:], labels.size)
-    axes = axis_of[labels]
+    axes = axis_of[labels].astype(np.int32)  # half the bytes to compare below
     # The structure of a component: which axes, how often each, and of which lines some entries must
     # be left. Equal bytes, equal structure.
     floors = lines(coupling)
@@ -148,10 +149,14 @@ def _group(
 ) -> Group:
     """labels: (channels, entries), every row with the same axes in the same places."""
     axes = coupling.axis_of_label[labels[0]]
-    members = []
-    for axis in dict.fromkeys(axes.tolist()):
-        entry = coupling.axes[axis]
-        members.append(Member(entry, labels[:, axes == axis] - entry.start))
+    # Labels are sorted, so those of an axis lie together.
+    starts = [0, *(np.flatnonzero(np.diff(axes)) + 1).tolist(), axes.size]
+    entries = [coupling.axes[axis] for axis in axes[starts[:-1]].tolist()]
+    indices = labels - np.array([entry.start for entry in entries]).repeat(np.diff(starts))
+    members = [
+        Member(entry, indices[:, start:end])
+        for entry, (start, end) in zip(entries, pairwise(starts), strict=True)
+    ]
     remark = next(
         (
             remark
@@ -162,11 +167,10 @@ def _group(
     )
     graph = coupling.model.graph
     why = "" if remark is None else sentence(coupling, remark.node, remark.text)
-    readers = {
-        use.node
-        for member in members
-        for use in (member.axis.uses or graph.uses.get(member.name, ()))
-    }
+    readers: set[int] = set()
+    for entry in entries:
+        uses = entry.uses or graph.uses.get(entry.tensor, ())
+        readers.update([use.node for use in uses])
     return Group(
         id=number,
         channels=int(components.size),

@@ -76,13 +76,15 @@ def along(labels: Labels, axis: int, rank: int) -> Layer:
 
 def support(layer: Layer) -> tuple[int, ...]:
     """Axes that a layer follows."""
-    return tuple(k for k, size in enumerate(layer.shape) if size > 1)
+    return tuple([k for k, size in enumerate(layer.shape) if size > 1])
 
 
 def collapse(layer: Layer) -> Layer:
     """Drops every axis along which a layer is constant: it does not follow that axis."""
     for k in support(layer):
-        first = layer.take([0], axis=k)
+        first, second = layer.take([0], axis=k), layer.take([1], axis=k)
+        if first.flat[0] != second.flat[0]:
+            continue  # most layers end here
         if np.array_equal(np.broadcast_to(first, layer.shape), layer):
             layer = first
     return layer

@@ -328,7 +328,9 @@ def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
 
 def _flat(a: Labels, b: Labels) -> Pairs:
     """Pairs of labels, broadcast; of equal ones in a row (a channel's pixels) one is enough."""
-    x, y = (z.reshape(-1) for z in np.broadcast_arrays(a, b))
+    if a.shape != b.shape:
+        a, b = np.broadcast_arrays(a, b)
+    x, y = a.reshape(-1), b.reshape(-1)
     if x.size < 2:
         return x, y
     new = np.concatenate([[True], (x[1:] != x[:-1]) | (y[1:] != y[:-1])])
