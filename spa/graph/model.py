@@ -19,6 +19,7 @@ from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Use
 from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
+from spa.graph.value_sizes import ValueSizes, value_sizes
 
 Array = npt.NDArray[Any]
 # Larger weights are read anew each time, so that there is not a second copy of them all.
@@ -243,7 +244,7 @@ class Model:
             known = _is_small(tensor) or tensor.data_type in INDEX_TYPES
             return onnx.numpy_helper.to_array(tensor) if known else None
         value = self.observed.values.get(name)
-        if value is None or name in self._input_dependent:
+        if value is None or name in self.value_sizes.values:
             return None
         if self.varied is None:
             return value
@@ -256,7 +257,7 @@ class Model:
         known = self.static_value(name)
         if known is not None:
             return [known] * len(self._runs)
-        if name in self._input_dependent:
+        if name in self.value_sizes.values:
             return None
         values = [run.values[name] for run in self._runs if name in run.values]
         return values if len(values) == len(self._runs) else None
@@ -281,15 +282,17 @@ class Model:
         return [self.observed] if self.varied is None else [self.observed, self.varied]
 
     @cached_property
-    def _input_dependent(self) -> frozenset[str]:
-        """Tensors computed from the inputs' values (and not only from their shapes)."""
-        tainted = set(self.graph.inputs)
-        for node in self.graph.nodes:
-            if node.op not in ("Shape", "Size") and (
-                tainted.intersection(node.inputs) or tainted.intersection(node.captured)
-            ):
-                tainted.update(node.outputs)
-        return frozenset(tainted)
+    def value_sizes(self) -> ValueSizes:
+        """Tensors that depend on the inputs' values, not only on their sizes; and such sizes."""
+        ranks = {name: len(shape) for name, shape in self.shapes.items()}
+
+        def known(name: str) -> Array | None:
+            tensor = self.parameters.get(name)
+            if tensor is None or not _is_small(tensor):
+                return None
+            return onnx.numpy_helper.to_array(tensor)
+
+        return value_sizes(self.proto, self.graph, ranks, known)
 
     @cached_property
     def constants(self) -> frozenset[str]:
@@ -302,7 +305,9 @@ class Model:
         return frozenset(found)
 
     def varies(self, name: str, axis: int) -> bool:
-        """Says whether a tensor's axis follows a dynamic size."""
+        """Says whether a tensor's axis follows a dynamic size, or what the inputs hold."""
+        if axis in self.value_sizes.axes.get(name, ()):
+            return True
         if self.varied is None or name not in self.varied.shapes:
             return False
         return self.varied.shapes[name][axis] != self.observed.shapes[name][axis]

@@ -1,7 +1,8 @@
 """The proof: a pruned model is checked before it is handed over.
 
 1. ``onnx.checker`` with full shape inference, and the same interface as before.
-2. It runs on ONNX Runtime on the example input, and at other sizes where some are dynamic.
+2. It runs on ONNX Runtime on the example input, at other sizes where some are dynamic, and on other
+   values where some sizes follow from values.
 3. Its outputs equal those of the dense model in which the removed slices are zero, to float
    tolerance (or to what the dense model itself rounds, where that is more). Zeroed are only the
    weights and biases of operators that contract (Conv, Gemm, ...); statistics, scales and divisors
@@ -87,6 +88,10 @@ def _verify(
     if model.varied is not None:
         feeds.append(redrawn(model.example, model.varied.shapes))
     feeds = [f for i, f in enumerate(feeds) if i == 0 or _differs(f, feeds[0])]
+    if model.value_sizes.axes:
+        # Other values, other sizes within: a number that was written down would show.
+        same = {name: value.shape for name, value in model.example.items()}
+        feeds.append(redrawn(model.example, same, seed=2))
     # What is exact follows from the model. A plan file that says otherwise switches nothing off.
     inexact, random = inexact_nodes(model, cut), random_nodes(model)
     first = fixing(model, [*random, *inexact])

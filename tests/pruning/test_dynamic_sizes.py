@@ -281,3 +281,68 @@ def test_empty_parts():
     empty = g.node("Tile", [empty, g.listed(1, 1, g.size(x, 2), g.size(x, 3))])
     x = g.node("Concat", [x, empty], axis=0)
     check(g.model(g.conv(x, 8, 5)), ["8: b0.0 empty0.1 w0.0 w1.1"], IMAGES[:3])
+
+
+# --- sizes that follow from values ----------------------------------------------------------------
+
+
+def _points(g: Builder, source: str) -> str:
+    """As many as the picture has positive entries: their number, shape (1,)."""
+    zero = g.weight(np.float32(0), "zero")
+    positive = g.node("Greater", [g.node("Reshape", [source, g.ints([-1])]), zero])
+    return g.node("Shape", [g.node("NonZero", [positive])], start=1)
+
+
+@pytest.mark.parametrize("way", ["ConstantOfShape", "Expand", "Reshape", "entries"])
+def test_a_number_of_entries_that_follows_from_the_values(way):
+    """Detectors count their boxes; a run's number must not end up in the file."""
+    g = Builder(18, batch=1)
+    source = g.input(3, 4, 4)
+    a = g.conv(source, 3, 6)
+    count = _points(g, source)
+    rest = g.node("Shape", [a], start=1)
+    if way == "entries":
+        sizes = [g.node("Gather", [g.node("Shape", [a]), g.ints([k])]) for k in (1, 2, 3)]
+        rest = g.node("Concat", sizes, axis=0)
+    shape = g.node("Concat", [count, rest], axis=0)
+    if way == "Expand":
+        many = g.node("Expand", [a, shape])
+    else:
+        many = g.node("Add", [a, g.node("ConstantOfShape", [shape])])
+    if way == "Reshape":
+        flat = g.node("Reshape", [many, g.node("Concat", [count, g.ints([-1])], axis=0)])
+        many = g.node("Reshape", [flat, shape])
+    proto = g.model(g.conv(many, 6, 5))
+    result = spa.prune(proto, ratio=0.5)
+    assert result.proof.equal
+    assert result.reached.rp > 1.5
+    reference = zeroed_dense(proto, result.plan.to_json())
+    lengths = set()
+    for seed in range(4):
+        x = np.random.default_rng(seed).normal(0.3 * seed, 1, (1, 3, 4, 4)).astype(np.float32)
+        (name,) = (value.name for value in proto.graph.input)
+        want, have = (run(p, {name: x}) for p in (reference, result.model))
+        for output in want:
+            np.testing.assert_allclose(have[output], want[output], rtol=1e-4, atol=1e-4)
+            lengths.add(len(want[output]))
+    assert len(lengths) > 2
+
+
+def test_the_proof_sees_a_number_that_was_written_down():
+    g = Builder(18, batch=1)
+    source = g.input(3, 4, 4)
+    a = g.conv(source, 3, 6)
+    shape = g.node("Concat", [_points(g, source), g.ints([1, 1, 1])], axis=0)
+    proto = g.model(g.conv(g.node("Add", [a, g.node("ConstantOfShape", [shape])]), 6, 5))
+    model = spa.load(proto)
+    groups = spa.find_groups(model)
+    result = spa.prune(model, ratio=0.5)
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(result.model)
+    (node,) = (node for node in wrong.graph.node if node.op_type == "ConstantOfShape")
+    number = len(next(iter(run(proto, model.example).values())))
+    fixed = onnx.numpy_helper.from_array(np.array([number, 1, 1, 1]), "fixed")
+    wrong.graph.initializer.append(fixed)
+    node.input[0] = "fixed"
+    with pytest.raises(spa.VerificationError, match="has shape"):
+        spa.verify(model, wrong, result.plan, groups)
