@@ -69,8 +69,11 @@ def _field_alone(network: Any, names: tuple[str, ...], field: str) -> Any:
             super().__init__()
             self.network = network
 
-        def forward(self, *inputs: Tensor) -> Tensor:
-            result: Tensor = self.network(**dict(zip(names, inputs, strict=True)))[field]
+        def forward(
+            self, first: Tensor, second: Tensor | None = None, third: Tensor | None = None
+        ) -> Tensor:  # torch.export wants one name for each
+            inputs = dict(zip(names, (first, second, third), strict=False))
+            result: Tensor = self.network(**inputs)[field]
             return result
 
     return FieldAlone().eval()
