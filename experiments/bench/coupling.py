@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in args.networks:
         rows.append(compare(name, args.size, args.rounds))
         say(f"{name}: {rows[-1]['spa_ms']:.0f} ms, {rows[-1]['times']:.1f} times as fast")
-    write_csv(rows, args.results / "coupling.csv")
+        write_csv(rows, args.results / "coupling.csv")
     columns = {
         "network": "network", "nodes": "nodes", "channels": "channels", "spa_ms": "SPA, ms",
         "peer_ms": "Torch-Pruning, ms", "peer_graph_ms": "its graph",

@@ -144,8 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         operators += details
         for row in lines:
             say(f"{name}, multiples of {row['round_to']}: gain {row['gain']:.2f}")
-    write_csv(rows, args.results / "latency.csv")
-    write_csv(operators, args.results / "latency_operators.csv")
+        write_csv(rows, args.results / "latency.csv")
+        write_csv(operators, args.results / "latency_operators.csv")
     columns = {
         "network": "network", "round_to": "multiples of", "rf": "RF", "rp": "RP",
         "dense_ms": "dense, ms", "pruned_ms": "pruned, ms", "gain": "gain", "share": "gain / RF",

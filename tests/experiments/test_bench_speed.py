@@ -59,6 +59,7 @@ def test_the_whole_job_is_timed_beside_torch_pruning(tmp_path, capsys):
     (row,) = _read(tmp_path / "whole.csv")
     # The same shares of the same channels.
     assert float(row["rp"]) == pytest.approx(float(row["peer_rp"]), rel=0.05)
+    assert row["equal"] == "True"
     stages = ("load", "groups", "l1", "plan", "surgery", "proof", "save")
     assert sum(float(row[name]) for name in stages) == pytest.approx(float(row["spa"]), rel=0.01)
     stages = ("peer_build", "peer_prune", "peer_export")
