@@ -22,7 +22,7 @@ from onnxscript import optimizer
 from torch import Tensor
 
 from spa.bridge.normalise import constant_of
-from spa.graph.nodes import subgraphs
+from spa.graph.nodes import all_nodes, subgraphs
 
 
 def tidy(proto: onnx.ModelProto, state: Mapping[str, Tensor]) -> onnx.ModelProto:
@@ -50,9 +50,24 @@ def _folded(proto: onnx.ModelProto, parameters: Collection[str]) -> onnx.ModelPr
         return False if touched or node.op_type == "Identity" else None
 
     # Sizes that do not depend on the batch are constants only once the shapes are known.
-    model = onnx_ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    _forget_carried_shapes(inferred.graph)
+    model = onnx_ir.from_proto(inferred)
     optimizer.fold_constants_ir(model, onnx_shape_inference=True, should_fold=should_fold)
     return onnx_ir.to_proto(model)
+
+
+def _forget_carried_shapes(graph: onnx.GraphProto) -> None:
+    """A Loop carries what grows; the file may give it the empty shape that it begins with.
+
+    Runtimes want its rank, so only the sizes go.
+    """
+    for node in all_nodes(graph.node):
+        for attribute in node.attribute:
+            for body in subgraphs(attribute):
+                for value in body.input:
+                    for dim in value.type.tensor_type.shape.dim:
+                        dim.Clear()
 
 
 def _resolve_identities(graph: onnx.GraphProto, state: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spa.coupling.components import Pairs
-from spa.coupling.labels import Layer, along, first_slices, support
+from spa.coupling.labels import Layer, along, first_slices, lift, support
 from spa.coupling.tracker import Shape, Tracker, Way, lifted
 from spa.graph.nodes import Node
 
@@ -49,6 +49,12 @@ def align(
     Returns:
         Layers of the output.
     """
+    simple = _along_one_axis(operands, rank)
+    if simple is not None:
+        first, *others = simple
+        for other in others:
+            tracker.equal(first, other, node)
+        return [first]
     full = [
         ((1,) * (rank - len(shape)) + tuple(shape), lifted(layers, rank))
         for shape, layers in operands
@@ -57,6 +63,21 @@ def align(
     for block in _axis_blocks([layer for _, layers in full for layer in layers]):
         result += _align_block(tracker, node, full, block, prefer)
     return result
+
+
+def _along_one_axis(operands: Sequence[Operand], rank: int) -> list[Layer] | None:
+    """The operands' layers where each has one, along one and the same axis: nearly always."""
+    found = []
+    for _, layers in operands:
+        if len(layers) != 1:
+            return None
+        (layer,) = layers
+        if layer.size == 1 or layer.size not in layer.shape:
+            return None
+        found.append(lift(layer, rank) if layer.ndim < rank else layer)
+        if found[-1].shape != found[0].shape:
+            return None
+    return found
 
 
 def _axis_blocks(layers: Sequence[Layer]) -> list[tuple[int, ...]]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from spa.coupling.couple import Coupling, couple
 from spa.coupling.floors import Line, lines
@@ -115,33 +116,50 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
     # Sorted by component, then by label: each component's labels in one run, in axis order.
     labels = labels[np.argsort(of[labels], kind="stable")]
     components, starts = np.unique(of[labels], return_index=True)
-    ends = np.append(starts[1:], labels.size)
-    axes = axis_of[labels].astype(np.int32)  # half the bytes to compare below
-    # The structure of a component: which axes, how often each, and of which lines some entries must
-    # be left. Equal bytes, equal structure.
+    axes = axis_of[labels]
     floors = lines(coupling)
     on = np.array([np.isin(components, line.components) for line in floors], dtype=bool)
     on = on.reshape(len(floors), components.size)
-    by_structure: dict[tuple[bytes, bytes], list[int]] = {}
-    for i in range(components.size):
-        key = (axes[starts[i] : ends[i]].tobytes(), on[:, i].tobytes())
-        by_structure.setdefault(key, []).append(i)
+    by_structure = _by_structure(axes, starts, on)
+    sizes = np.diff(starts, append=labels.size)
     found = []
-    for positions in by_structure.values():
-        first = np.array([labels[starts[i]] for i in positions])
-        order = np.array(positions)[np.argsort(first, kind="stable")]
-        found.append((int(first.min()), order))
+    for positions in by_structure:
+        order = positions[np.argsort(labels[starts[positions]], kind="stable")]
+        found.append((int(labels[starts[order[0]]]), order))
     found.sort(key=lambda entry: entry[0])
     return tuple(
         _group(
             coupling,
             number,
             components[order],
-            np.stack([labels[starts[i] : ends[i]] for i in order]),
+            labels[starts[order, None] + np.arange(sizes[order[0]])],
             [line for line, flag in zip(floors, on[:, order[0]], strict=True) if flag],
         )
         for number, (_, order) in enumerate(found)
     )
+
+
+def _by_structure(axes: Labels, starts: Labels, on: npt.NDArray[np.bool_]) -> list[Labels]:
+    """Positions of the components that have the same structure, for each structure.
+
+    A structure is which axes a component has, how often each, and of which lines some of its
+    entries must be left. Every axis and every line gets random numbers of 128 bits, whose sum tells
+    structures apart.
+
+    Args:
+        axes: the axes of all components' labels, one component after another.
+        starts: where each component's axes begin.
+        on: which components lie on which lines, shape (lines, components).
+    """
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 2**64, (2, int(axes.max()) + 1 + len(on)), dtype=np.uint64)
+    sums = np.add.reduceat(numbers[:, axes], starts, axis=1)
+    for line, row in enumerate(on):
+        sums += numbers[:, -1 - line, None] * row
+    # By both sums; each run of equal ones is a structure.
+    order = np.lexsort(sums)
+    changes = (np.diff(sums[:, order], axis=1) != 0).any(axis=0)
+    return np.split(order, np.flatnonzero(changes) + 1)
 
 
 def _group(

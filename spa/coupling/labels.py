@@ -113,6 +113,8 @@ def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> L
         labels (1, C, 1, 1) of shape (N, C, H, W) reshaped to (N, C*H*W) give (1, C*H*W), each label
         H*W times.
     """
+    if old == new:
+        return layer
     shape: list[int] = []
     expanded: list[int] = []
     for old_axes, new_axes in blocks(old, new):

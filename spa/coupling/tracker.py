@@ -140,13 +140,12 @@ class Tracker:
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
         a, b = _flat(a, b)
-        kept = (a == KEPT) | (b == KEPT)
-        if kept.any():
+        if not (a.all() and b.all()):  # KEPT is 0
+            kept = (a == KEPT) | (b == KEPT)
             self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
             a, b = a[~kept], b[~kept]
-        different = a != b
-        if different.any():
-            self.equalities.append((a[different], b[different]))
+        if not np.array_equal(a, b):
+            self.equalities.append((a, b))
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
         """States that labels stay."""

@@ -145,3 +145,28 @@ def test_failure_of_both_exporters_is_told(capfd):
     with pytest.raises(BridgeError, match=r"Strange cannot be exported.*torchscript.*dynamo"):
         from_torch(Strange(), torch.randn(2, 4))
     assert capfd.readouterr() == ("", "")
+
+
+@torch.jit.script
+def _collected(x: torch.Tensor) -> torch.Tensor:
+    found = torch.zeros((0, 6))
+    for i in range(x.size(0)):
+        found = torch.cat((found, 2 * x[i : i + 1]))
+    return found
+
+
+class _Collecting(nn.Module):
+    """Mask R-CNN pastes its masks so: the exporter declares the first, empty shape for the Loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(_collected(self.first(x).relu()))
+
+
+def test_what_a_loop_collects_is_not_folded_away():
+    torch.manual_seed(0)
+    proto = from_torch(_Collecting().eval(), (torch.randn(2, 4),))
+    assert "Loop" in [node.op_type for node in proto.graph.node]
