@@ -1,8 +1,4 @@
-"""Running a model once, with every tensor's concrete shape (and every small value) as the result.
-
-Shape inference alone is not enough for real exports: targets of Reshape come out of arithmetic that
-only a run resolves. So every intermediate tensor is made a graph output of a throw-away copy.
-"""
+"""Running models on ONNX Runtime, silently, and within this machine's memory and some time."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,15 +22,6 @@ from spa.graph.weightless import without_weights
 
 Array = npt.NDArray[Any]
 
-# Values up to this many elements are kept: shapes, axes, indices, Resize scales, slice bounds.
-MAX_KEPT_VALUE = 4096
-# Element types that ONNX Runtime hands to NumPy; the others are no numbers, or NumPy lacks them.
-READABLE = {
-    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
-    "tensor(bool)": "bool",
-    **{f"tensor({s}int{n})": f"{s}int{n}" for s in ("", "u") for n in (8, 16, 32, 64)},
-}  # fmt: skip
-
 # Where in its own source ONNX Runtime found a fault: file, line and signature.
 _PLACE = re.compile(r"^\S*\.(?:cc|h):\d+ (?:[\w:~<>]+\(.*?\)(?: const)? )?")
 
@@ -47,21 +33,6 @@ MAX_SECONDS = 120.0
 ort.set_default_logger_severity(4)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run showed.
-
-    Attributes:
-        shapes: concrete shape of every tensor that is a plain tensor.
-        dtypes: element type of the same, of those that NumPy can hold.
-        values: value of every integer or boolean tensor, and of every tiny floating one.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, np.dtype[Any]]
-    values: Mapping[str, Array]
-
-
 def session(
     proto: onnx.ModelProto,
     weights: Sequence[onnx.TensorProto] = (),
@@ -70,6 +41,7 @@ def session(
     optimize: bool = True,
     threads: int = 0,
     once: bool = False,
+    in_order: bool = False,
 ) -> ort.InferenceSession:
     """Makes a silent CPU session.
 
@@ -80,6 +52,7 @@ def session(
         optimize: let ONNX Runtime rewrite the graph, as it does for users.
         threads: intra-op threads; 0 takes all cores.
         once: the session is for a run or two, so weights are not laid out anew for speed.
+        in_order: run the nodes in the order of the file.
 
     Raises:
         ModelError: ONNX Runtime refuses the model.
@@ -89,6 +62,8 @@ def session(
     options.intra_op_num_threads = threads
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if in_order:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     if once:
         options.add_session_config_entry("session.disable_prepacking", "1")
         if _bound_memory():
@@ -169,7 +144,7 @@ def run(
         RunError: it cannot be run on these inputs.
     """
     runner = session(proto, weights, also=also, optimize=optimize, once=True)
-    outputs: list[Array] = _bounded(lambda options: runner.run(None, dict(feeds), options))
+    outputs: list[Array] = bounded(lambda options: runner.run(None, dict(feeds), options))
     return outputs
 
 
@@ -182,7 +157,7 @@ def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> lis
     return outputs
 
 
-def _bounded(call: Callable[[ort.RunOptions], Any]) -> Any:
+def bounded(call: Callable[[ort.RunOptions], Any]) -> Any:
     """Makes a call that runs a model; ends it when it takes too long, or on Ctrl-C.
 
     Python sees no signal while ONNX Runtime works, so that works in a thread of its own.
@@ -205,54 +180,6 @@ def _bounded(call: Callable[[ort.RunOptions], Any]) -> Any:
         return future.result()
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
         raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
-
-
-class Observer:
-    """Runs a model and records the shape of every tensor in its main graph.
-
-    One session serves several runs, as loading the weights costs more than running them.
-
-    Args:
-        proto: the model; it is not changed.
-
-    Raises:
-        ModelError: the model cannot be loaded.
-    """
-
-    def __init__(self, proto: onnx.ModelProto) -> None:
-        self._names = [name for node in proto.graph.node for name in node.output if name]
-        opened, large = without_weights(proto)
-        del opened.graph.output[:]
-        # Stale annotations of intermediate tensors would make the runtime refuse a good model.
-        del opened.graph.value_info[:]
-        opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._names)
-        self._session = session(opened, large, optimize=False, once=True)
-
-    def run(self, feeds: Mapping[str, Array]) -> Run:
-        """Runs the model once.
-
-        Raises:
-            ModelError: it takes too long.
-            RunError: it cannot be run on these inputs.
-        """
-        inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
-        outputs = _bounded(
-            lambda options: self._session.run_with_ort_values(self._names, inputs, options)
-        )
-        shapes = {name: tuple(value.shape) for name, value in feeds.items()}
-        dtypes = {name: value.dtype for name, value in feeds.items()}
-        values: dict[str, Array] = {}
-        for name, output in zip(self._names, outputs, strict=True):
-            if not output.has_value() or not output.is_tensor():
-                continue
-            shapes[name] = tuple(output.shape())
-            size = int(np.prod(shapes[name], dtype=np.int64))
-            if output.data_type() not in READABLE:
-                continue
-            dtypes[name] = np.dtype(READABLE[output.data_type()])
-            if size <= 16 or (dtypes[name].kind in "iub" and size <= MAX_KEPT_VALUE):
-                values[name] = output.numpy()
-        return Run(shapes, dtypes, values)
 
 
 def _clean(error: Exception) -> str:

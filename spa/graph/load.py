@@ -24,10 +24,10 @@ from spa.graph.example import (
     grown,
     growths,
 )
-from spa.graph.execute import Observer, Run
 from spa.graph.functions import inlined
 from spa.graph.model import Array, Model
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph
+from spa.graph.observe import Observer, Run
 from spa.graph.read import all_tensors, first_line, model_sha256, read_model
 from spa.graph.sparse import densified
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import onnx
 
 from spa.graph.example import Declared
-from spa.graph.execute import Run
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Use
+from spa.graph.observe import Run
 from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
 
