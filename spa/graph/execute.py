@@ -15,9 +15,11 @@ import onnx
 import onnxruntime as ort
 
 from spa.errors import ModelError, RunError
+from spa.graph.deferred import array_of
 from spa.graph.nodes import names_read
 from spa.graph.read import first_line
 from spa.graph.runnable import deadly_rewrites, make_runnable
+from spa.graph.stages import Stage, is_long, stages
 from spa.graph.weightless import without_weights
 
 Array = npt.NDArray[Any]
@@ -85,7 +87,7 @@ def session(
         stub.external_data.add(key="location", value="in memory")
     try:
         if large:
-            arrays = [np.ascontiguousarray(onnx.numpy_helper.to_array(t)) for t in large]
+            arrays = [np.ascontiguousarray(array_of(tensor)) for tensor in large]
             values = [
                 ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type)
                 for array, tensor in zip(arrays, large, strict=True)
@@ -143,9 +145,86 @@ def run(
         ModelError: the model cannot be loaded, or takes too long.
         RunError: it cannot be run on these inputs.
     """
+    if is_long(proto, weights):
+        inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
+        wanted = [*(value.name for value in proto.graph.output), *also]
+        values, _owners = run_in_stages(proto, inputs, wanted, weights=weights, optimize=optimize)
+        return [value.numpy().copy() for value in values]
     runner = session(proto, weights, also=also, optimize=optimize, once=True)
-    outputs: list[Array] = bounded(lambda options: runner.run(None, dict(feeds), options))
+    outputs: list[Any] = bounded(lambda options: runner.run(None, dict(feeds), options))
+    # An output that is a weight belongs to the session, and would be lost with it.
+    for i, value in enumerate(outputs):
+        outputs[i] = value.copy() if isinstance(value, np.ndarray) else value
     return outputs
+
+
+def run_in_stages(
+    proto: onnx.ModelProto,
+    inputs: Mapping[str, ort.OrtValue],
+    wanted: Sequence[str],
+    *,
+    weights: Sequence[onnx.TensorProto] = (),
+    optimize: bool = True,
+    in_order: bool = False,
+) -> tuple[list[ort.OrtValue], list[ort.InferenceSession]]:
+    """Runs a model stage by stage, with the weights of one stage at a time (`spa.graph.stages`).
+
+    Args:
+        proto: the model; it is not changed.
+        inputs: its inputs by name.
+        wanted: tensors to return.
+        weights: see `session`.
+        optimize: see `session`; rewrites do not cross from one stage to another.
+        in_order: see `session`.
+
+    Returns:
+        The tensors, and the sessions, which may own some of them.
+
+    Raises:
+        ModelError: as in `run`.
+    """
+    owners: list[ort.InferenceSession] = []
+    light, large = without_weights(proto)
+    known = dict(inputs)
+    for stage in stages(light, [*large, *weights], wanted):
+        if stage.gives:
+            types = {name: known[name].element_type() for name in stage.takes}
+            model = stage.model(light, types)
+            owners.append(session(model, optimize=optimize, once=True, in_order=in_order))
+            feeds = {name: known[name] for name in stage.inputs(light, known)}
+            known.update(zip(stage.gives, _run_stage(stage, owners[-1], feeds), strict=True))
+        for name in stage.last:
+            known.pop(name, None)
+    for tensor in (*light.graph.initializer, *large):
+        if tensor.name in wanted and tensor.name not in known:
+            known[tensor.name] = ort.OrtValue.ortvalue_from_numpy(array_of(tensor))
+    return [known[name] for name in wanted], owners
+
+
+def _run_stage(
+    stage: Stage, runner: ort.InferenceSession, feeds: Mapping[str, ort.OrtValue]
+) -> list[ort.OrtValue]:
+    weights = {
+        tensor.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+            np.ascontiguousarray(array_of(tensor)), tensor.data_type
+        )
+        for tensor in stage.weights
+    }
+    return fetch(runner, stage.gives, {**feeds, **weights})
+
+
+def fetch(
+    runner: ort.InferenceSession, names: Sequence[str], feeds: Mapping[str, ort.OrtValue]
+) -> list[ort.OrtValue]:
+    """Runs a session within limits, and gives its outputs as ONNX Runtime has them.
+
+    Raises:
+        ModelError: as in `run`.
+    """
+    values: list[ort.OrtValue] = bounded(
+        lambda options: runner.run_with_ort_values(list(names), dict(feeds), options)
+    )
+    return values
 
 
 def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> list[Array]:

@@ -22,9 +22,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from spa.errors import ModelError
-from spa.graph.execute import Array, bounded, session
-from spa.graph.nodes import DEFAULT_DOMAINS, all_nodes, set_nodes
+from spa.errors import ModelError, RunError
+from spa.graph.deferred import is_deferred
+from spa.graph.execute import Array, fetch, run_in_stages, session
+from spa.graph.nodes import DEFAULT_DOMAINS, set_nodes
+from spa.graph.stages import handles_lists
+from spa.graph.standins import show_through, stand_ins
 from spa.graph.weightless import without_weights
 
 # Values up to this many elements are kept: shapes, axes, indices, Resize scales, slice bounds.
@@ -37,8 +40,6 @@ READABLE = {
     "tensor(bool)": "bool",
     **{f"tensor({s}int{n})": f"{s}int{n}" for s in ("", "u") for n in (8, 16, 32, 64)},
 }  # fmt: skip
-# Operators that make or hand on what is no tensor.
-LISTS = ("Sequence", "Optional")
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,43 @@ class Observer:
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self._names = [name for node in proto.graph.node for name in node.output if name]
-        self.peeks = not _handles_lists(proto)
+        self._graph = proto.graph
+        self._deferred = [tensor for tensor in proto.graph.initializer if is_deferred(tensor)]
+        self._stand_ins = stand_ins(self._deferred)
+        self.peeks = not handles_lists(proto)
         try:
-            self._session = _opened(proto, self._names, peek=self.peeks)
+            self._open(proto)
         except ModelError:
             if not self.peeks:
                 raise
             self.peeks = False
-            self._session = _opened(proto, self._names, peek=False)
+            self._open(proto)
+
+    def _open(self, proto: onnx.ModelProto) -> None:
+        """Makes a session that gives all tensors, or every tensor's shape and first entries.
+
+        These are taken as soon as a tensor is made, so that it is held no longer than others need
+        it. Weights that are not held are inputs.
+        """
+        self._opened, self._large = without_weights(proto)
+        graph = self._opened.graph
+        # Stale annotations of intermediate tensors would make the runtime refuse a good model.
+        del graph.output[:], graph.value_info[:]
+        self._outputs = list(self._names)
+        if self.peeks:
+            heads = _Heads(self._opened)
+            set_nodes(graph, [new for node in graph.node for new in heads.after(node)])
+            self._outputs = [output for name in self._names for output in heads.names(name)]
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._outputs)
+        free, _ = without_weights(self._opened)
+        listed = {value.name for value in free.graph.input}
+        free.graph.input.extend(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in self._deferred
+            if tensor.name not in listed
+        )
+        there = [tensor for tensor in self._large if tensor.name not in self._stand_ins]
+        self._session = session(free, there, optimize=False, once=True, in_order=self.peeks)
 
     def run(self, feeds: Mapping[str, Array]) -> Run:
         """Runs the model once.
@@ -93,10 +123,32 @@ class Observer:
             ModelError: it takes too long.
             RunError: it cannot be run on these inputs.
         """
+        inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
+        try:
+            outputs = fetch(self._session, self._outputs, {**inputs, **self._stand_ins})
+            run = self._recorded(feeds, outputs)
+            if not self._deferred or not show_through(
+                self._graph, self._stand_ins, run.dtypes, run.values
+            ):
+                return run
+        except RunError:
+            if not self._deferred:
+                raise
+        outputs, _owners = run_in_stages(
+            self._opened,
+            inputs,
+            self._outputs,
+            weights=self._large,
+            optimize=False,
+            in_order=self.peeks,
+        )
+        return self._recorded(feeds, outputs)
+
+    def _recorded(self, feeds: Mapping[str, Array], outputs: Sequence[ort.OrtValue]) -> Run:
         shapes = {name: tuple(value.shape) for name, value in feeds.items()}
         dtypes = {name: value.dtype for name, value in feeds.items()}
         values: dict[str, Array] = {}
-        for name, shape, kind, head in self._seen(feeds):
+        for name, shape, kind, head in self._seen(outputs):
             shapes[name] = shape
             if kind not in READABLE:
                 continue
@@ -107,9 +159,7 @@ class Observer:
                 values[name] = head.numpy().reshape(shape).copy()
         return Run(shapes, dtypes, values)
 
-    def _seen(self, feeds: Mapping[str, Array]) -> Iterator[Seen]:
-        inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
-        outputs = bounded(lambda options: self._session.run_with_ort_values(None, inputs, options))
+    def _seen(self, outputs: Sequence[ort.OrtValue]) -> Iterator[Seen]:
         if self.peeks:
             pairs = zip(outputs[::2], outputs[1::2], strict=True)
             for name, (shape, head) in zip(self._names, pairs, strict=True):
@@ -118,30 +168,6 @@ class Observer:
         for name, output in zip(self._names, outputs, strict=True):
             if output.has_value() and output.is_tensor():
                 yield name, tuple(output.shape()), output.data_type(), output
-
-
-def _handles_lists(proto: onnx.ModelProto) -> bool:
-    nodes = list(all_nodes(proto.graph.node))
-    return any(
-        any(word in node.op_type for word in LISTS) or node.domain == "ai.onnx.ml" for node in nodes
-    )
-
-
-def _opened(proto: onnx.ModelProto, names: Sequence[str], *, peek: bool) -> ort.InferenceSession:
-    """A session that gives all tensors, or every tensor's shape and first entries.
-
-    These are taken as soon as a tensor is made, so that it is held no longer than others need it.
-    """
-    opened, large = without_weights(proto)
-    # Stale annotations of intermediate tensors would make the runtime refuse a good model.
-    del opened.graph.output[:], opened.graph.value_info[:]
-    outputs = list(names)
-    if peek:
-        heads = _Heads(opened)
-        set_nodes(opened.graph, [new for node in opened.graph.node for new in heads.after(node)])
-        outputs = [output for name in names for output in heads.names(name)]
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    return session(opened, large, optimize=False, once=True, in_order=peek)
 
 
 class _Heads:

@@ -58,7 +58,7 @@ def test_all_that_a_run_shows(ir, opset, rows, monkeypatch):
     assert observer.peeks
     seen = observer.run(_feeds(rows))
     assert proto.SerializeToString() == before
-    monkeypatch.setattr(observe, "_handles_lists", lambda proto: True)
+    monkeypatch.setattr(observe, "handles_lists", lambda proto: True)
     plain = Observer(proto)
     assert not plain.peeks
     whole = plain.run(_feeds(rows))
