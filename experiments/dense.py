@@ -28,6 +28,7 @@ from experiments.models import MODELS
 from experiments.seeds import seed_torch
 from experiments.settings import Settings, dense_key
 from spa.errors import OutputError
+from spa.graph.deferred import held
 
 if TYPE_CHECKING:
     import onnx
@@ -81,7 +82,7 @@ def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -
             progress=progress,
         )
     dense = init if settings.comes_trained else export(net, init, data)
-    files.write_bytes(folder / "dense.onnx", dense.SerializeToString())
+    files.write_bytes(folder / "dense.onnx", held(dense).SerializeToString())
     files.write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     files.write_json(folder / "key.json", settings.semantic() | {"seed": settings.seed})
     seconds = time.monotonic() - started

@@ -25,6 +25,7 @@ from experiments import files, paths, provenance
 from experiments.schema import REQUIRED, SCHEMA_VERSION, Result
 from experiments.settings import Settings
 from spa.errors import InputError, MissingExtra, SettingError, SpaError
+from spa.graph.deferred import held
 
 if TYPE_CHECKING:
     import onnx
@@ -89,7 +90,7 @@ class RunFolder:
 
     def write_model(self, name: str, model: onnx.ModelProto) -> None:
         """Write an ONNX file."""
-        files.write_bytes(self.path / name, model.SerializeToString())
+        files.write_bytes(self.path / name, held(model).SerializeToString())
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""

@@ -26,6 +26,7 @@ from spa.errors import (
 from spa.graph.cost import Cost, measure_cost
 from spa.graph.load import load
 from spa.graph.model import Model
+from spa.graph.write import save
 from spa.importance.score import Scores, score
 from spa.pruning.budget import make_plan
 from spa.pruning.plan import Plan
@@ -44,6 +45,7 @@ __all__ = [
     "make_plan",
     "measure_cost",
     "prune",
+    "save",
     "score",
     "verify",
     # data

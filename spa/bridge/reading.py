@@ -11,6 +11,7 @@ from spa.bridge.onnx_module import OnnxModule, Step
 from spa.bridge.ops.casting import DTYPES
 from spa.bridge.registry import build_operator, plain_value, tensor_of
 from spa.errors import BridgeError
+from spa.graph.deferred import held
 
 # Operators whose operands are weights even where they hold a single value.
 _WEIGHTED = {
@@ -74,7 +75,7 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
     Raises:
         BridgeError: an operator or tensor type that has no PyTorch form.
     """
-    plain = plain_graph(proto)
+    plain = plain_graph(held(proto))
     steps: list[Step] = []
     for node in plain.nodes:
         for attribute in node.attribute:

@@ -152,7 +152,7 @@ def contracted_parameters(model: Model, *, tables: bool = True) -> frozenset[str
             continue
         seen.add(name)
         if name in model.parameters:
-            if name in model.quantised or model.array(name).dtype.kind not in "iub":
+            if name in model.quantised or model.dtype(name).kind not in "iub":
                 found.add(name)
         elif name in model.graph.producers:
             node = model.graph.producers[name]

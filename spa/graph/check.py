@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import onnx
 
+from spa.graph.deferred import is_deferred
 from spa.graph.nodes import DEFAULT_DOMAINS
-from spa.graph.read import first_line
+from spa.graph.read import first_line, wrong_size
 from spa.graph.weightless import without_weights
 
 DEPRECATED = "spa.deprecated"
@@ -86,11 +85,5 @@ def _is_deprecated(op: str, opset: int) -> bool:
 
 def _size_problem(tensor: onnx.TensorProto) -> str | None:
     """Says when a tensor's bytes are not what its type and shape need."""
-    item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    need = math.prod(tensor.dims) * item
-    if len(tensor.raw_data) != need:
-        return (
-            f'initializer "{tensor.name}" of shape {list(tensor.dims)} needs {need} bytes, but '
-            f"has {len(tensor.raw_data)}"
-        )
-    return None
+    have = None if is_deferred(tensor) else len(tensor.raw_data)
+    return None if have is None else wrong_size(tensor, have)

@@ -1,8 +1,4 @@
-"""Running a model once, with every tensor's concrete shape (and every small value) as the result.
-
-Shape inference alone is not enough for real exports: targets of Reshape come out of arithmetic that
-only a run resolves. So every intermediate tensor is made a graph output of a throw-away copy.
-"""
+"""Running models on ONNX Runtime, silently, and within this machine's memory and some time."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,21 +15,14 @@ import onnx
 import onnxruntime as ort
 
 from spa.errors import ModelError, RunError
+from spa.graph.deferred import array_of
 from spa.graph.nodes import names_read
 from spa.graph.read import first_line
 from spa.graph.runnable import deadly_rewrites, make_runnable
+from spa.graph.stages import Stage, is_long, stages
 from spa.graph.weightless import without_weights
 
 Array = npt.NDArray[Any]
-
-# Values up to this many elements are kept: shapes, axes, indices, Resize scales, slice bounds.
-MAX_KEPT_VALUE = 4096
-# Element types that ONNX Runtime hands to NumPy; the others are no numbers, or NumPy lacks them.
-READABLE = {
-    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
-    "tensor(bool)": "bool",
-    **{f"tensor({s}int{n})": f"{s}int{n}" for s in ("", "u") for n in (8, 16, 32, 64)},
-}  # fmt: skip
 
 # Where in its own source ONNX Runtime found a fault: file, line and signature.
 _PLACE = re.compile(r"^\S*\.(?:cc|h):\d+ (?:[\w:~<>]+\(.*?\)(?: const)? )?")
@@ -47,21 +35,6 @@ MAX_SECONDS = 120.0
 ort.set_default_logger_severity(4)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run showed.
-
-    Attributes:
-        shapes: concrete shape of every tensor that is a plain tensor.
-        dtypes: element type of the same, of those that NumPy can hold.
-        values: value of every integer or boolean tensor, and of every tiny floating one.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, np.dtype[Any]]
-    values: Mapping[str, Array]
-
-
 def session(
     proto: onnx.ModelProto,
     weights: Sequence[onnx.TensorProto] = (),
@@ -70,6 +43,7 @@ def session(
     optimize: bool = True,
     threads: int = 0,
     once: bool = False,
+    in_order: bool = False,
 ) -> ort.InferenceSession:
     """Makes a silent CPU session.
 
@@ -80,6 +54,7 @@ def session(
         optimize: let ONNX Runtime rewrite the graph, as it does for users.
         threads: intra-op threads; 0 takes all cores.
         once: the session is for a run or two, so weights are not laid out anew for speed.
+        in_order: run the nodes in the order of the file.
 
     Raises:
         ModelError: ONNX Runtime refuses the model.
@@ -89,6 +64,8 @@ def session(
     options.intra_op_num_threads = threads
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if in_order:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     if once:
         options.add_session_config_entry("session.disable_prepacking", "1")
         if _bound_memory():
@@ -110,7 +87,7 @@ def session(
         stub.external_data.add(key="location", value="in memory")
     try:
         if large:
-            arrays = [np.ascontiguousarray(onnx.numpy_helper.to_array(t)) for t in large]
+            arrays = [np.ascontiguousarray(array_of(tensor)) for tensor in large]
             values = [
                 ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type)
                 for array, tensor in zip(arrays, large, strict=True)
@@ -168,9 +145,86 @@ def run(
         ModelError: the model cannot be loaded, or takes too long.
         RunError: it cannot be run on these inputs.
     """
+    if is_long(proto, weights):
+        inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
+        wanted = [*(value.name for value in proto.graph.output), *also]
+        values, _owners = run_in_stages(proto, inputs, wanted, weights=weights, optimize=optimize)
+        return [value.numpy().copy() for value in values]
     runner = session(proto, weights, also=also, optimize=optimize, once=True)
-    outputs: list[Array] = _bounded(lambda options: runner.run(None, dict(feeds), options))
+    outputs: list[Any] = bounded(lambda options: runner.run(None, dict(feeds), options))
+    # An output that is a weight belongs to the session, and would be lost with it.
+    for i, value in enumerate(outputs):
+        outputs[i] = value.copy() if isinstance(value, np.ndarray) else value
     return outputs
+
+
+def run_in_stages(
+    proto: onnx.ModelProto,
+    inputs: Mapping[str, ort.OrtValue],
+    wanted: Sequence[str],
+    *,
+    weights: Sequence[onnx.TensorProto] = (),
+    optimize: bool = True,
+    in_order: bool = False,
+) -> tuple[list[ort.OrtValue], list[ort.InferenceSession]]:
+    """Runs a model stage by stage, with the weights of one stage at a time (`spa.graph.stages`).
+
+    Args:
+        proto: the model; it is not changed.
+        inputs: its inputs by name.
+        wanted: tensors to return.
+        weights: see `session`.
+        optimize: see `session`; rewrites do not cross from one stage to another.
+        in_order: see `session`.
+
+    Returns:
+        The tensors, and the sessions, which may own some of them.
+
+    Raises:
+        ModelError: as in `run`.
+    """
+    owners: list[ort.InferenceSession] = []
+    light, large = without_weights(proto)
+    known = dict(inputs)
+    for stage in stages(light, [*large, *weights], wanted):
+        if stage.gives:
+            types = {name: known[name].element_type() for name in stage.takes}
+            model = stage.model(light, types)
+            owners.append(session(model, optimize=optimize, once=True, in_order=in_order))
+            feeds = {name: known[name] for name in stage.inputs(light, known)}
+            known.update(zip(stage.gives, _run_stage(stage, owners[-1], feeds), strict=True))
+        for name in stage.last:
+            known.pop(name, None)
+    for tensor in (*light.graph.initializer, *large):
+        if tensor.name in wanted and tensor.name not in known:
+            known[tensor.name] = ort.OrtValue.ortvalue_from_numpy(array_of(tensor))
+    return [known[name] for name in wanted], owners
+
+
+def _run_stage(
+    stage: Stage, runner: ort.InferenceSession, feeds: Mapping[str, ort.OrtValue]
+) -> list[ort.OrtValue]:
+    weights = {
+        tensor.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+            np.ascontiguousarray(array_of(tensor)), tensor.data_type
+        )
+        for tensor in stage.weights
+    }
+    return fetch(runner, stage.gives, {**feeds, **weights})
+
+
+def fetch(
+    runner: ort.InferenceSession, names: Sequence[str], feeds: Mapping[str, ort.OrtValue]
+) -> list[ort.OrtValue]:
+    """Runs a session within limits, and gives its outputs as ONNX Runtime has them.
+
+    Raises:
+        ModelError: as in `run`.
+    """
+    values: list[ort.OrtValue] = bounded(
+        lambda options: runner.run_with_ort_values(list(names), dict(feeds), options)
+    )
+    return values
 
 
 def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> list[Array]:
@@ -182,7 +236,7 @@ def run_session(runner: ort.InferenceSession, feeds: Mapping[str, Array]) -> lis
     return outputs
 
 
-def _bounded(call: Callable[[ort.RunOptions], Any]) -> Any:
+def bounded(call: Callable[[ort.RunOptions], Any]) -> Any:
     """Makes a call that runs a model; ends it when it takes too long, or on Ctrl-C.
 
     Python sees no signal while ONNX Runtime works, so that works in a thread of its own.
@@ -205,54 +259,6 @@ def _bounded(call: Callable[[ort.RunOptions], Any]) -> Any:
         return future.result()
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
         raise RunError(f"ONNX Runtime cannot run the model: {_clean(error)}") from error
-
-
-class Observer:
-    """Runs a model and records the shape of every tensor in its main graph.
-
-    One session serves several runs, as loading the weights costs more than running them.
-
-    Args:
-        proto: the model; it is not changed.
-
-    Raises:
-        ModelError: the model cannot be loaded.
-    """
-
-    def __init__(self, proto: onnx.ModelProto) -> None:
-        self._names = [name for node in proto.graph.node for name in node.output if name]
-        opened, large = without_weights(proto)
-        del opened.graph.output[:]
-        # Stale annotations of intermediate tensors would make the runtime refuse a good model.
-        del opened.graph.value_info[:]
-        opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._names)
-        self._session = session(opened, large, optimize=False, once=True)
-
-    def run(self, feeds: Mapping[str, Array]) -> Run:
-        """Runs the model once.
-
-        Raises:
-            ModelError: it takes too long.
-            RunError: it cannot be run on these inputs.
-        """
-        inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
-        outputs = _bounded(
-            lambda options: self._session.run_with_ort_values(self._names, inputs, options)
-        )
-        shapes = {name: tuple(value.shape) for name, value in feeds.items()}
-        dtypes = {name: value.dtype for name, value in feeds.items()}
-        values: dict[str, Array] = {}
-        for name, output in zip(self._names, outputs, strict=True):
-            if not output.has_value() or not output.is_tensor():
-                continue
-            shapes[name] = tuple(output.shape())
-            size = int(np.prod(shapes[name], dtype=np.int64))
-            if output.data_type() not in READABLE:
-                continue
-            dtypes[name] = np.dtype(READABLE[output.data_type()])
-            if size <= 16 or (dtypes[name].kind in "iub" and size <= MAX_KEPT_VALUE):
-                values[name] = output.numpy()
-        return Run(shapes, dtypes, values)
 
 
 def _clean(error: Exception) -> str:

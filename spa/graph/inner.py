@@ -85,7 +85,7 @@ def inner_macs(model: Model, macs_of: NodeMacs) -> dict[int, float]:
 def _opened(model: Model) -> Model:
     """The model with the branches that its example takes in place of the Ifs."""  # 1
     from spa.graph.branches import take_branches
-    from spa.graph.execute import Observer
+    from spa.graph.observe import Observer
 
     while True:
         values = {**model.observed.values, **model.example}

@@ -13,6 +13,7 @@ from onnx.external_data_helper import uses_external_data
 from spa.errors import InputError, ModelError, RunError
 from spa.graph.branches import fixed_conditions, take_branches
 from spa.graph.check import check
+from spa.graph.deferred import is_deferred
 from spa.graph.example import (
     Declared,
     FreeAxis,
@@ -24,10 +25,10 @@ from spa.graph.example import (
     grown,
     growths,
 )
-from spa.graph.execute import Observer, Run
 from spa.graph.functions import inlined
 from spa.graph.model import Array, Model
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph
+from spa.graph.observe import Observer, Run
 from spa.graph.read import all_tensors, first_line, model_sha256, read_model
 from spa.graph.sparse import densified
 
@@ -59,7 +60,7 @@ def load(source: Source, inputs: Any = None) -> Model:
         proto, sha256 = read_model(source)
         label = str(source)
     elif isinstance(source, onnx.ModelProto):
-        outside = next((t.name for t in all_tensors(source.graph) if uses_external_data(t)), None)
+        outside = next((t.name for t in all_tensors(source.graph) if _is_outside(t)), None)
         if outside is not None:
             raise ModelError(
                 f'Weight "{outside}" is external data, and a model in memory does not say of which '
@@ -78,6 +79,10 @@ def load(source: Source, inputs: Any = None) -> Model:
     if isinstance(inputs, Mapping) or inputs is None:
         return load_proto(proto, sha256, label, dict(inputs or {}))
     raise InputError("inputs must map input names to shapes or arrays.")
+
+
+def _is_outside(tensor: onnx.TensorProto) -> bool:
+    return bool(uses_external_data(tensor)) and not is_deferred(tensor)
 
 
 def load_proto(

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from spa.graph.deferred import array_of, dtype_of, is_deferred
 from spa.graph.example import Declared
-from spa.graph.execute import Run
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Use
+from spa.graph.observe import Run
 from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
 from spa.graph.value_sizes import ValueSizes, value_sizes
@@ -36,7 +37,7 @@ class Model:
 
     Attributes:
         proto: the model as it came (functions inlined); never changed.
-        sha256: hash of the file, or of the serialised proto.
+        given_sha256: hash of the file; None where the model did not come from one as it is.
         graph: its main graph.
         example: the inputs of the run, by name.
         observed: shapes and values of that run.
@@ -46,13 +47,18 @@ class Model:
     """
 
     proto: onnx.ModelProto
-    sha256: str
+    given_sha256: str | None
     graph: Graph
     example: Mapping[str, Array]
     observed: Run
     varied: Run | None
     declared: tuple[Declared, ...]
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, or of the serialised proto."""
+        return self.given_sha256 or model_sha256(self.proto)
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -182,7 +188,7 @@ class Model:
         return dataclasses.replace(
             self,
             proto=proto,
-            sha256=model_sha256(proto),
+            given_sha256=None,
             graph=Graph.from_proto(proto),
             _arrays={},
         )
@@ -213,12 +219,17 @@ class Model:
                 fill = onnx.numpy_helper.to_array(node.attr("value"))
                 array = np.full(self.shapes[name], fill.reshape(-1)[0], fill.dtype)
             else:
-                array = onnx.numpy_helper.to_array(tensor)
+                array = array_of(tensor)
             array.setflags(write=False)
-            if array.nbytes > MAX_CACHED_BYTES:
+            if array.nbytes > MAX_CACHED_BYTES or (tensor is not None and is_deferred(tensor)):
                 return array
             self._arrays[name] = array
         return self._arrays[name]
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of a parameter's elements."""
+        tensor = self.parameters[name]
+        return self.array(name).dtype if tensor is None else dtype_of(tensor)
 
     def numbers(self, name: str) -> Array:
         """Value of a parameter as real numbers, in single precision at least.
@@ -242,7 +253,7 @@ class Model:
         if name in self.graph.initializers:
             tensor = self.graph.initializers[name]
             known = _is_small(tensor) or tensor.data_type in INDEX_TYPES
-            return onnx.numpy_helper.to_array(tensor) if known else None
+            return array_of(tensor) if known else None
         value = self.observed.values.get(name)
         if value is None or name in self.value_sizes.values:
             return None

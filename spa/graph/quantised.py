@@ -52,7 +52,7 @@ def quantised_parameters(model: Model) -> dict[str, Quantised]:
         shape = model.shapes[root]
         scale = spread(model.array(others[0]), node, shape)
         zero = spread(model.array(others[1]), node, shape) if node.has_input(2) else None
-        zeros = np.zeros((1,) * len(shape), dtype=model.array(root).dtype)
+        zeros = np.zeros((1,) * len(shape), dtype=model.dtype(root))
         found[root] = Quantised(scale, zeros if zero is None else zero)
     return found
 

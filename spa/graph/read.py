@@ -8,19 +8,26 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from spa.errors import ModelError
+from spa.graph.deferred import FileRange, defer, dtype_of, size_of, stamp
 from spa.graph.nodes import subgraphs
-from spa.graph.weightless import byte_size, without_weights
+from spa.graph.pieces import pieces, raw
+from spa.graph.weightless import byte_size, is_handed_over, without_weights
 
 # Protobuf itself refuses more; larger models keep their weights in external files.
 MAX_PROTO_BYTES = 2**31 - 1
 MAX_EXTERNAL_BYTES = 64 * 2**30
+# External data beyond this are not read into memory, but when they are needed.
+MAX_HELD_BYTES = 2**28
 
 
 def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
     """Reads an ONNX file and its external data.
+
+    Large external data stay in their file, and are read from there weight by weight when they are
+    needed (`spa.graph.deferred`).
 
     Args:
         path: the file; external data may lie only in the file's own folder or below.
@@ -74,14 +81,17 @@ def model_sha256(proto: onnx.ModelProto) -> str:
 
     Over 2 GB, that of its graph and of the large weights' names and bytes, one after another.
     """
+    digest = hashlib.sha256()
     try:
         if byte_size(proto) <= MAX_PROTO_BYTES:
-            return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+            for piece in pieces(proto):
+                digest.update(piece)
+            return digest.hexdigest()
         light, large = without_weights(proto)
-        digest = hashlib.sha256(light.SerializeToString(deterministic=True))
+        digest.update(light.SerializeToString(deterministic=True))
         for tensor in large:
             digest.update(tensor.name.encode())
-            digest.update(tensor.raw_data)
+            digest.update(raw(tensor))
         return digest.hexdigest()
     except (EncodeError, ValueError) as error:
         raise ModelError(f"The model cannot be serialised: {error}") from error
@@ -143,19 +153,52 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
             raise ModelError(
                 f'{path}: external data file "{location}" of weight "{tensor.name}" is missing.'
             )
-        total += _length(tensor, path)
+        total += _place(tensor, path)[1] or target.stat().st_size
         if total > MAX_EXTERNAL_BYTES:
             raise ModelError(f"{path}: its external data exceeds {MAX_EXTERNAL_BYTES} bytes.")
+    count = len(proto.graph.initializer) if total > MAX_HELD_BYTES else 0
     try:
-        load_external_data_for_model(proto, str(folder))
+        for i, tensor in enumerate(_model_tensors(proto)):
+            if not uses_external_data(tensor):
+                continue
+            if i < count and is_handed_over(tensor):
+                tensor.CopyFrom(_deferred(tensor, folder, path))
+            else:
+                load_external_data_for_tensor(tensor, str(folder))
+                tensor.ClearField("data_location")
+                del tensor.external_data[:]
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise ModelError(
             f"{path}: its external data cannot be read: {first_line(error)}"
         ) from error
 
 
-def _length(tensor: onnx.TensorProto, path: Path) -> int:
-    """Bytes of external data that a weight asks for; 0 where it takes the rest of the file."""
+def _deferred(tensor: onnx.TensorProto, folder: Path, path: Path) -> onnx.TensorProto:
+    """A tensor that is read from its file whenever it is needed."""
+    file = (folder / _location(tensor)).resolve()
+    status = file.stat()
+    offset, length = _place(tensor, path)
+    have = min(length or status.st_size, status.st_size - offset)
+    problem = wrong_size(tensor, max(0, have))
+    if problem is not None:
+        raise ModelError(f"{path} is not a valid ONNX model: {problem}")
+    source = FileRange(file, offset, dtype_of(tensor), tuple(tensor.dims), stamp(status))
+    return defer(tensor.name, tensor.data_type, tensor.dims, source)
+
+
+def wrong_size(tensor: onnx.TensorProto, have: int) -> str | None:
+    """Says when a tensor's bytes are not what its type and shape need."""
+    need = size_of(tensor)
+    if have == need:
+        return None
+    return (
+        f'initializer "{tensor.name}" of shape {list(tensor.dims)} needs {need} bytes, but '
+        f"has {have}"
+    )
+
+
+def _place(tensor: onnx.TensorProto, path: Path) -> tuple[int, int]:
+    """Where a weight's external data begin, and their bytes; 0 where they go on to the end."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     numbers = [entries.get(key) or "0" for key in ("offset", "length")]
     if not all(number.isdecimal() and len(number) < 19 for number in numbers):
@@ -163,7 +206,7 @@ def _length(tensor: onnx.TensorProto, path: Path) -> int:
             f'{path}: weight "{tensor.name}" has no valid place in its external data (offset '
             f"{numbers[0][:40]!r}, length {numbers[1][:40]!r})."
         )
-    return int(numbers[1])
+    return int(numbers[0]), int(numbers[1])
 
 
 def _model_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
@@ -174,7 +217,7 @@ def _model_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
 
 
 def all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    """Every tensor that a graph holds: initializers and attributes, those of subgraphs too."""
+    """Every tensor that a graph holds: its initializers, then those of attributes and subgraphs."""
     tensors = list(graph.initializer)
     sparse = list(graph.sparse_initializer)
     for node in graph.node:

@@ -12,6 +12,8 @@ from collections.abc import Collection
 
 import onnx
 
+from spa.graph.deferred import is_deferred, size_of
+
 # Types that ONNX Runtime takes from memory.
 TYPES = (
     onnx.TensorProto.FLOAT,
@@ -29,13 +31,13 @@ LARGE = 1 << 16
 def byte_size(proto: onnx.ModelProto) -> int:
     """Size of a model's file with all weights in it; protobuf itself counts to 2 GB."""
     light, large = without_weights(proto)
-    total: int = light.ByteSize() + sum(math.prod(t.dims) * _item_size(t) for t in large)
+    total: int = light.ByteSize() + sum(map(size_of, large))
     return total
 
 
 def copy_lacking(proto: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
     """Copies a model but for the values of some initializers, which get others at once."""
-    result = _shell(proto)
+    result = shell(proto)
     for tensor in proto.graph.initializer:
         if tensor.name in names:
             result.graph.initializer.add(name=tensor.name)
@@ -50,7 +52,7 @@ def without_weights(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.
     Returns:
         The copy, and the initializers of ``proto`` that it lacks (not copied).
     """
-    light = _shell(proto)
+    light = shell(proto)
     large = []
     for tensor in proto.graph.initializer:
         if is_large(tensor):
@@ -61,21 +63,24 @@ def without_weights(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.
 
 
 def is_large(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor is a large one that can be handed over as raw bytes."""
-    return (
+    """Whether a tensor is a large one that can be handed over as raw bytes, or is not held."""
+    return is_deferred(tensor) or (
         tensor.HasField("raw_data")
-        and tensor.data_type in TYPES
         and tensor.data_location != onnx.TensorProto.EXTERNAL
+        and is_handed_over(tensor)
+    )
+
+
+def is_handed_over(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor is so large, and of such a type, that it is left out of copies."""
+    return (
+        tensor.data_type in TYPES
         and min(tensor.dims, default=0) > 0
         and math.prod(tensor.dims) >= LARGE
     )
 
 
-def _item_size(tensor: onnx.TensorProto) -> int:
-    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-
-
-def _shell(proto: onnx.ModelProto) -> onnx.ModelProto:
+def shell(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy without initializers."""
     result = onnx.ModelProto()
     for field, value in proto.ListFields():

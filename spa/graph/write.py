@@ -19,6 +19,8 @@ import onnx
 from google.protobuf.message import EncodeError
 
 from spa.errors import OutputError
+from spa.graph.deferred import is_deferred
+from spa.graph.pieces import pieces, raw
 from spa.graph.read import all_tensors
 from spa.graph.weightless import byte_size, copy_lacking
 
@@ -84,7 +86,22 @@ def write_model(
             with _told(where):
                 file.write_text(_json(document), encoding="utf-8")
         with _told(path):
-            main.write_bytes(proto.SerializeToString(deterministic=True))
+            parts = pieces(proto)
+            main.write_bytes(next(parts))
+            with main.open("ab") as stream:
+                stream.writelines(parts)
+
+
+def save(proto: onnx.ModelProto, path: str | Path) -> None:
+    """Writes a model, as `onnx.save` does, whatever its size.
+
+    A model that was read from more than 256 MiB of external data does not hold its weights;
+    `onnx.save` cannot write it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_model(path, proto)
 
 
 def _json(document: Any) -> str:
@@ -109,13 +126,15 @@ def _move_weights(proto: onnx.ModelProto, data: Path, location: str) -> onnx.Mod
 
 
 def _is_moved(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.HasField("raw_data")) and math.prod(tensor.dims) >= SMALL_TENSOR
+    there = tensor.HasField("raw_data") or is_deferred(tensor)
+    return there and math.prod(tensor.dims) >= SMALL_TENSOR
 
 
 def _move(old: onnx.TensorProto, new: onnx.TensorProto, file: BinaryIO, location: str) -> None:
     file.seek(-file.tell() % ALIGNMENT, os.SEEK_CUR)
-    offset, length = file.tell(), file.write(old.raw_data)
+    offset, length = file.tell(), file.write(raw(old))
     new.ClearField("raw_data")
+    del new.external_data[:]
     new.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", offset), ("length", length)):
         new.external_data.add(key=key, value=str(value))

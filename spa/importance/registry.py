@@ -8,7 +8,7 @@ keep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +37,28 @@ class Context:
 
     data: tuple[Array, Array] | None = None
     seed: int = 0
+
+
+class EachTime(Mapping[str, Array]):
+    """Scores that are computed whenever they are asked for, as all at once may fill the memory."""
+
+    def __init__(self, names: Iterable[str], score: Callable[[str], Array]) -> None:
+        self._names = dict.fromkeys(names)
+        self._score = score
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._score(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True)

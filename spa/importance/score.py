@@ -12,7 +12,7 @@ from spa.coupling.groups import Group, Groups, Member
 from spa.errors import SettingError, unknown
 from spa.graph.model import Array, Model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
-from spa.importance.registry import Context, Criterion, get
+from spa.importance.registry import Context, Criterion, ElementScores, get
 
 Values = npt.NDArray[np.float64]
 
@@ -82,20 +82,21 @@ def score(
 
 
 class _Sums:
-    """Element scores, summed over all axes but one, computed once per axis."""
+    """Element scores, summed over all axes but one, along every axis at once."""
 
-    def __init__(self, elements: dict[str, Array]) -> None:
+    def __init__(self, elements: ElementScores) -> None:
         self._elements = elements
         self._sums: dict[tuple[str, int], Values] = {}
 
     def get(self, key: tuple[str, int]) -> Values | None:
-        name, axis = key
+        name, _ = key
         if name not in self._elements:
             return None
         if key not in self._sums:
             array = self._elements[name]
-            others = tuple(k for k in range(array.ndim) if k != axis)
-            self._sums[key] = array.sum(axis=others, dtype=np.float64)
+            for k in range(array.ndim):
+                others = tuple(i for i in range(array.ndim) if i != k)
+                self._sums[name, k] = array.sum(axis=others, dtype=np.float64)
         return self._sums[key]
 
 
@@ -103,7 +104,7 @@ def _channel_table(
     criterion: Criterion, model: Model, context: Context
 ) -> _Sums | dict[tuple[str, int], Values]:
     raw = criterion.function(model, context)
-    return _Sums(dict(raw)) if criterion.kind == "element" else dict(raw)
+    return _Sums(raw) if criterion.kind == "element" else dict(raw)
 
 
 def _member_scores(

@@ -100,7 +100,7 @@ class _Walk:
                 progress.advance()
         proto = copy_lacking(self.model.proto, self.values)
         for name, value in self.values.items():
-            set_parameter(self.model, proto, name, value)
+            set_parameter(self.model, proto, name, onnx.numpy_helper.from_array(value, name))
         return Reconstruction(proto, tuple(self.updated), tuple(self.notes), self.batch_norms)
 
     def linear(self, layer: LinearLayer, step: Step) -> None:
@@ -132,7 +132,7 @@ class _Walk:
         reads = max(self.reads[layer.parameter], self.reads[self.model.root(layer.weight_name)])
         if max(reads, self.owners[layer.parameter]) > 1:
             return f'its weight "{layer.parameter}" is read more than once'
-        if self.model.array(layer.parameter).dtype.kind != "f":
+        if self.model.dtype(layer.parameter).kind != "f":
             return "its weight is not floating"
         return ""
 
@@ -179,7 +179,7 @@ class _Walk:
         self.repaired.set_statistics(step, *(seen if own else new))
         for read, value in zip(step.inputs[3:5], new, strict=True):
             name = self.model.root(read)
-            self.values[name] = value.cpu().numpy().astype(self.model.array(name).dtype)
+            self.values[name] = value.cpu().numpy().astype(self.model.dtype(name))
         self.batch_norms += 1
 
     def reason_to_keep(self, step: Step) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from spa.coupling.couple import Cut, Mask
+from spa.graph.deferred import defer, is_deferred, maker
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Use
 from spa.graph.read import names_in
@@ -56,14 +57,14 @@ def rewrite_parameters(
     whole, parted = _edits(model, cut, only)
     proto = copy_lacking(model.proto, whole)
     for root, masks in whole.items():
-        set_parameter(model, proto, root, _edited(model, root, masks, edit))
+        set_parameter(model, proto, root, _edited(model, root, masks, edit, root))
     taken = set(names_in(proto.graph)) if parted else set()
     for root, parts in parted.items():
         for number, (masks, uses) in enumerate(parts):
             name = f"{root}__{number}"
             while name in taken:
                 name += "_"
-            add_initializer(proto, name, _edited(model, root, masks, edit))
+            add_tensor(proto, _edited(model, root, masks, edit, name))
             taken.add(name)
             for use in uses:
                 proto.graph.node[use.node].input[use.position] = name
@@ -96,41 +97,52 @@ def _edits(
     return whole, parted
 
 
-def _edited(model: Model, name: str, masks: Masks, edit: Edit) -> Array:
-    """A parameter's value; zero is the zero point where integers are dequantised."""
-    value = model.array(name)
-    if name in model.quantised:
-        return edit(value, masks, model.quantised[name].zero_point)
-    return edit(value, masks, np.zeros((), dtype=value.dtype))
+def _edited(model: Model, root: str, masks: Masks, edit: Edit, name: str) -> onnx.TensorProto:
+    """A parameter's new value; zero is the zero point where integers are dequantised."""
+    if root in model.quantised:
+        zero = model.quantised[root].zero_point
+    else:
+        zero = np.zeros((), dtype=model.dtype(root))
+    old = model.parameters[root]
+    if old is None or not is_deferred(old):
+        return onnx.numpy_helper.from_array(edit(model.array(root), masks, zero), name)
+    source = maker(old)
+    # How an edit changes a shape shows along each axis, without the values.
+    dims = [
+        edit(np.zeros((size,), zero.dtype), (mask,), np.zeros((), zero.dtype)).size
+        for size, mask in zip(old.dims, masks, strict=True)
+    ]
+    return defer(name, old.data_type, dims, lambda: edit(source(), masks, zero))
 
 
 def add_initializer(proto: onnx.ModelProto, name: str, value: Array) -> None:
+    """Adds an initializer with a value."""
+    add_tensor(proto, onnx.numpy_helper.from_array(value, name))
+
+
+def add_tensor(proto: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
     """Adds an initializer; before IR version 4 it must be listed as an input too."""
-    tensor = onnx.numpy_helper.from_array(value, name)
     proto.graph.initializer.append(tensor)
     if proto.ir_version < 4:
         proto.graph.input.append(
-            onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         )
 
 
-def set_parameter(model: Model, proto: onnx.ModelProto, name: str, value: Array) -> None:
+def set_parameter(
+    model: Model, proto: onnx.ModelProto, name: str, tensor: onnx.TensorProto
+) -> None:
     """Gives a parameter of ``proto``, a copy of the model's, another value."""
     if name in model.graph.initializers:
         position = model.initializer_positions[name]
-        proto.graph.initializer[position].CopyFrom(onnx.numpy_helper.from_array(value, name))
+        proto.graph.initializer[position].CopyFrom(tensor)
         return
     index = model.graph.producers[name].index
     node = proto.graph.node[index]
     if node.op_type == "Constant":
         del node.attribute[:]
-        tensor = onnx.numpy_helper.from_array(value, name)
         node.attribute.append(onnx.helper.make_attribute("value", tensor))
-    elif value.shape != model.shapes[name]:
+    elif tuple(tensor.dims) != model.shapes[name]:
         pass  # a filled tensor that was cut: its shape input follows (see rules/constants.py)
     else:
-        node.CopyFrom(
-            onnx.helper.make_node(
-                "Constant", [], [name], name=node.name, value=onnx.numpy_helper.from_array(value)
-            )
-        )
+        node.CopyFrom(onnx.helper.make_node("Constant", [], [name], name=node.name, value=tensor))

@@ -38,7 +38,8 @@ class Pruned:
     """A pruned model and all that belongs to it.
 
     Attributes:
-        model: the smaller model.
+        model: the smaller model; write it with `spa.save`, as `onnx.save` lacks large weights that
+            stay in the files of the model that came in.
         plan: what went.
         reached: RF and RP.
         dense: cost before.
@@ -112,7 +113,7 @@ def prune(
 
     Example:
         >>> result = spa.prune("resnet50.onnx", rf=2.0)
-        >>> onnx.save(result.model, "smaller.onnx")
+        >>> spa.save(result.model, "smaller.onnx")
     """
     if steps < 1:
         raise SettingError(f"steps must be 1 or more; {steps} was given.")

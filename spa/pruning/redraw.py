@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import onnx
 from spa.coupling.couple import Cut
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import VerificationError
+from spa.graph.deferred import Maker, array_of, defer, is_deferred, maker
 from spa.graph.model import Array, Model
 from spa.graph.quantised import SCALING
 from spa.graph.weightless import copy_lacking
@@ -23,21 +25,47 @@ def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:
     Variances, divisors and the like stay positive. Integers that are dequantised are drawn too;
     their scales stay, as what is rounded by them would leave its range.
     """
-    rng = np.random.default_rng(seed)
     names = frozenset(n for n in names if _is_drawn(model, n))
     proto = copy_lacking(model.proto, names)
     contracted = contracted_parameters(model)
-    for name in sorted(names):
-        old = model.array(name)
+    for number, name in enumerate(sorted(names)):
+        old = model.parameters[name]
+        draw = _Draw((seed, number), name not in contracted)
+        if old is None or not is_deferred(old):
+            tensor = onnx.numpy_helper.from_array(draw.like(model.array(name)), name)
+        else:
+            tensor = defer(name, old.data_type, old.dims, draw.later(maker(old)))
+        set_parameter(model, proto, name, tensor)
+    return model.with_weights(proto)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Random values, the same ones each time.
+
+    Attributes:
+        seed: of a generator of its own.
+        may_be_scale: whether what is positive should stay so.
+    """
+
+    seed: tuple[int, int]
+    may_be_scale: bool
+
+    def like(self, old: Array) -> Array:
+        """Values that can stand in another array's place."""
+        rng = np.random.default_rng(self.seed)
         if old.dtype.kind in "iu":
-            set_parameter(model, proto, name, _drawn_integers(old, rng))
-            continue
-        value = rng.standard_normal(old.shape) / np.sqrt(max(1, int(np.prod(old.shape[1:]))))
-        if name not in contracted and (old >= 0).all():
+            return _drawn_integers(old, rng)
+        value = rng.standard_normal(old.shape)
+        value /= np.sqrt(max(1, int(np.prod(old.shape[1:]))))
+        if self.may_be_scale and (old >= 0).all():
             # It may be a variance, a divisor or under a root.
             value = np.abs(value) + 0.5
-        set_parameter(model, proto, name, value.astype(old.dtype))
-    return model.with_weights(proto)
+        return value.astype(old.dtype)
+
+    def later(self, source: Maker) -> Maker:
+        """The same of a tensor that is not held."""
+        return lambda: self.like(source())
 
 
 def _is_drawn(model: Model, name: str) -> bool:
@@ -45,7 +73,7 @@ def _is_drawn(model: Model, name: str) -> bool:
         return True
     uses = model.graph.uses.get(name, ())
     scales = any(model.graph.nodes[use.node].op in SCALING and use.position for use in uses)
-    return not scales and model.array(name).dtype.kind not in "iub"
+    return not scales and model.dtype(name).kind not in "iub"
 
 
 def _drawn_integers(old: Array, rng: np.random.Generator) -> Array:
@@ -87,7 +115,7 @@ def compare_weights(pruned: onnx.ModelProto, expected: onnx.ModelProto) -> None:
     for name, tensor in _weights(pruned):
         if name not in values:
             continue
-        have, want = (onnx.numpy_helper.to_array(t) for t in (tensor, values[name]))
+        have, want = (array_of(t) for t in (tensor, values[name]))
         if have.shape != want.shape or have.dtype != want.dtype or not (have == want).all():
             raise VerificationError(f'Weight "{name}" is not what the plan leaves of it.')
     fills = _fills(expected)

@@ -9,6 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import spa
+from spa.graph import read, weightless
+from spa.graph.deferred import array_of, defer
 from spa.graph.read import all_tensors, external_files, parse_model, read_model
 from tests.graphs import classifier, node_of
 
@@ -22,9 +24,12 @@ def model_file(tmp_path):
     return folder / "model.onnx"
 
 
-@pytest.fixture
-def external_file(tmp_path):
-    """The default model with its weights in ``weights.bin`` beside it."""
+@pytest.fixture(params=["held", "deferred"])
+def external_file(request, tmp_path, monkeypatch):
+    """The default model with its weights in ``weights.bin`` beside it, which may be left there."""
+    if request.param == "deferred":
+        monkeypatch.setattr(read, "MAX_HELD_BYTES", -1)
+        monkeypatch.setattr(weightless, "LARGE", 1)
     folder = tmp_path / "model"
     folder.mkdir()
     path = folder / "model.onnx"
@@ -46,7 +51,7 @@ def _move(path, location, **entries):
 
 
 def _weights(proto):
-    return {t.name: numpy_helper.to_array(t).tobytes() for t in proto.graph.initializer}
+    return {t.name: array_of(t).tobytes() for t in proto.graph.initializer}
 
 
 # --- the file itself -----------------------------------------------------------------------------
@@ -158,6 +163,14 @@ def test_external_data_without_a_usable_name(external_file, location):
 def test_missing_external_data(external_file):
     (external_file.parent / "weights.bin").unlink()
     with pytest.raises(spa.ModelError, match=r'"weights.bin".* is missing'):
+        spa.load(external_file)
+
+
+def test_deferred_words_mean_nothing_in_a_file(external_file):
+    """Not even those of this very process: a file names files."""
+    tensor = defer("w", 1, [2], lambda: np.ones(2, np.float32))
+    _move(external_file, tensor.external_data[0].value)
+    with pytest.raises(spa.ModelError, match="is missing"):
         spa.load(external_file)
 
 

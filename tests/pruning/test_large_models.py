@@ -1,8 +1,8 @@
 """Models over 2 GB, which protobuf cannot hold as one file, through the command and the library.
 
-About 11 GiB of memory and two minutes each, so they run in ``make test-all`` alone. What has to do
-with the size only is tested on small models in tests/graph/test_weightless.py and
-tests/cli/test_outputs.py.
+Minutes each, and 11 GiB of memory for the one that is held, so they run in ``make test-all`` alone.
+What has to do with the size only is tested on small models in tests/graph/test_weightless.py,
+tests/pruning/test_deferred_weights.py and tests/cli/test_outputs.py.
 """
 
 import json
@@ -16,7 +16,6 @@ from onnx import TensorProto, helper
 
 import spa
 from spa.cli.main import main
-from spa.graph.read import read_model
 
 pytestmark = pytest.mark.long
 
@@ -117,7 +116,7 @@ def test_over_two_gigabytes(large, tmp_path, capfd, target, files):
 
 def test_a_large_model_in_memory(large):
     """Without a file there is a hash all the same, and two steps give weights to two models."""
-    proto, _ = read_model(large)
+    proto = onnx.load(large)
     model = spa.load(proto)
     assert len(model.sha256) == 64
     result = spa.prune(model, rf=1.05, steps=2, verify=False)

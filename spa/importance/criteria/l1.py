@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from spa.graph.model import Model
-from spa.importance.registry import Context, ElementScores, criterion
+from spa.importance.registry import Context, EachTime, ElementScores, criterion
 
 
 @criterion("element")
 def l1(model: Model, context: Context) -> ElementScores:
     """Scores every parameter element by its absolute value."""
-    return {name: np.abs(model.numbers(name)) for name in model.counted_parameters}
+    return EachTime(model.counted_parameters, lambda name: np.abs(model.numbers(name)))

@@ -1,0 +1,135 @@
+"""Weights that are not held: each is read, or made, whenever somebody asks for its value.
+
+In a ``ModelProto`` such a weight is an external tensor whose location is a word of this process's
+own. The word is not to be guessed, so no file that comes in can name one. What stands behind it is
+a maker: it reads a range of a file, or edits what another maker gives, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from spa.errors import ModelError
+
+Array = npt.NDArray[Any]
+# Gives the value of a tensor, as an array that may be read only.
+Maker = Callable[[], Array]
+
+# Whoever meets this in a file that another program wrote from the model learns what to do.
+LOCATION = "held by SPA; write this model with spa.save"
+# Makers are small (a place in a file, the masks of a cut), and stay as long as the process.
+_MAKERS: dict[str, Maker] = {}
+
+
+def defer(name: str, data_type: int, dims: Sequence[int], make: Maker) -> onnx.TensorProto:
+    """A tensor whose value is made when it is asked for."""
+    word = f"{LOCATION} ({secrets.token_hex(8)})"
+    _MAKERS[word] = make
+    tensor = onnx.TensorProto(
+        name=name, data_type=data_type, dims=dims, data_location=onnx.TensorProto.EXTERNAL
+    )
+    tensor.external_data.add(key="location", value=word)
+    return tensor
+
+
+def is_deferred(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor's value is made when it is asked for."""
+    return _word(tensor) in _MAKERS
+
+
+def maker(tensor: onnx.TensorProto) -> Maker:
+    """What gives a deferred tensor's value, without the tensor."""
+    return _MAKERS[_word(tensor)]
+
+
+def array_of(tensor: onnx.TensorProto) -> Array:
+    """The value of any tensor of a model that SPA has read."""
+    if is_deferred(tensor):
+        return maker(tensor)()
+    return np.asarray(onnx.numpy_helper.to_array(tensor))
+
+
+def dtype_of(tensor: onnx.TensorProto) -> np.dtype[Any]:
+    """The type of a tensor's elements in NumPy."""
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+
+
+def size_of(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor's value."""
+    return int(math.prod(tensor.dims)) * dtype_of(tensor).itemsize
+
+
+def held(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself where nothing is deferred; else a copy that holds all weights."""
+    if not any(is_deferred(tensor) for tensor in proto.graph.initializer):
+        return proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for tensor in copy.graph.initializer:
+        if is_deferred(tensor):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array_of(tensor), tensor.name))
+    return copy
+
+
+def _word(tensor: onnx.TensorProto) -> str:
+    if tensor.data_location != onnx.TensorProto.EXTERNAL or not tensor.external_data:
+        return ""
+    return str(tensor.external_data[0].value)
+
+
+@dataclass(frozen=True)
+class FileRange:
+    """Reads a tensor out of a file, which must be the one that was there before.
+
+    It is read rather than mapped: pages that are mapped count as this process's memory as long as
+    the mapping, and end the process when somebody shortens the file.
+
+    Attributes:
+        path: the file.
+        offset: where the tensor begins, in bytes.
+        dtype: its type.
+        shape: its shape.
+        stamp: which file it was, and when last changed; see `stamp`.
+    """
+
+    path: Path
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    stamp: tuple[int, ...]
+
+    def __call__(self) -> Array:
+        """Reads it.
+
+        Raises:
+            ModelError: the file is gone, or not what it was.
+        """
+        array = np.empty(self.shape, self.dtype.newbyteorder("<"))
+        rest = array.reshape(-1).view(np.uint8).data
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                same = stamp(os.fstat(file.fileno())) == self.stamp
+                file.seek(self.offset)
+                while same and rest:
+                    count = file.readinto(rest)
+                    same, rest = bool(count), rest[count or 0 :]
+        except OSError as error:
+            raise ModelError(f"{self.path} cannot be read: {error.strerror}.") from error
+        if not same:
+            raise ModelError(f"{self.path} was changed while SPA was at work; start again.")
+        return array
+
+
+def stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from another one in its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
