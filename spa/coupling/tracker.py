@@ -144,8 +144,9 @@ class Tracker:
             kept = (a == KEPT) | (b == KEPT)
             self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
             a, b = a[~kept], b[~kept]
-        if not np.array_equal(a, b):
-            self.equalities.append((a, b))
+        different = a != b
+        if different.any():
+            self.equalities.append((a[different], b[different]))
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
         """States that labels stay."""
