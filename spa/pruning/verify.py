@@ -22,10 +22,10 @@ import onnx
 
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups, find_groups
-from spa.errors import ModelError, VerificationError
+from spa.errors import ModelError, RunError, VerificationError
 from spa.graph.check import check
 from spa.graph.example import redrawn
-from spa.graph.execute import Array
+from spa.graph.execute import Array, run
 from spa.graph.model import Model
 from spa.graph.nodes import real_inputs
 from spa.pruning.comparison import Comparison, zeroed
@@ -88,14 +88,11 @@ def _verify(
     if model.varied is not None:
         feeds.append(redrawn(model.example, model.varied.shapes))
     feeds = [f for i, f in enumerate(feeds) if i == 0 or _differs(f, feeds[0])]
-    if model.value_sizes.axes:
-        # Other values, other sizes within: a number that was written down would show.
-        same = {name: value.shape for name, value in model.example.items()}
-        feeds.append(redrawn(model.example, same, seed=2))
     # What is exact follows from the model. A plan file that says otherwise switches nothing off.
     inexact, random = inexact_nodes(model, cut), random_nodes(model)
     first = fixing(model, [*random, *inexact])
     reference = zeroed(model, cut)
+    feeds += _other_values(model, reference, optimize=optimize)
     what = "the zeroed dense model"
     comparison = Comparison(model, cut, groups, reference, pruned, what, optimize)
     worst, jumps, flat = 0.0, False, True
@@ -106,7 +103,7 @@ def _verify(
             found = comparison.of(feed, first)
             worst, jumps = max(worst, found.difference), jumps or found.jumps
             flat = flat and found.flat
-    shapes = " and ".join(_describe(feed) for feed in feeds)
+    shapes = " and ".join(dict.fromkeys(_describe(feed) for feed in feeds))
     how = "" if optimize else ", without rewriting: it rewrites the dense model to one that fails"
     checks.append(f"runs on ONNX Runtime ({shapes}){how}")
     if first is None:
@@ -138,6 +135,25 @@ def _verify(
     return Proof(tuple(checks), not inexact, float("nan") if inexact else worst)
 
 
+def _other_values(
+    model: Model, dense: onnx.ModelProto, *, optimize: bool
+) -> list[dict[str, Array]]:
+    """The example with other numbers in it, where some sizes within follow from numbers.
+
+    A size that was written down would show. Integers stay (they may be a sampling rate), and so
+    does all if the dense model takes no others.
+    """
+    if not model.value_sizes.axes:
+        return []
+    drawn = redrawn(model.example, {k: v.shape for k, v in model.example.items()}, seed=2)
+    other = {k: drawn[k] if v.dtype.kind == "f" else v for k, v in model.example.items()}
+    try:
+        run(dense, other, optimize=optimize)
+    except RunError:
+        return []
+    return [other]
+
+
 def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
     problem = check(pruned, full=True)
     if problem is None:
@@ -166,4 +182,7 @@ def _differs(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
 
 
 def _describe(feed: Mapping[str, Array]) -> str:
-    return ", ".join(f"{name} {'x'.join(map(str, value.shape))}" for name, value in feed.items())
+    return ", ".join(
+        f"{name} {'x'.join(map(str, value.shape)) or 'of one number'}"
+        for name, value in feed.items()
+    )
