@@ -164,11 +164,13 @@ def test_memory(tmp_path):
     """1.5 GB of weights, in less than the ten largest tensors plus 2 GiB."""
     sizes = {"width": 2048, "heads": 16, "kv_heads": 4, "hidden": 8192, "vocabulary": 16000}
     path = tmp_path / "llama.onnx"
-    write_llama(path, Shape(layers=5, dtype="float32", **sizes))
+    write_llama(path, Shape(layers=6, dtype="float32", **sizes))
     assert path.with_name("llama.onnx.bin").stat().st_size > 1.5e9
     _, limit = limit_mib(path)
-    assert measure(["inspect", str(path)])["peak_mib"] < 700
+    peak = measure(["inspect", str(path)])["peak_mib"]
+    print(f"inspect: peak {peak} MiB")
+    assert peak < 400
     options = ["--ratio", "0.2", "-o", str(tmp_path / "o.onnx")]
     peak = measure(["prune", str(path), *options])["peak_mib"]
-    print(f"peak {peak} MiB, limit {limit:.0f} MiB")
+    print(f"prune: peak {peak} MiB, limit {limit:.0f} MiB")
     assert peak < limit
