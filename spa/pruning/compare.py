@@ -14,7 +14,8 @@ from spa.graph.model import Array, Model
 TOLERANCE = 1e-4
 ROUNDING = 1e-6
 # Deep networks round by more. Then the largest difference allowed is this many times that of the
-# zeroed dense model from itself without ONNX Runtime's rewrites, up to a last limit.
+# zeroed dense model from itself without ONNX Runtime's rewrites, or with the last bits of its
+# weights changed, up to a last limit.
 NOISE_FACTOR = 10.0
 MAX_TOLERANCE = 1e-3
 # Models that compute in half precision: both limits are at least these many of its units.

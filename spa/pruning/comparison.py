@@ -18,6 +18,7 @@ from spa.pruning.compare import NOISE_FACTOR, compare, is_flat, limits
 from spa.pruning.fixing import Fixing, Runs, fixing, jumping_nodes, made_tensors
 from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.parameters import rewrite_parameters, zero_slices
+from spa.pruning.redraw import nudged
 
 
 def zeroed(model: Model, cut: Cut) -> onnx.ModelProto:
@@ -112,15 +113,22 @@ class Comparison:
             return Found(compare(want, have, self.what, tolerance), jumps, flat)
         except VerificationError:
             # By what the dense model itself rounds, if it must be.
-            plain = runs.of_dense(self.dense, optimize=False)
-            try:
-                noise = compare(want, plain, self.what, most)
-            except VerificationError:
-                noise = most
+            same = nudged(self.model.with_weights(self.dense)).proto
+            others = (
+                runs.of_dense(self.dense, optimize=False),
+                runs.of_dense(same, optimize=self.optimize),
+            )
+            noise = max(self._noise(want, other, most) for other in others)
             allowed = min(most, NOISE_FACTOR * noise)
             if allowed <= tolerance:
                 raise
             return Found(compare(want, have, self.what, allowed), jumps, flat)
+
+    def _noise(self, want: Mapping[str, Array], other: Mapping[str, Array], most: float) -> float:
+        try:
+            return compare(want, other, self.what, most)
+        except VerificationError:
+            return most
 
     def _first_difference(self, feed: Mapping[str, Array], fixed: Fixing) -> Node | None:
         """Compares all tensors that both models have, in the order in which they are made."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -26,17 +27,56 @@ def randomised(model: Model, names: frozenset[str], seed: int = 0) -> Model:
     their scales stay, as what is rounded by them would leave its range.
     """
     names = frozenset(n for n in names if _is_drawn(model, n))
-    proto = copy_lacking(model.proto, names)
     contracted = contracted_parameters(model)
+    return _edited(model, names, lambda name, i: _Draw((seed, i), name not in contracted))
+
+
+def nudged(model: Model) -> Model:
+    """The same model, each weight that is contracted a last bit larger or smaller.
+
+    What that changes is about what rounding may: a sum's terms are all off by so much.
+    """
+    names = (n for n in contracted_parameters(model) if model.dtype(n).kind == "f")
+    return _edited(model, frozenset(names), lambda _, number: _Nudge((2, number)))
+
+
+def _edited(model: Model, names: frozenset[str], edit: Callable[[str, int], _Edit]) -> Model:
+    """The same structure with other values of some parameters."""
+    proto = copy_lacking(model.proto, names)
     for number, name in enumerate(sorted(names)):
-        old = model.parameters[name]
-        draw = _Draw((seed, number), name not in contracted)
+        old, like = model.parameters[name], edit(name, number).like
         if old is None or not is_deferred(old):
-            tensor = onnx.numpy_helper.from_array(draw.like(model.array(name)), name)
+            tensor = onnx.numpy_helper.from_array(like(model.array(name)), name)
         else:
-            tensor = defer(name, old.data_type, old.dims, draw.later(maker(old)))
+            tensor = defer(name, old.data_type, old.dims, _later(like, maker(old)))
         set_parameter(model, proto, name, tensor)
     return model.with_weights(proto)
+
+
+def _later(like: Callable[[Array], Array], source: Maker) -> Maker:
+    """The same of a tensor that is not held."""
+    return lambda: like(source())
+
+
+class _Edit(Protocol):
+    def like(self, old: Array) -> Array:
+        """Values that can stand in another array's place."""
+
+
+@dataclass(frozen=True)
+class _Nudge:
+    """A last bit up or down.
+
+    Attributes:
+        seed: of a generator of its own.
+    """
+
+    seed: tuple[int, int]
+
+    def like(self, old: Array) -> Array:
+        signs = np.random.default_rng(self.seed).choice(np.array([-1, 1], np.int8), old.shape)
+        eps = np.finfo(old.dtype).eps
+        return np.asarray(old * (1 + eps * signs).astype(old.dtype), old.dtype)
 
 
 @dataclass(frozen=True)
@@ -62,10 +102,6 @@ class _Draw:
             # It may be a variance, a divisor or under a root.
             value = np.abs(value) + 0.5
         return value.astype(old.dtype)
-
-    def later(self, source: Maker) -> Maker:
-        """The same of a tensor that is not held."""
-        return lambda: self.like(source())
 
 
 def _is_drawn(model: Model, name: str) -> bool:

@@ -6,8 +6,9 @@ import pytest
 from onnx import numpy_helper
 
 import spa
+from spa.graph import execute
 from spa.pruning import compare, comparison
-from tests.graphs import classifier
+from tests.graphs import Builder, classifier
 
 
 @pytest.fixture
@@ -23,6 +24,22 @@ def test_rounding_fails_no_proof(seed):
     """A text recogniser's 1.1e-4 was reported as a defect; it differs from itself by 5e-5."""
     model = spa.load(classifier(seed=seed, widths=(16, 24, 32)))
     result = spa.prune(model, ratio=0.5)
+    assert 0 < result.proof.difference < 1e-5
+
+
+@pytest.mark.usefixtures("_no_tolerance")
+def test_rounding_shows_where_no_rewrite_changes_a_bit():
+    """As in SmolLM2: matrix products alone, the same with ONNX Runtime's rewrites and without."""
+    g = Builder()
+    x = g.input(300)
+    for rows, columns in ((300, 400), (400, 500), (500, 20)):
+        x = g.node("Tanh", [g.node("MatMul", [x, g.normal(rows, columns)])])
+    proto = g.model(x)
+    feeds = spa.load(proto).example
+    assert all(np.array_equal(*pair) for pair in zip(
+        execute.run(proto, feeds), execute.run(proto, feeds, optimize=False), strict=True
+    ))  # fmt: skip
+    result = spa.prune(proto, ratio=0.5)
     assert 0 < result.proof.difference < 1e-5
 
 
