@@ -34,7 +34,7 @@ TRIAL = (sys.executable, "-m", "experiments.bench.trial")
 # Stages of a trial before its tool is called.
 BEFORE = ("build", "export")
 COLUMNS = (
-    "network", "family", "tool", "success", "stage", "rf", "rp", "exact", "seconds", "peak_mib",
+    "network", "family", "tool", "success", "stage", "rf", "rp", "exact", "proven", "seconds", "peak_mib",
     "reason", "commit",
 )  # fmt: skip
 
@@ -154,7 +154,7 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
         for tool in tools:
             tried = [r for r in mine if r["tool"] == tool and r["network"] not in lost]
             pruned = [r for r in tried if r["success"]]
-            exact = sum(bool(r.get("exact")) for r in pruned)
+            exact = sum(_exact(r) for r in pruned)
             cells.append(f"{len(pruned)} of {len(tried)} ({exact} exact)")
         lines.append(f"| {family} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -173,6 +173,12 @@ def failures(results: Sequence[dict[str, Any]], tool: str) -> str:
 
 def _family(result: dict[str, Any]) -> str:
     return str(result["network"]).partition("/")[0]
+
+
+def _exact(result: dict[str, Any]) -> bool:
+    """What was found; where a network's values do not tell, what the tool proved itself."""
+    found = result.get("exact")
+    return bool(result.get("proven") if found is None else found)
 
 
 def _one_line(text: str) -> str:

@@ -24,6 +24,10 @@ _MULTIPLIES = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1),
     "Einsum": (0, 1, 2), "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "Gather": (0,),
 }  # fmt: skip
+_MOVES = frozenset({
+    "Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+})  # fmt: skip
 TOLERANCE = 1e-3
 MOST_PLACES = 50
 FEW = 8
@@ -130,7 +134,8 @@ def _slice_of(part: Array, whole: Array) -> tuple[Array, ...] | None:
         for axis in range(part.ndim):
             near[axis] = _places(part, whole, axis, near)[:FEW]
         indices = [_places(part, whole, axis, near) for axis in range(part.ndim)]
-        if np.array_equal(whole[np.ix_(*indices)], part):
+        once = all(np.unique(index).size == index.size for index in indices)
+        if once and np.array_equal(whole[np.ix_(*indices)], part):
             return tuple(indices)
     return None
 
@@ -170,5 +175,8 @@ def _multiplying(graph: onnx.GraphProto) -> set[str]:
         if inputs:
             made.update(node.output)
         elif node.op_type == "Add" and made.intersection(node.input):
+            names.update(node.input)
+    for node in reversed(graph.node):  # exporters cut and join an LSTM's weights before it
+        if node.op_type in _MOVES and names.intersection(node.output):
             names.update(node.input)
     return names

@@ -27,10 +27,12 @@ class Outcome:
 
     Attributes:
         proto: the smaller network.
+        proven: whether it proved that nothing else changed; None where it says nothing.
         note: what it says beside.
     """
 
     proto: onnx.ModelProto
+    proven: bool | None = None
     note: str = ""
 
 
@@ -59,7 +61,7 @@ def spa(network: Network, dense: Path) -> Outcome:
     note = result.proof.checks[-1]
     if not result.plan.parameters:
         note = f"unchanged; kept dense: {main_causes(library.find_groups(model).kept)}"
-    return Outcome(result.model, note)
+    return Outcome(result.model, result.proof.equal, note)
 
 
 @tool

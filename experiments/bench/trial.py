@@ -87,7 +87,7 @@ def _timed(tool: str, network: Network, dense: Path, found: dict[str, Any]) -> O
         outcome = TOOLS[tool](network, dense)
     finally:
         found.update(seconds=time.perf_counter() - started, peak_mib=_peak_mib())
-    found["note"] = outcome.note
+    found.update(proven=outcome.proven, note=outcome.note)
     return outcome
 
 
