@@ -34,8 +34,8 @@ TRIAL = (sys.executable, "-m", "experiments.bench.trial")
 # Stages of a trial before its tool is called.
 BEFORE = ("build", "export")
 COLUMNS = (
-    "network", "family", "tool", "success", "stage", "rf", "rp", "exact", "proven", "seconds", "peak_mib",
-    "reason", "commit",
+    "network", "family", "tool", "success", "stage", "rf", "rp", "exact", "proven", "seconds",
+    "peak_mib", "reason", "commit",
 )  # fmt: skip
 
 
