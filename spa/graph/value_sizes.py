@@ -120,6 +120,8 @@ class _Walk:
             return False
         if node.op == "Gather":
             return not np.any(entries[numbers[0]])
+        if not numbers:  # before opset 10, bounds are attributes
+            numbers = [np.array(node.attr(name)) for name in ("starts", "ends")]
         start, end, *more = (int(value.reshape(-1)[0]) for value in numbers)
         return not np.any(entries[start : end : more[1] if len(more) > 1 else 1])
 

@@ -328,6 +328,22 @@ def test_a_number_of_entries_that_follows_from_the_values(way):
     assert len(lengths) > 2
 
 
+@pytest.mark.parametrize("opset", [9, 13])
+def test_a_part_of_a_shape_that_no_value_decides(opset):
+    """Before opset 10, Slice has its bounds as attributes."""
+    g = Builder(opset, batch=1)
+    source = g.input(3, 4, 4)
+    a = g.conv(source, 3, 6)
+    shape = g.node("Shape", [a])
+    bounds = {"starts": [1], "ends": [4]} if opset < 10 else {}
+    more = [g.ints([1]), g.ints([4])] if opset >= 10 else []
+    rest = g.node("Slice", [shape, *more], **bounds)
+    target = g.node("Concat", [g.ints([-1]), rest], axis=0)
+    proto = g.model(g.conv(g.node("Reshape", [a, target]), 6, 5))
+    assert rest not in spa.load(proto).value_sizes.values
+    assert spa.prune(proto, ratio=0.5).proof.equal
+
+
 def test_the_proof_sees_a_number_that_was_written_down():
     g = Builder(18, batch=1)
     source = g.input(3, 4, 4)
