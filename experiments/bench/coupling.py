@@ -44,8 +44,8 @@ from experiments.bench.measure import (
 )
 from experiments.bench.networks import Network
 from spa.bridge import from_torch
-from spa.graph.execute import Observer
 from spa.graph.model import Model
+from spa.graph.observe import Observer
 
 NETWORKS = (
     "resnet50", "resnext50_32x4d", "vgg19", "densenet121", "googlenet", "inception_v3",

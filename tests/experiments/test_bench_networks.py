@@ -7,7 +7,7 @@ import torch
 
 from experiments.bench.networks import NETWORKS, Network, listed
 from experiments.bench.networks.transformers import ARCHITECTURES
-from experiments.bench.trial import trial
+from experiments.bench.trial import trials
 from spa.errors import SettingError
 
 
@@ -61,20 +61,21 @@ def test_text_is_read_in_both_directions():
 
 
 @pytest.mark.slow
-def test_a_file_that_stays_as_it_is_says_why():
+def test_a_file_that_stays_as_it_is_says_why(tmp_path):
     """Its weights lie in the branches of an If, and its inputs cannot be guessed."""
-    result = trial("carried/silero_vad", "spa")
-    assert (result["stage"], result["success"], result["exact"]) == ("done", False, True)
+    *_, result = trials("carried/silero_vad", ["spa"], tmp_path)
+    assert (result["stage"], result["success"], result["proven"]) == ("done", False, True)
     assert result["rp"] == 1
     assert result["reason"].startswith("0.0% of the parameters went; unchanged; kept dense: 28 ")
     assert "subgraph of If" in result["reason"]
 
 
 @pytest.mark.slow
-def test_a_whole_detector_is_pruned():
+def test_a_whole_detector_is_pruned(tmp_path):
     """Anchors, proposals, suppression and regions are in the file; its image has no batch."""
     name = "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn"
     assert name in listed("torchvision")
-    result = trial(name, "spa")
+    *_, result = trials(name, ["spa"], tmp_path)
     assert (result["family"], result["success"], result["exact"]) == ("detection", True, True)
+    assert result["proven"]
     assert result["params"] == pytest.approx(19_386_354, rel=0.01)
