@@ -74,8 +74,12 @@ def kept_indices(
 ) -> dict[str, tuple[Array, ...]] | None:
     """By weight of the dense network, the indices of each axis that the smaller one has.
 
-    None where a weight of the smaller network is no slice of one, or may be of several.
+    None where a weight of the smaller network is no slice of one, or may be of several, or where
+    weights are filled with one number.
     """
+    filled = {n.output[0] for n in dense.graph.node if n.op_type == "ConstantOfShape"}
+    if filled & _multiplying(dense.graph):
+        return None
     smaller = _weights(pruned)
     larger = _weights(dense)
     found: dict[str, tuple[Array, ...]] = {}

@@ -57,3 +57,11 @@ def test_other_weights_cannot_be_compared(pair):
     made_up = np.ones(tuple(tensor.dims), np.float32)
     tensor.CopyFrom(numpy_helper.from_array(made_up, tensor.name))
     assert is_exact(dense, pruned, feeds) is None
+
+
+def test_filled_weights_do_not_tell_which_are_left():
+    g = Builder()
+    kernel = g.node("ConstantOfShape", [g.ints([8, 3, 1, 1])])
+    x = g.node("Conv", [g.input(3, 8, 8), kernel])
+    dense = g.model(g.conv(g.node("Relu", [x]), 8, 5))
+    assert kept_indices(dense, dense) is None
