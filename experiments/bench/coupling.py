@@ -18,7 +18,6 @@ by zero), and Swin keeps it for minutes.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -31,14 +30,13 @@ import onnx
 
 import spa
 from experiments.bench.measure import (
-    RESULTS,
-    USUAL,
     Seconds,
     as_loaded,
     build,
     goal,
     in_turn,
     markdown,
+    options,
     say,
     write_csv,
 )
@@ -132,12 +130,7 @@ def compare(name: str, size: int, rounds: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, writes coupling.csv and prints the table."""
-    parser = argparse.ArgumentParser(description="Time to groups, SPA and Torch-Pruning in turn.")
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), help="of torchvision")
-    parser.add_argument("--size", type=int, default=USUAL, help="of the image")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args(arguments)
+    args = options("Time to groups, SPA and Torch-Pruning in turn.", NETWORKS, ROUNDS, arguments)
     rows = []
     for name in args.networks:
         rows.append(compare(name, args.size, args.rounds))

@@ -15,7 +15,6 @@ called Conv even when it is fused, one in the plain layout FusedConv.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -29,13 +28,12 @@ import onnxruntime as ort
 
 import spa
 from experiments.bench.measure import (
-    RESULTS,
-    USUAL,
     Seconds,
     build,
     goal,
     in_turn,
     markdown,
+    options,
     say,
     write_csv,
 )
@@ -161,12 +159,7 @@ def compare(name: str, size: int, rounds: int) -> tuple[list[dict[str, Any]], li
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, writes latency.csv and latency_operators.csv, and prints the table."""
-    parser = argparse.ArgumentParser(description="Latency of networks pruned to half their FLOPs.")
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), help="of torchvision")
-    parser.add_argument("--size", type=int, default=USUAL, help="of the image")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args(arguments)
+    args = options("Latency of networks pruned to half their FLOPs.", NETWORKS, ROUNDS, arguments)
     rows, operators = [], []
     for name in args.networks:
         lines, details = compare(name, args.size, args.rounds)

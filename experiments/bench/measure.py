@@ -6,6 +6,7 @@ after a garbage collection; medians over the rounds are compared.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import dataclasses
 import gc
@@ -40,6 +41,18 @@ def build(name: str, size: int = USUAL) -> Network:
 def as_loaded(model: Model) -> Model:
     """The same model without anything that was worked out since it was read."""
     return dataclasses.replace(model, graph=Graph.from_proto(model.proto), _arrays={})
+
+
+def options(
+    description: str, networks: Sequence[str], rounds: int, arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """The command line of a benchmark of torchvision's networks."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--networks", nargs="*", default=list(networks), help="of torchvision")
+    parser.add_argument("--size", type=int, default=USUAL, help="of the image")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    return parser.parse_args(arguments)
 
 
 def in_turn(calls: Sequence[Callable[[], Seconds]], rounds: int) -> Seconds:

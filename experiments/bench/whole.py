@@ -13,7 +13,6 @@ in turn, by the wall clock:
 
 from __future__ import annotations
 
-import argparse
 import copy
 import statistics
 import tempfile
@@ -28,13 +27,12 @@ import onnx
 import spa
 from experiments.bench.coupling import load_timed
 from experiments.bench.measure import (
-    RESULTS,
-    USUAL,
     Seconds,
     build,
     goal,
     in_turn,
     markdown,
+    options,
     say,
     write_csv,
 )
@@ -137,12 +135,7 @@ def compare(name: str, size: int, rounds: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, writes whole.csv and prints the table."""
-    parser = argparse.ArgumentParser(description="File to file, SPA and Torch-Pruning in turn.")
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), help="of torchvision")
-    parser.add_argument("--size", type=int, default=USUAL, help="of the image")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args(arguments)
+    args = options("File to file, SPA and Torch-Pruning in turn.", NETWORKS, ROUNDS, arguments)
     rows = []
     for name in args.networks:
         rows.append(compare(name, args.size, args.rounds))

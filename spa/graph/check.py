@@ -7,7 +7,7 @@ import onnx
 from spa.graph.deferred import is_deferred
 from spa.graph.nodes import DEFAULT_DOMAINS
 from spa.graph.read import first_line, wrong_size
-from spa.graph.weightless import without_weights
+from spa.graph.weightless import list_as_inputs, without_weights
 
 DEPRECATED = "spa.deprecated"
 
@@ -31,12 +31,7 @@ def check(proto: onnx.ModelProto, *, full: bool = False) -> str | None:
         if problem is not None:
             return problem
     # The checker sees large weights as inputs of the same type and shape.
-    inputs = {value.name for value in bare.graph.input}
-    bare.graph.input.extend(
-        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        for tensor in large
-        if tensor.name not in inputs
-    )
+    list_as_inputs(bare.graph, large)
     del bare.graph.value_info[:]
     unshaped = [
         output.type.tensor_type
@@ -85,5 +80,4 @@ def _is_deprecated(op: str, opset: int) -> bool:
 
 def _size_problem(tensor: onnx.TensorProto) -> str | None:
     """Says when a tensor's bytes are not what its type and shape need."""
-    have = None if is_deferred(tensor) else len(tensor.raw_data)
-    return None if have is None else wrong_size(tensor, have)
+    return None if is_deferred(tensor) else wrong_size(tensor, len(tensor.raw_data))

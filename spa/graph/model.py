@@ -301,7 +301,7 @@ class Model:
             tensor = self.parameters.get(name)
             if tensor is None or not _is_small(tensor):
                 return None
-            return onnx.numpy_helper.to_array(tensor)
+            return array_of(tensor)
 
         return value_sizes(self.proto, self.graph, ranks, known)
 

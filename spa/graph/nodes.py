@@ -134,15 +134,18 @@ def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from all_nodes(sub.node)
 
 
-def names_read(graph: onnx.GraphProto) -> set[str]:
-    """Every name that a graph's nodes or its subgraphs read, or give out."""
-    names = {value.name for value in graph.output}
-    for node in graph.node:
-        names.update(node.input)
+def reads(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Names that nodes and their subgraphs read, in order."""
+    for node in nodes:
+        yield from filter(None, node.input)
         for attribute in node.attribute:
             for sub in subgraphs(attribute):
-                names.update(names_read(sub))
-    return names
+                yield from filter(None, names_read(sub))
+
+
+def names_read(graph: onnx.GraphProto) -> set[str]:
+    """Every name that a graph's nodes or its subgraphs read, or give out."""
+    return {value.name for value in graph.output}.union(reads(graph.node))
 
 
 def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:

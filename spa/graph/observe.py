@@ -28,7 +28,7 @@ from spa.graph.execute import Array, fetch, run_in_stages, session
 from spa.graph.nodes import DEFAULT_DOMAINS, set_nodes
 from spa.graph.stages import handles_lists
 from spa.graph.standins import show_through, stand_ins
-from spa.graph.weightless import without_weights
+from spa.graph.weightless import list_as_inputs, without_weights
 
 # Values up to this many elements are kept: shapes, axes, indices, Resize scales, slice bounds.
 MAX_KEPT_VALUE = 4096
@@ -107,12 +107,7 @@ class Observer:
             self._outputs = [output for name in self._names for output in heads.names(name)]
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._outputs)
         free, _ = without_weights(self._opened)
-        listed = {value.name for value in free.graph.input}
-        free.graph.input.extend(
-            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            for tensor in self._deferred
-            if tensor.name not in listed
-        )
+        list_as_inputs(free.graph, self._deferred)
         there = [tensor for tensor in self._large if tensor.name not in self._stand_ins]
         self._session = session(free, there, optimize=False, once=True, in_order=self.peeks)
 

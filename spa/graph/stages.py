@@ -10,14 +10,14 @@ Weights enter as inputs, so that ONNX Runtime makes no copies of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
 
 from spa.graph.deferred import is_deferred, size_of
-from spa.graph.nodes import all_nodes, names_read, real_inputs, set_nodes, subgraphs
-from spa.graph.weightless import shell
+from spa.graph.nodes import all_nodes, reads, real_inputs, set_nodes
+from spa.graph.weightless import list_as_inputs, shell
 
 # Bytes of weights in a stage, or of one node's weights where these are more.
 STAGE_BYTES = 2**28
@@ -60,9 +60,7 @@ class Stage:
         model.graph.input.extend(
             onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()
         )
-        model.graph.input.extend(
-            onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in self.weights
-        )
+        list_as_inputs(model.graph, self.weights)
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.gives)
         return model
 
@@ -171,12 +169,3 @@ def _just_in_time(graph: onnx.GraphProto, held: Collection[str]) -> list[onnx.No
     while waiting:
         settle(next(iter(waiting.values())))
     return order
-
-
-def reads(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
-    """Names that nodes and their subgraphs read."""
-    for node in nodes:
-        yield from filter(None, node.input)
-        for attribute in node.attribute:
-            for graph in subgraphs(attribute):
-                yield from filter(None, names_read(graph))

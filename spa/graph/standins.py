@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 
 from spa.graph.deferred import dtype_of, size_of
-from spa.graph.stages import reads
+from spa.graph.nodes import reads
 
 # Operators whose output's shape may follow from the numbers that they read, and that give no
 # integers for it; a graph in an attribute counts as one.

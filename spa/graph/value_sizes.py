@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 
 from spa.graph.nodes import Graph, Node
-from spa.graph.weightless import without_weights
+from spa.graph.weightless import list_as_inputs, without_weights
 
 _WINDOWS = ("BlackmanWindow", "HammingWindow", "HannWindow")
 _FOLDS = (
@@ -146,12 +146,7 @@ def _declared(proto: onnx.ModelProto) -> dict[str, tuple[bool, ...]]:
     """By tensor, which axes have a number, for any values that the inputs may hold."""
     light, weights = without_weights(proto)
     del light.graph.value_info[:]  # the file's own may be what one run showed
-    inputs = {value.name for value in light.graph.input}
-    light.graph.input.extend(
-        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        for tensor in weights
-        if tensor.name not in inputs
-    )
+    list_as_inputs(light.graph, weights)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError):

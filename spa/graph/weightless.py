@@ -8,7 +8,7 @@ the place of what it held: protobuf frees memory with the whole message alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import onnx
 
@@ -101,3 +101,13 @@ def _assign(message: object, field: object, value: object) -> None:
         target.CopyFrom(value)
     else:
         setattr(message, name, value)
+
+
+def list_as_inputs(graph: onnx.GraphProto, tensors: Iterable[onnx.TensorProto]) -> None:
+    """Declares tensors that a copy lacks as inputs of their types and shapes, where it does not."""
+    listed = {value.name for value in graph.input}
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in tensors
+        if tensor.name not in listed
+    )
