@@ -73,9 +73,8 @@ class Comparison:
         try:
             run(self.pruned, feed, optimize=self.optimize)
         except ModelError as error:
-            run(
-                self.dense, feed, optimize=self.optimize
-            )  # where that fails too, pruning is not to blame
+            # Where that fails too, pruning is not to blame.
+            run(self.dense, feed, optimize=self.optimize)
             node = first_failing(self.model, self.pruned, feed)
             where = describe(node, self.cut, self.groups)
             raise VerificationError(f"The pruned model does not run: {error}{where}") from error

@@ -3,9 +3,8 @@
 Some operators would make a right model look wrong: those that draw random numbers, those at which a
 removal is not exact (a norm over fewer channels is another norm), and those that jump (TopK,
 rounding: a difference in the last bit picks another entry; a determinant near zero is what rounding
-leaves). Their outputs are *fixed*: taken from
-the dense run, less what goes, and fed to both models. What they read is compared like an output, so
-that everything before, between and after them is proven.
+leaves). Their outputs are *fixed*: taken from the dense run, less what goes, and fed to both. What
+they read is compared like an output, so that everything before, between and after them is proven.
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ RANDOM_OPS = frozenset({
 })  # fmt: skip
 JUMPING_OPS = frozenset({
     "ArgMax", "ArgMin", "Ceil", "Compress", "Det", "DynamicQuantizeLinear", "Equal", "Floor",
-    "Greater",
-    "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual", "Mod", "NonMaxSuppression", "NonZero",
-    "QuantizeLinear", "Round", "Sign", "ThresholdedRelu", "TopK", "Unique",
+    "Greater", "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual", "Mod", "NonMaxSuppression",
+    "NonZero", "QuantizeLinear", "Round", "Sign", "ThresholdedRelu", "TopK", "Unique",
     "com.microsoft::QuantizeLinear",
 })  # fmt: skip
 

@@ -26,7 +26,7 @@ from spa.coupling.groups import Groups
 from spa.coupling.rules.base import RESIZES
 from spa.coupling.tracker import Shape
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Node, Use, names_read, set_nodes, subgraphs
+from spa.graph.nodes import Node, Use, reads, set_nodes
 from spa.graph.read import names_in
 from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
 from spa.pruning.plan import Plan, cut_of
@@ -244,10 +244,7 @@ def _drop_unread(proto: onnx.ModelProto, was_read: frozenset[str]) -> None:
         if droppable and not read.intersection(node.output):
             continue
         kept.append(node)
-        read.update(node.input)
-        for attribute in node.attribute:
-            for graph in subgraphs(attribute):
-                read.update(names_read(graph))
+        read.update(reads([node]))
     if len(kept) < len(proto.graph.node):
         set_nodes(proto.graph, reversed(kept))
     unread = [t for t in proto.graph.initializer if t.name not in read]
