@@ -77,7 +77,15 @@ def kept_indices(
     None where a weight of the smaller network is no slice of one, or may be of several, or where
     weights are filled with one number.
     """
-    filled = {n.output[0] for n in dense.graph.node if n.op_type == "ConstantOfShape"}
+    known = _tensors(dense.graph)
+    filled = {
+        node.output[0]
+        for node in dense.graph.node
+        # Lines are biases, whose values may repeat; one of a computed shape is no weight.
+        if node.op_type == "ConstantOfShape"
+        and node.input[0] in known
+        and known[node.input[0]].dims[0] > 1
+    }
     if filled & _multiplying(dense.graph):
         return None
     smaller = _weights(pruned)
