@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from experiments import provenance
+from experiments.bench.exactness import VERDICTS
 from experiments.bench.networks import LISTS, listed
 from experiments.bench.tools import TOOLS
 
@@ -137,14 +138,15 @@ def write_table(results: Iterable[dict[str, Any]], path: Path) -> None:
 
 
 def summary(results: Sequence[dict[str, Any]]) -> str:
-    """By family of names and tool, how many networks were pruned, and how many exactly.
+    """By family of names and tool, how many networks were pruned, and how many of these exactly.
 
     Networks that no tool got, as the exporter to ONNX gave up on them, are counted apart.
     """
     tools = [tool for tool in TOOLS if any(r["tool"] == tool for r in results)]
+    heads = [f"{tool} | exact: {', '.join(VERDICTS)}" for tool in tools]
     lines = [
-        f"| networks | exported | {' | '.join(tools)} |",
-        f"|---|---:|{'---:|' * len(tools)}",
+        f"| networks | exported | {' | '.join(heads)} |",
+        f"|---|---:|{'---:|---:|' * len(tools)}",
     ]
     for family in sorted({_family(r) for r in results}):
         mine = [r for r in results if _family(r) == family]
@@ -154,8 +156,8 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
         for tool in tools:
             tried = [r for r in mine if r["tool"] == tool and r["network"] not in lost]
             pruned = [r for r in tried if r["success"]]
-            exact = sum(_exact(r) for r in pruned)
-            cells.append(f"{len(pruned)} of {len(tried)} ({exact} exact)")
+            exact = [sum(r["exact"] == verdict for r in pruned) for verdict in VERDICTS]
+            cells += [f"{len(pruned)} of {len(tried)}", ", ".join(map(str, exact))]
         lines.append(f"| {family} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -173,12 +175,6 @@ def failures(results: Sequence[dict[str, Any]], tool: str) -> str:
 
 def _family(result: dict[str, Any]) -> str:
     return str(result["network"]).partition("/")[0]
-
-
-def _exact(result: dict[str, Any]) -> bool:
-    """What was found; where a network's values do not tell, what the tool proved itself."""
-    found = result.get("exact")
-    return bool(result.get("proven") if found is None else found)
 
 
 def _one_line(text: str) -> str:

@@ -5,17 +5,23 @@ of the dense ones, and random weights hardly ever repeat. So each weight's kept 
 its values, everything else is set to zero in the dense network (in what multiplies, and in biases
 right behind; norms keep theirs), and both must compute the same. This knows nothing of how channels
 depend on one another, nor of SPA's rules.
+
+Where channels that a norm averages over went, nothing can be the same; then the dense network's
+norms are made to pass over them (`experiments.bench.norms`), and all else must agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
+
+from experiments.bench.norms import Kept, over_what_is_left
+from spa.errors import SpaError
 
 Array = npt.NDArray[Any]
 
@@ -28,14 +34,14 @@ _MOVES = frozenset({
     "Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
 })  # fmt: skip
+EXACT, BUT_FOR_NORMS, WRONG, UNTOLD = "yes", "but for norms", "no", "untold"
+VERDICTS = (EXACT, BUT_FOR_NORMS, WRONG, UNTOLD)
 TOLERANCE = 1e-3
 MOST_PLACES = 50
 FEW = 8
 
 
-def is_exact(
-    dense: onnx.ModelProto, pruned: onnx.ModelProto, feeds: Mapping[str, Array]
-) -> bool | None:
+def compare(dense: onnx.ModelProto, pruned: onnx.ModelProto, feeds: Mapping[str, Array]) -> str:
     """Compares a smaller network with the dense one, less what the smaller one lacks.
 
     Args:
@@ -44,29 +50,46 @@ def is_exact(
         feeds: an example.
 
     Returns:
-        Whether their outputs agree; None where it can't be said: a weight's values do not tell
-        which they are, or the dense network gives constants or no numbers.
+        `EXACT`, `BUT_FOR_NORMS` or `WRONG`; `UNTOLD` where a weight's values do not tell which they
+        are, where norms are of another kind, or the dense network gives constants or no numbers.
     """
     from spa.graph.execute import run
 
     kept = kept_indices(dense, pruned)
     if kept is None:
-        return None
-    want = run(_zeroed(dense, kept), feeds, optimize=False)
+        return UNTOLD
     have = run(pruned, feeds, optimize=False)
+    zeroed = run(
+        _zeroed(dense, _multiplying(dense.graph) & kept.keys(), kept), feeds, optimize=False
+    )
+    verdict = _compared(zeroed, have)
+    if verdict != WRONG:
+        return verdict
+    normed = _zeroed(dense, kept.keys(), kept)
+    followed = over_what_is_left(normed, kept)
+    try:
+        agrees = _compared(run(normed, feeds, optimize=False), have) == EXACT
+    except SpaError:  # a mean that is no norm's
+        return UNTOLD
+    if agrees:
+        return BUT_FOR_NORMS
+    return WRONG if followed else UNTOLD
+
+
+def _compared(want: Sequence[Array], have: Sequence[Array]) -> str:
     varies = False
     for a, b in zip(want, have, strict=True):
         if a.shape != b.shape:
-            return False
+            return WRONG
         if a.dtype.kind != "f" or not a.size:
             continue
         scale = float(np.abs(a).max())
         if not np.isfinite(scale):
-            return None
+            return UNTOLD
         varies = varies or float(a.std()) > 1e-6 * scale
         if not np.abs(a - b).max() <= TOLERANCE * scale:
-            return False
-    return True if varies else None
+            return WRONG
+    return EXACT if varies else UNTOLD
 
 
 def kept_indices(
@@ -165,11 +188,12 @@ def _places(part: Array, whole: Array, axis: int, near: Sequence[Array]) -> Arra
     return np.array([place.get(row.tobytes(), 0) for row in mine])
 
 
-def _zeroed(dense: onnx.ModelProto, kept: Mapping[str, tuple[Array, ...]]) -> onnx.ModelProto:
+def _zeroed(dense: onnx.ModelProto, names: Set[str], kept: Kept) -> onnx.ModelProto:
+    """A copy of a network in which what is not left of some weights is zero."""
     result = onnx.ModelProto()
     result.CopyFrom(dense)
     tensors = _tensors(result.graph)
-    for name in _multiplying(result.graph) & kept.keys():
+    for name in names:
         old = numpy_helper.to_array(tensors[name])
         new = np.zeros_like(old)
         new[np.ix_(*kept[name])] = old[np.ix_(*kept[name])]

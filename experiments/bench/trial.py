@@ -20,7 +20,7 @@ from typing import Any
 
 import onnx
 
-from experiments.bench.exactness import is_exact
+from experiments.bench.exactness import compare
 from experiments.bench.networks import NETWORKS, Network
 from experiments.bench.tools import TAKES_MODULE, TOOLS, Outcome
 from spa.graph.nodes import real_inputs
@@ -106,7 +106,7 @@ def _judge(
         raise ValueError("it runs at one batch size only")
     old, new = spa.measure_cost(before), spa.measure_cost(after)
     found.update(rf=old.macs / new.macs, rp=old.params / new.params, stage="compare")
-    found["exact"] = is_exact(proto, outcome.proto, before.example)
+    found["exact"] = compare(proto, outcome.proto, before.example)
     found["stage"] = "done"
     found["success"] = new.params <= (1 - LEAST_REMOVED) * old.params
     if not found["success"]:

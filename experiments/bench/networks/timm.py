@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from experiments.bench.networks import LISTS, NETWORKS, Network
 from experiments.bench.networks.smallest import SIZES, smallest_image
@@ -17,13 +18,28 @@ def timm(name: str) -> Network:
     import_torchvision()
     import timm as library
 
-    module = library.create_model(name, pretrained=False).eval()
+    config = library.get_pretrained_cfg(name)
+    channels, usual, _ = config.input_size
+    if config.fixed_input_size:
+        module, image = _for_half_size(name, channels, usual)
+    else:
+        module = library.create_model(name, pretrained=False).eval()
+        sizes = [size for size in SIZES if size < usual]
+        image = smallest_image(module, channels, [*sizes, usual])
     wake(module)
-    channels, usual, _ = module.default_cfg["input_size"]
-    fixed = module.default_cfg.get("fixed_input_size", False)
-    sizes = () if fixed else tuple(size for size in SIZES if size < usual)
-    family = type(module).__module__.rpartition(".")[2]
-    return Network(family, module, (smallest_image(module, channels, (*sizes, usual)),))
+    return Network(type(module).__module__.rpartition(".")[2], module, (image,))
+
+
+def _for_half_size(name: str, channels: int, usual: int) -> tuple[Any, Any]:
+    """A network whose image has one size, built for half of it where that is possible."""
+    import timm as library
+
+    try:
+        module = library.create_model(name, pretrained=False, img_size=usual // 2).eval()
+        return module, smallest_image(module, channels, [usual // 2])
+    except (AssertionError, RuntimeError, TypeError, ValueError):
+        module = library.create_model(name, pretrained=False).eval()
+        return module, smallest_image(module, channels, [usual])
 
 
 def _names() -> tuple[str, ...]:
