@@ -145,17 +145,36 @@ def run(
         ModelError: the model cannot be loaded, or takes too long.
         RunError: it cannot be run on these inputs.
     """
-    if is_long(proto, weights):
-        inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
-        wanted = [*(value.name for value in proto.graph.output), *also]
-        values, _owners = run_in_stages(proto, inputs, wanted, weights=weights, optimize=optimize)
-        return [value.numpy().copy() for value in values]
-    runner = session(proto, weights, also=also, optimize=optimize, once=True)
-    outputs: list[Any] = bounded(lambda options: runner.run(None, dict(feeds), options))
-    # An output that is a weight belongs to the session, and would be lost with it.
-    for i, value in enumerate(outputs):
-        outputs[i] = value.copy() if isinstance(value, np.ndarray) else value
+    (outputs,) = run_each(proto, [feeds], also=also, weights=weights, optimize=optimize)
     return outputs
+
+
+def run_each(
+    proto: onnx.ModelProto,
+    examples: Sequence[Mapping[str, Array]],
+    *,
+    also: Sequence[str] = (),
+    weights: Sequence[onnx.TensorProto] = (),
+    optimize: bool = True,
+) -> list[list[Array]]:
+    """As `run`, on several examples: loading the weights costs more than running them."""
+    if is_long(proto, weights):
+        wanted = [*(value.name for value in proto.graph.output), *also]
+        results = []
+        for feeds in examples:
+            inputs = {name: ort.OrtValue.ortvalue_from_numpy(v) for name, v in feeds.items()}
+            values, _owners = run_in_stages(
+                proto, inputs, wanted, weights=weights, optimize=optimize
+            )
+            results.append([value.numpy().copy() for value in values])
+        return results
+    runner = session(proto, weights, also=also, optimize=optimize, once=True)
+    return [_copied(bounded(functools.partial(runner.run, None, dict(f)))) for f in examples]
+
+
+def _copied(outputs: Sequence[Any]) -> list[Any]:
+    """An output that is a weight belongs to the session, and would be lost with it."""
+    return [value.copy() if isinstance(value, np.ndarray) else value for value in outputs]
 
 
 def run_in_stages(

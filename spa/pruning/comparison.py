@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -11,11 +11,11 @@ from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import ModelError, VerificationError
-from spa.graph.execute import run
+from spa.graph.execute import run_each
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 from spa.pruning.compare import NOISE_FACTOR, compare, is_flat, limits
-from spa.pruning.fixing import Fixing, Runs, fixing, jumping_nodes, made_tensors
+from spa.pruning.fixing import Example, Fixing, Runs, Tensors, fixing, jumping_nodes, made_tensors
 from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.parameters import rewrite_parameters, zero_slices
 from spa.pruning.redraw import nudged
@@ -63,7 +63,7 @@ class Comparison:
     what: str
     optimize: bool = True
 
-    def run(self, feed: Mapping[str, Array]) -> None:
+    def run(self, feeds: Sequence[Example]) -> None:
         """Runs the pruned model as it is.
 
         Raises:
@@ -71,27 +71,44 @@ class Comparison:
             VerificationError: it runs that, but not the pruned one.
         """
         try:
-            run(self.pruned, feed, optimize=self.optimize)
+            run_each(self.pruned, feeds, optimize=self.optimize)
         except ModelError as error:
             # Where that fails too, pruning is not to blame.
-            run(self.dense, feed, optimize=self.optimize)
-            node = first_failing(self.model, self.pruned, feed)
+            run_each(self.dense, feeds, optimize=self.optimize)
+            failing = (first_failing(self.model, self.pruned, feed) for feed in feeds)
+            node = next((node for node in failing if node is not None), None)
             where = describe(node, self.cut, self.groups)
             raise VerificationError(f"The pruned model does not run: {error}{where}") from error
 
-    def of(self, feed: Mapping[str, Array], fixed: Fixing) -> Found:
-        """Compares on one example; where operators jump, again with their outputs fixed."""
+    def of(self, feeds: Sequence[Example], fixed: Fixing) -> list[Found]:
+        """Compares on some examples; where operators jump, again with their outputs fixed."""
         try:
-            return self._once(feed, fixed, jumps=False)
+            runs = self._runs(feeds, fixed)
+            pairs = zip(
+                runs.reference, runs.of_pruned(self.pruned, optimize=self.optimize), strict=True
+            )
         except ModelError:
-            self.run(feed)
+            self.run(feeds)
             raise
+        return [
+            self._compared(feed, fixed, want, have)
+            for feed, (want, have) in zip(feeds, pairs, strict=True)
+        ]
+
+    def _runs(self, feeds: Sequence[Example], fixed: Fixing) -> Runs:
+        return Runs(self.dense, self.cut, feeds, fixed, optimize=self.optimize)
+
+    def _compared(self, feed: Example, fixed: Fixing, want: Tensors, have: Tensors) -> Found:
+        try:
+            return self._once(feed, fixed, want, have, jumps=False)
         except VerificationError as error:
             jumping = [n for n in jumping_nodes(self.model) if n not in fixed.nodes]
             more = fixing(self.model, [*fixed.nodes, *jumping]) if jumping else None
             try:
                 if more is not None:
-                    return self._once(feed, more, jumps=True)
+                    runs = self._runs([feed], more)
+                    (have,) = runs.of_pruned(self.pruned, optimize=self.optimize)
+                    return self._once(feed, more, runs.reference[0], have, jumps=True)
             except VerificationError:
                 pass
             where = describe(self._first_difference(feed, fixed), self.cut, self.groups)
@@ -100,22 +117,20 @@ class Comparison:
                 "model."
             ) from error
 
-    def _once(self, feed: Mapping[str, Array], fixed: Fixing, *, jumps: bool) -> Found:
-        runs = Runs(self.dense, self.cut, feed, fixed, optimize=self.optimize)
-        want, have = (
-            runs.of_dense(self.dense, optimize=self.optimize),
-            runs.of_pruned(self.pruned, optimize=self.optimize),
-        )
+    def _once(
+        self, feed: Example, fixed: Fixing, want: Tensors, have: Tensors, *, jumps: bool
+    ) -> Found:
         flat = is_flat(want.values())
         tolerance, most = limits(self.model)
         try:
             return Found(compare(want, have, self.what, tolerance), jumps, flat)
         except VerificationError:
             # By what the dense model itself rounds, if it must be.
+            runs = self._runs([feed], fixed)
             same = nudged(self.model.with_weights(self.dense)).proto
             others = (
-                runs.of_dense(self.dense, optimize=False),
-                runs.of_dense(same, optimize=self.optimize),
+                *runs.of_dense(self.dense, optimize=False),
+                *runs.of_dense(same, optimize=self.optimize),
             )
             noise = max(self._noise(want, other, most) for other in others)
             allowed = min(most, NOISE_FACTOR * noise)
@@ -129,14 +144,14 @@ class Comparison:
         except VerificationError:
             return most
 
-    def _first_difference(self, feed: Mapping[str, Array], fixed: Fixing) -> Node | None:
+    def _first_difference(self, feed: Example, fixed: Fixing) -> Node | None:
         """Compares all tensors that both models have, in the order in which they are made."""
         made = {name for node in self.pruned.graph.node for name in node.output}
         names = [n for n in made_tensors(self.model) if n in made]
-        runs = Runs(self.dense, self.cut, feed, replace(fixed, watched=tuple(names)))
         try:
-            want = runs.of_dense(self.dense, optimize=False)
-            have = runs.of_pruned(self.pruned, optimize=False)
+            every = replace(fixed, watched=tuple(names))
+            runs = Runs(self.dense, self.cut, [feed], every, optimize=False)
+            (have,) = runs.of_pruned(self.pruned, optimize=False)
         except ModelError:
             return None
-        return first_difference(self.model, want, have, limits(self.model)[0])
+        return first_difference(self.model, runs.reference[0], have, limits(self.model)[0])

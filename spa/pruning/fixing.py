@@ -16,10 +16,13 @@ import numpy as np
 import onnx
 
 from spa.coupling.couple import Cut
-from spa.graph.execute import run
+from spa.graph.execute import run_each
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, set_nodes
 from spa.graph.weightless import without_weights
+
+Example = Mapping[str, Array]
+Tensors = dict[str, Array]
 
 RANDOM_OPS = frozenset({
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -93,12 +96,12 @@ def inexact_nodes(model: Model, cut: Cut) -> list[Node]:
 
 
 class Runs:
-    """Runs of two models on one example, with some outputs fixed in both.
+    """Runs of two models on some examples, with some outputs fixed in both.
 
     Args:
         dense: the zeroed dense model.
         cut: what goes.
-        feed: the example.
+        feeds: the examples.
         fixed: what is fixed, if anything.
         optimize: let ONNX Runtime rewrite the model that says what it is fixed to.
 
@@ -110,54 +113,75 @@ class Runs:
         self,
         dense: onnx.ModelProto,
         cut: Cut,
-        feed: Mapping[str, Array],
+        feeds: Sequence[Example],
         fixed: Fixing,
         *,
         optimize: bool = True,
     ) -> None:
         self._cut = cut
-        self._feed = feed
+        self._feeds = feeds
         self._fixed = fixed
         # Several fixed nodes may follow one another, so one dense run gives all their values.
-        first = _run(dense, feed, {}, fixed.outputs, optimize) if fixed.nodes else {}
-        self._values = {name: _finite(first[name], cut, name) for name in fixed.outputs}
+        wanted = (*fixed.outputs, *fixed.watched)
+        found = _run(dense, feeds, [{} for _ in feeds], wanted, optimize)
+        first = [{name: tensors[name] for name in fixed.outputs} for tensors in found]
+        self._values = [
+            {name: _finite(value, cut, name) for name, value in values.items()} for values in first
+        ]
+        changed = any(a[name] is not b[name] for a, b in zip(first, self._values, strict=True)
+                      for name in fixed.outputs)  # fmt: skip
+        if changed:
+            found = self._on_dense(dense, optimize)
+        #: Outputs and watched tensors of the zeroed dense model, less what goes; by example.
+        self.reference = self._less(found)
 
-    def of_dense(self, dense: onnx.ModelProto, *, optimize: bool = True) -> dict[str, Array]:
-        """Outputs and watched tensors of a model of the dense shape, less what goes."""
-        found = _run(dense, self._feed, self._values, self._fixed.watched, optimize)
-        return {name: kept_of(value, self._cut, name) for name, value in found.items()}
+    def of_dense(self, dense: onnx.ModelProto, *, optimize: bool = True) -> list[Tensors]:
+        """The same of another model of the dense shape."""
+        return self._less(self._on_dense(dense, optimize))
 
-    def of_pruned(self, pruned: onnx.ModelProto, *, optimize: bool = True) -> dict[str, Array]:
+    def of_pruned(self, pruned: onnx.ModelProto, *, optimize: bool = True) -> list[Tensors]:
         """The same of the pruned model."""
-        values = {name: kept_of(value, self._cut, name) for name, value in self._values.items()}
-        return _run(pruned, self._feed, values, self._fixed.watched, optimize)
+        values = [{name: kept_of(v, self._cut, name) for name, v in fixed.items()}
+                  for fixed in self._values]  # fmt: skip
+        return _run(pruned, self._feeds, values, self._fixed.watched, optimize)
+
+    def _on_dense(self, dense: onnx.ModelProto, optimize: bool) -> list[Tensors]:
+        return _run(dense, self._feeds, self._values, self._fixed.watched, optimize)
+
+    def _less(self, found: Sequence[Tensors]) -> list[Tensors]:
+        fixed = set(self._fixed.outputs)
+        return [
+            {name: kept_of(v, self._cut, name) for name, v in tensors.items() if name not in fixed}
+            for tensors in found
+        ]
 
 
 def _run(
     proto: onnx.ModelProto,
-    feed: Mapping[str, Array],
-    fixed: Mapping[str, Array],
+    feeds: Sequence[Example],
+    fixed: Sequence[Tensors],
     wanted: Sequence[str],
     optimize: bool,
-) -> dict[str, Array]:
-    """Runs a model with some tensors fed; returns its other outputs, and the wanted tensors."""
+) -> list[Tensors]:
+    """Runs a model with some tensors fed; its other outputs, and the wanted tensors, by example."""
     light, weights = without_weights(proto)
-    set_nodes(light.graph, [n for n in light.graph.node if not fixed.keys() & set(n.output)])
-    for value in [value for value in light.graph.output if value.name in fixed]:
+    set_nodes(light.graph, [n for n in light.graph.node if not fixed[0].keys() & set(n.output)])
+    for value in [value for value in light.graph.output if value.name in fixed[0]]:
         light.graph.output.remove(value)
     del light.graph.value_info[:]
     light.graph.input.extend(
         onnx.helper.make_tensor_value_info(
-            name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+            name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim
         )
-        for name, value in fixed.items()
+        for name, value in fixed[0].items()
     )
     names = [value.name for value in light.graph.output]
-    if not names and not wanted:
-        return {}
-    also = [name for name in wanted if name not in fixed and name not in names]
-    results = run(light, {**feed, **fixed}, also=also, weights=weights, optimize=optimize)
-    return dict(zip([*names, *also], results, strict=True))
+    also = [name for name in dict.fromkeys(wanted) if name not in fixed[0] and name not in names]
+    if not names and not also:
+        return [{} for _ in feeds]
+    examples = [{**feed, **values} for feed, values in zip(feeds, fixed, strict=True)]
+    found = run_each(light, examples, also=also, weights=weights, optimize=optimize)
+    return [dict(zip([*names, *also], results, strict=True)) for results in found]
 
 
 def _finite(value: Array, cut: Cut, name: str) -> Array:

@@ -41,7 +41,9 @@ def first_difference(
 
 
 def first_failing(model: Model, pruned: onnx.ModelProto, feed: Mapping[str, Array]) -> Node | None:
-    """The first node of a pruned model at which it no longer runs, found by halving."""
+    """The first node of a pruned model at which it no longer runs, found by halving; or None."""
+    if _runs(pruned, feed, len(pruned.graph.node)):
+        return None
     low, high = 0, len(pruned.graph.node)  # the first `low` nodes run, the first `high` do not
     while high - low > 1:
         middle = (low + high) // 2

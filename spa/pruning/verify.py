@@ -96,13 +96,11 @@ def _verify(
     what = "the zeroed dense model"
     comparison = Comparison(model, cut, groups, reference, pruned, what, optimize)
     worst, jumps, flat = 0.0, False, True
-    for feed in feeds:
-        if first is None or first.nodes:
-            comparison.run(feed)
-        if first is not None:
-            found = comparison.of(feed, first)
-            worst, jumps = max(worst, found.difference), jumps or found.jumps
-            flat = flat and found.flat
+    if first is None or first.nodes:
+        comparison.run(feeds)
+    for found in comparison.of(feeds, first) if first is not None else ():
+        worst, jumps = max(worst, found.difference), jumps or found.jumps
+        flat = flat and found.flat
     shapes = " and ".join(dict.fromkeys(_describe(feed) for feed in feeds))
     how = "" if optimize else ", without rewriting: it rewrites the dense model to one that fails"
     checks.append(f"runs on ONNX Runtime ({shapes}){how}")
@@ -115,7 +113,7 @@ def _verify(
         what = "the zeroed random model"
         reference = zeroed(other, cut)
         comparison = Comparison(model, cut, groups, reference, filled, what, optimize)
-        found = comparison.of(feeds[0], first)
+        (found,) = comparison.of(feeds[:1], first)
         worst, jumps = max(worst, found.difference), jumps or found.jumps
         how = "with random weights too (its own output hardly varies)"
     else:
