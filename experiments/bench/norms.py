@@ -22,7 +22,7 @@ Kept = Mapping[str, tuple[Indices, ...]]
 FUSED = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 # What stands between a mean and the scale of its norm, where a norm is written out.
 _WRITTEN = frozenset(
-    {"Add", "Cast", "Div", "Mul", "Neg", "Pow", "Reciprocal", "Sqrt", "Sub"}
+    {"Add", "Cast", "Div", "Mul", "Neg", "Pow", "Reciprocal", "ReduceMean", "Sqrt", "Sub"}
 )  # fmt: skip
 _FURTHEST = 12
 # Norms that are not followed: over groups, and by other means.

@@ -7,6 +7,7 @@ import torch
 
 from experiments.bench.networks import NETWORKS, Network, listed
 from experiments.bench.networks.transformers import ARCHITECTURES
+from experiments.bench.networks.waking import wake
 from experiments.bench.trial import trials
 from spa.errors import SettingError
 
@@ -79,3 +80,15 @@ def test_a_whole_detector_is_pruned(tmp_path):
     assert (result["family"], result["success"], result["exact"]) == ("detection", True, "yes")
     assert result["proven"]
     assert result["params"] == pytest.approx(19_386_354, rel=0.01)
+
+
+def test_a_woken_network_has_no_filled_weights():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    with torch.no_grad():
+        module[0].weight.zero_()
+        module[0].bias.zero_()
+    wake(module)
+    for name, weight in module.state_dict().items():
+        assert weight.numel() == 1 or weight.unique().numel() == weight.numel(), name
+    assert (module[1].weight > 0.5).all()
+    assert (module[1].running_var > 0.5).all()

@@ -1,7 +1,8 @@
-"""Untrained networks in which every vector does something.
+"""Untrained networks in which every weight does something.
 
 Fresh biases are often zero, fresh scales one, and a fresh LayerScale hides its whole branch: a
-wrongly pruned network would compute the same. And equal entries do not tell which of them are left.
+wrongly pruned network would compute the same. And equal entries, of tables of zeros too, do not
+tell which of them are left.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ from typing import Any
 
 
 def wake(module: Any) -> None:
-    """Gives all vectors of a module, in place, entries that differ from one another.
+    """Gives all vectors of a module, and what is filled, entries that differ from one another.
 
-    Variances, and vectors of equal entries that are not zero, lie around one, all others around
-    zero.
+    This is done in place. Variances, and what is filled with a number but zero, lie around one, all
+    others around zero.
     """
     import torch
 
     with torch.no_grad():
-        for name, vector in (*module.named_parameters(), *module.named_buffers()):
+        for name, weight in (*module.named_parameters(), *module.named_buffers()):
             statistic = name.endswith(("running_mean", "running_var"))
-            if not (statistic or isinstance(vector, torch.nn.Parameter)):
+            if not (statistic or isinstance(weight, torch.nn.Parameter)):
                 continue
-            if vector.numel() < 2 or vector.numel() != max(vector.shape):
+            if weight.numel() < 2:
                 continue
-            first = float(vector.flatten()[0])
-            scale = name.endswith("running_var") or (first != 0 and bool((vector == first).all()))
+            first = float(weight.flatten()[0])
+            filled = bool((weight == first).all())
+            if weight.numel() != max(weight.shape) and not filled:
+                continue
+            scale = name.endswith("running_var") or (first != 0 and filled)
             # Distinct by construction; a draw would repeat now and then.
-            spread = torch.randperm(vector.numel()).to(vector.dtype) / vector.numel() - 0.5
-            vector.copy_((0.4 * spread + scale).reshape(vector.shape))
+            spread = torch.randperm(weight.numel()).to(weight.dtype) / weight.numel() - 0.5
+            weight.copy_((0.4 * spread + scale).reshape(weight.shape))
