@@ -7,7 +7,6 @@ two runs with the same seed see the same batches, whatever the network.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from experiments.data.base import batches
 from experiments.seeds import generator, seed_torch
 from experiments.settings import Budget
 from spa.errors import SettingError
+from spa.frameworks.base import Training
+from spa.frameworks.feed import Feed
 
 if TYPE_CHECKING:
     from experiments.progress import Progress
@@ -61,58 +62,47 @@ def fit(
             batches, in train mode), lr, seconds.
         progress: where the user sees it.
     """
+    from spa.frameworks.loop import fit as fit_feed
+
     seed_torch(seed, stream)  # dropout
-    rng = generator(seed, f"{stream} order")
-    net.to(device)
-    optimizer = _optimizer(net, budget)
-    steps = max(1, math.ceil(len(split) / budget.batch))
-    for epoch in range(budget.epochs):
-        started, loss_sum, correct, seen = time.monotonic(), 0.0, 0, 0
-        net.train()
-        for step, (x, y) in enumerate(batches(split, budget.batch, rng)):
-            lr = learning_rate(budget, epoch + step / steps)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            inputs = torch.from_numpy(x).to(device, non_blocking=True)
-            labels = torch.from_numpy(y).to(device, non_blocking=True)
-            logits = first(net(inputs))
-            loss = nn.functional.cross_entropy(
-                logits, labels, label_smoothing=budget.label_smoothing
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if budget.clip is not None:
-                nn.utils.clip_grad_norm_(net.parameters(), budget.clip)
-            optimizer.step()
-            loss_sum += float(loss.detach()) * len(y)
-            correct += int((logits.detach().argmax(1) == labels).sum())
-            seen += len(y)
-            progress.step(f"{stream}: epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{steps}")
-        row: dict[str, Any] = {
-            "stage": stream,
-            "epoch": epoch + 1,
-            "loss": loss_sum / seen,
-            "accuracy": correct / seen,
-            "lr": lr,
-            "seconds": time.monotonic() - started,
-        }
-        if not math.isfinite(row["loss"]):
-            raise SettingError(
-                f"the loss is {row['loss']} after epoch {epoch + 1} of {stream}; "
-                f"a smaller learning rate than {budget.lr} may help"
-            )
-        report(row)
+    fed = feed(split, budget, seed, stream)
+
+    def listen(row: dict[str, Any]) -> None:
+        report({"stage": stream, **row})
         progress.step(
-            f"{stream}: epoch {epoch + 1}/{budget.epochs}, "
+            f"{stream}: epoch {row['epoch']}/{budget.epochs}, "
             f"loss {row['loss']:.3f}, training accuracy {row['accuracy']:.1%}"
         )
-    return net.to("cpu").eval()
+
+    def on_step(epoch: int, step: int) -> None:
+        where = f"epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{fed.steps}"
+        progress.step(f"{stream}: {where}")
+
+    return fit_feed(net, fed, training(budget), device=device, report=listen, on_step=on_step)
 
 
-def first(output: Any) -> torch.Tensor:
-    """Return the logits of a network that gives several things."""
-    logits: torch.Tensor = output[0] if isinstance(output, (tuple, list)) else output
-    return logits
+def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:
+    """What any framework trains on: the same batches in the same order, with the same rates."""
+    rng = generator(seed, f"{stream} order")
+    steps = max(1, math.ceil(len(split) / budget.batch))
+    return Feed(
+        epoch=lambda epoch: batches(split, budget.batch, rng),
+        rate=lambda epoch, step: learning_rate(budget, epoch + step / steps),
+        epochs=budget.epochs,
+        steps=steps,
+        batch=budget.batch,
+    )
+
+
+def training(budget: Budget) -> Training:
+    """How any framework trains."""
+    return Training(
+        optimizer=budget.optimizer,
+        momentum=budget.momentum,
+        weight_decay=budget.weight_decay,
+        label_smoothing=budget.label_smoothing,
+        clip=budget.clip,
+    )
 
 
 def learning_rate(budget: Budget, epoch: float) -> float:
@@ -125,12 +115,3 @@ def learning_rate(budget: Budget, epoch: float) -> float:
     if budget.schedule == "multistep":
         return budget.lr * budget.gamma ** sum(epoch >= at for at in budget.milestones)
     return budget.lr
-
-
-def _optimizer(net: nn.Module, budget: Budget) -> torch.optim.Optimizer:
-    weights = [weight for weight in net.parameters() if weight.requires_grad]
-    if budget.optimizer == "adamw":
-        return torch.optim.AdamW(weights, lr=budget.lr, weight_decay=budget.weight_decay)
-    return torch.optim.SGD(
-        weights, lr=budget.lr, momentum=budget.momentum, weight_decay=budget.weight_decay
-    )

@@ -9,6 +9,7 @@ SpaError
 ├── PlanError             a plan does not fit the model, or would tear coupled channels apart
 ├── VerificationError     the pruned model is not what the plan promises
 ├── BridgeError           a graph cannot be turned into a trainable PyTorch module, or back
+├── FrameworkError        a framework's environment is missing, or its worker failed
 ├── MissingExtra          an optional package is needed; carries the extra's name
 └── OutputError           a result cannot be written
 
@@ -71,6 +72,10 @@ class VerificationError(SpaError):
 
 class BridgeError(SpaError):
     """A graph cannot be turned into a trainable PyTorch module, or back."""
+
+
+class FrameworkError(SpaError):
+    """A framework's environment is missing, or its worker failed."""
 
 
 class MissingExtra(SpaError):

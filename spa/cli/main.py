@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import spa
-from spa.cli import apply, inspect, profile, prune, verify
+from spa.cli import apply, export, frameworks, inspect, profile, prune, verify
 from spa.errors import InfeasibleTarget, SpaError
 from spa.graph.read import first_line
 
-COMMANDS = (inspect, prune, apply, verify, profile)
+COMMANDS = (inspect, prune, apply, verify, profile, export, frameworks)
 INTERRUPTED = 130  # as shells count it: 128 and the number of the signal
 TRACEBACK = "SPA_TRACEBACK"  # with this set in the environment, a defect shows its traceback
 DEFECT = "this is a defect of SPA"

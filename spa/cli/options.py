@@ -53,6 +53,15 @@ def parse_inputs(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def parse_shapes(texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Reads ``3x224x224``.
+
+    Raises:
+        InputError: the text has another form.
+    """
+    return [parse_inputs([f"shape={text}"])["shape"] for text in texts]
+
+
 def check_outputs(outputs: Mapping[str, str | None], inputs: Mapping[str, str | None]) -> None:
     """Finds out before the work whether all results can be written, and over nothing dear.
 

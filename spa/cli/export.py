@@ -1,0 +1,76 @@
+"""``spa export``: a framework's model in, an ONNX file out, held to the framework's own outputs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from spa.cli.options import add_json, check_outputs, parse_shapes
+from spa.errors import SettingError
+from spa.frameworks import FRAMEWORKS, framework
+from spa.graph.write import write_model
+
+
+def register(commands: Any) -> None:
+    """Adds the sub-command."""
+    parser = commands.add_parser("export", help="write a framework's model as ONNX")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="NAME.keras, a folder with a saved model, NAME-symbol.json (MXNet, its .params beside "
+        "it), NAME.npz (Flax, its .json beside it), or module:function (PyTorch)",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.onnx")
+    parser.add_argument("--framework", choices=sorted(FRAMEWORKS), help="where it is in doubt")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="3x224x224",
+        help="shape of one example of an input, without the batch; once for each input",
+    )
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Returns the result as JSON-ready values and as text."""
+    name = args.framework or guess(args.model)
+    check_outputs({"--output": args.output}, {})
+    shapes = parse_shapes(args.shape) or None
+    proto = framework(name).export(args.model, shapes)
+    write_model(args.output, proto)
+    document = {
+        "model": args.model,
+        "framework": name,
+        "output": args.output,
+        "opset": proto.opset_import[0].version,
+        "nodes": len(proto.graph.node),
+    }
+    text = (
+        f"exported by {name}: opset {document['opset']}, {document['nodes']} nodes; equal to the "
+        f"model's own outputs at two batch sizes\nwrote {args.output}"
+    )
+    return document, text
+
+
+def guess(model: str) -> str:
+    """Whose model a path or name is.
+
+    Raises:
+        SettingError: nobody can tell.
+    """
+    path = Path(model)
+    if path.suffix == ".keras" or (path / "saved_model.pb").is_file():
+        return "tensorflow"
+    if model.endswith("-symbol.json"):
+        return "mxnet"
+    if path.suffix == ".npz":
+        return "jax"
+    if ":" in model:
+        return "pytorch"
+    raise SettingError(
+        f'It cannot be told whose model "{model}" is; say so with --framework '
+        f"({', '.join(sorted(FRAMEWORKS))})."
+    )

@@ -1,0 +1,100 @@
+"""The four verbs that every framework answers to: build, train, export, predict."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+
+from spa.frameworks.feed import Feed
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+# Takes one dict an epoch: epoch, loss, accuracy (of the training batches), lr.
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Code that makes a network.
+
+    Attributes:
+        builder: ``package.module:function`` or ``path/to/file.py:function``.
+        arguments: JSON-ready keyword arguments.
+    """
+
+    builder: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train; learning rates and epochs come with the feed.
+
+    Attributes:
+        optimizer: ``sgd`` or ``adamw``.
+        momentum: of sgd.
+        weight_decay: of all weights.
+        label_smoothing: share of the label that all classes get alike.
+        clip: largest norm of all gradients together; None for no limit.
+    """
+
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    clip: float | None = None
+
+
+class Framework(ABC):
+    """A framework. Its models are files or folders in its own format."""
+
+    name: str
+    #: End of a model's file name, which `build` and `train` expect of their output.
+    suffix: str
+
+    @abstractmethod
+    def build(self, source: Source, model: Path, shape: Shape, seed: int) -> None:
+        """Makes an untrained network.
+
+        Args:
+            source: what makes it.
+            model: where it is written.
+            shape: of one input, (C, H, W) for pictures, whatever the framework's own layout.
+            seed: of its weights.
+        """
+
+    @abstractmethod
+    def train(self, model: Path, out: Path, feed: Feed, training: Training, report: Report) -> None:
+        """Trains a classifier in the framework's own way; inputs are (N, C, H, W)."""
+
+    @abstractmethod
+    def predict(self, model: Path, x: Array) -> Array:
+        """The first output for inputs (N, C, H, W)."""
+
+    @abstractmethod
+    def export(
+        self,
+        model: Path | str,
+        shapes: Sequence[Shape] | None = None,
+        *,
+        channels_first: bool = False,
+    ) -> onnx.ModelProto:
+        """Writes a model as ONNX, and holds that to the model's own outputs.
+
+        Args:
+            model: the model; a name of code that makes one (``module:function``) where the
+                framework's models are code.
+            shapes: of one example of each input, without the batch; as the framework has them, or
+                (C, H, W) with ``channels_first``. None where the model knows.
+            channels_first: make pictures (N, C, H, W) in the file, where the framework has them
+                otherwise.
+
+        Raises:
+            FrameworkError: the exporter fails, or what it wrote is not what the model computes.
+        """

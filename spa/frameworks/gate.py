@@ -1,0 +1,100 @@
+"""The gate that every export passes.
+
+All exporters were seen to write a wrong or unloadable file without any error. So: stale shapes of
+tensors within go, the full checker, the inputs that were expected and no others, and ONNX Runtime
+equal to the framework's own outputs, at two batch sizes, on norms that do something (a worker sends
+a probe with random ones where the model's are fresh).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from spa.errors import FrameworkError, ModelError
+from spa.graph.check import check
+from spa.graph.execute import run
+from spa.graph.nodes import real_inputs
+
+Array = npt.NDArray[Any]
+
+# Largest difference, as a share of the output's largest value.
+TOLERANCE = 1e-4
+
+
+def tidied(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """An exported model without what exporters write wrongly, in place.
+
+    Shapes of tensors within are dropped (jax2onnx leaves those of another layout), and weights are
+    no inputs (MXNet lists them). Sizes of outputs that say 0 are free (MXNet again).
+    """
+    graph = proto.graph
+    del graph.value_info[:]
+    inputs = real_inputs(graph)
+    del graph.input[:]
+    graph.input.extend(inputs)
+    for value in graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value == 0:
+                dim.Clear()
+    return proto
+
+
+def passed(
+    proto: onnx.ModelProto,
+    examples: Sequence[Sequence[Array]],
+    outputs: Sequence[Sequence[Array]],
+    what: str,
+) -> onnx.ModelProto:
+    """Holds an export to its framework's own outputs.
+
+    Args:
+        proto: what an exporter wrote; it is tidied in place.
+        examples: inputs in order, for each example.
+        outputs: the framework's own outputs in order, for each example.
+        what: what was exported, for messages.
+
+    Returns:
+        The same model.
+
+    Raises:
+        FrameworkError: it is not what the framework computes; the message says how.
+    """
+    tidied(proto)
+    problem = check(proto, full=True)
+    if problem is not None:
+        raise FrameworkError(f"The export of {what} is not valid ONNX: {problem}")
+    names = [value.name for value in real_inputs(proto.graph)]
+    if len(names) != len(examples[0]):
+        raise FrameworkError(
+            f"The export of {what} has {len(names)} inputs ({', '.join(names)}), but the model "
+            f"takes {len(examples[0])}: the exporter made inputs of constants."
+        )
+    for inputs, wanted in zip(examples, outputs, strict=True):
+        try:
+            found = run(proto, dict(zip(names, inputs, strict=True)))
+        except ModelError as error:
+            raise FrameworkError(f"The export of {what} does not run: {error}") from error
+        if len(found) != len(wanted):
+            raise FrameworkError(
+                f"The export of {what} gives {len(found)} outputs, the model {len(wanted)}."
+            )
+        for i, (have, want) in enumerate(zip(found, wanted, strict=True)):
+            _agree(have, want, f"Output {i} of the export of {what}")
+    return proto
+
+
+def _agree(have: Array, want: Array, what: str) -> None:
+    if have.shape != want.shape:
+        raise FrameworkError(f"{what} has shape {have.shape}, but the model gives {want.shape}.")
+    scale = float(np.abs(want).max()) if want.size else 0.0
+    gap = float(np.abs(have - want).max()) / (scale or 1.0) if want.size else 0.0
+    if not gap <= TOLERANCE:
+        raise FrameworkError(
+            f"{what} differs from the model's own by {gap:.1e} of its scale; {TOLERANCE:g} is "
+            "allowed."
+        )

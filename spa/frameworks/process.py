@@ -1,0 +1,149 @@
+"""Calls into a framework's own environment: a process, a folder of files, and nothing else.
+
+    folder/spec.json        what to do; written here
+    folder/in/NAME.npy      arrays that go in
+    folder/out/NAME.npy     arrays that come back
+    folder/report.json      what came of it; written by the worker, last
+
+The worker (``workers/``) prints one JSON object a line: notes for the user, rows of training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.errors import FrameworkError
+from spa.frameworks.environments import required
+
+Array = npt.NDArray[Any]
+# Takes each JSON object that the worker prints.
+Listener = Callable[[dict[str, Any]], None]
+
+WORKERS = Path(__file__).parent / "workers"
+# Longest silence of a worker; the first import of a framework alone can take a minute.
+PATIENCE = 900.0
+_LAST_LINES = 6
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a worker sent back.
+
+    Attributes:
+        report: JSON-ready values.
+        arrays: by name.
+    """
+
+    report: dict[str, Any]
+    arrays: dict[str, Array]
+
+
+def call(
+    framework: str,
+    verb: str,
+    spec: Mapping[str, Any],
+    arrays: Mapping[str, Array] | None = None,
+    *,
+    listen: Listener | None = None,
+    patience: float = PATIENCE,
+) -> Reply:
+    """Has a framework's worker do something.
+
+    Args:
+        framework: whose environment.
+        verb: ``build``, ``train``, ``export`` or ``predict``.
+        spec: JSON-ready arguments; see the worker.
+        arrays: arguments that are arrays.
+        listen: called with every object that the worker prints.
+        patience: seconds that the worker may be silent.
+
+    Raises:
+        FrameworkError: the environment is missing, or the worker crashed, fell silent, or refused;
+            with its last lines.
+    """
+    python = required(framework).python
+    with tempfile.TemporaryDirectory(prefix="spa-") as name:
+        folder = Path(name)
+        for part in ("in", "out"):
+            (folder / part).mkdir()
+        (folder / "spec.json").write_text(json.dumps({"verb": verb, **spec}))
+        for key, value in (arrays or {}).items():
+            np.save(folder / "in" / f"{key}.npy", value, allow_pickle=False)
+        command = [str(python), "-s", "-E", str(WORKERS / f"{framework}_worker.py"), name]
+        what = f"{framework}'s worker ({verb})"
+        _run(command, folder / "errors.txt", listen or (lambda _: None), patience, what)
+        report = json.loads((folder / "report.json").read_text())
+        back = {
+            path.stem: np.load(path, allow_pickle=False) for path in (folder / "out").glob("*.npy")
+        }
+    return Reply(report, back)
+
+
+def _run(command: list[str], errors: Path, listen: Listener, patience: float, what: str) -> None:
+    with errors.open("w") as stderr, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL, env=_quiet()
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        try:
+            silent = _listened(child, child.stdout.fileno(), listen, patience)
+        finally:
+            if child.poll() is None:
+                child.kill()
+    if silent or child.returncode != 0:
+        lines = errors.read_text(errors="replace").strip().splitlines()
+        last = " | ".join(line.strip() for line in lines[-_LAST_LINES:] if line.strip())
+        how = (
+            f"said nothing for {patience:g} s and was ended"
+            if silent
+            else f"failed with exit code {child.returncode}"
+        )
+        raise FrameworkError(f"{what} {how}. Its last lines: {last or 'none'}")
+
+
+def _listened(
+    child: subprocess.Popen[bytes], stream: int, listen: Listener, patience: float
+) -> bool:
+    """Passes on what a worker prints until it ends; whether it fell silent before."""
+    text, heard = b"", time.monotonic()
+    while True:
+        ready, _, _ = select.select([stream], [], [], 0.2)
+        if ready:
+            chunk = os.read(stream, 2**16)
+            if not chunk:
+                child.wait()
+                return False
+            heard = time.monotonic()
+            *lines, text = (text + chunk).split(b"\n")
+            for line in lines:
+                message = _message(line)
+                if message is not None:
+                    listen(message)
+        elif time.monotonic() - heard > patience:
+            return True
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    """A JSON object; libraries print other things too."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _quiet() -> dict[str, str]:
+    """Our own variables, with the frameworks' chatter off, and without our packages' paths."""
+    left = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**left, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": left.get("JAX_PLATFORMS", "cpu")}

@@ -1,0 +1,160 @@
+"""What every worker does: read its orders, and write what came of them.
+
+Workers run in a framework's own environment, so they import that framework, NumPy and the standard
+library alone, and nothing of SPA. See ``spa/frameworks/process.py`` for the folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Inputs and labels.
+Batch = tuple[Any, Any]
+# By name, what carries out an order and gives JSON-ready values back.
+Verbs = Mapping[str, Callable[["Orders"], "dict[str, Any] | None"]]
+
+# Seconds between two looks for a file that is not there yet.
+GLANCE = 0.02
+
+
+class Refusal(Exception):
+    """Orders that make no sense; its text is for the user."""
+
+
+class Orders:
+    """Orders of one call.
+
+    Attributes:
+        spec: the JSON object that says what to do.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.spec = json.loads((self.folder / "spec.json").read_text())
+
+    def array(self, name: str) -> Any:
+        """An array that came along."""
+        return np.load(self.folder / "in" / f"{name}.npy", allow_pickle=False)
+
+    def send(self, name: str, array: Any) -> None:
+        """Sends an array back."""
+        np.save(self.folder / "out" / f"{name}.npy", np.asarray(array), allow_pickle=False)
+
+    def report(self, **values: Any) -> None:
+        """Sends JSON-ready values back: the last thing that a worker does."""
+        (self.folder / "report.json").write_text(json.dumps(values))
+
+
+def main(verbs: Verbs) -> None:
+    """Carries out the orders of the folder named on the command line."""
+    orders = Orders(sys.argv[1])
+    try:
+        orders.report(**(verbs[orders.spec["verb"]](orders) or {}))
+    except Refusal as error:
+        sys.exit(str(error))
+
+
+def tell(**values: Any) -> None:
+    """Prints an object for the process that called."""
+    print(json.dumps(values), flush=True)
+
+
+def builder(text: str) -> Callable[..., Any]:
+    """The function that ``module:function`` or ``path/to/file.py:function`` names."""
+    place, _, name = text.rpartition(":")
+    if not place:
+        raise Refusal(f'"{text}" names no function; write module:function or file.py:function')
+    if place.endswith(".py"):
+        path = Path(place)
+        if not path.is_file():
+            raise Refusal(f"there is no file {path}")
+        # Its neighbours may be imported, as if it were run.
+        sys.path.insert(0, str(path.parent.resolve()))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+    else:
+        sys.path.insert(0, os.getcwd())
+        module = importlib.import_module(place)
+    if not hasattr(module, name):
+        raise Refusal(f'{place} has no function "{name}"')
+    return getattr(module, name)
+
+
+def epochs(folder: str | Path) -> Iterator[tuple[Iterator[Batch], list[float]]]:
+    """What is handed over to train on: for every epoch, batches (x, y), and their learning rates.
+
+    See ``spa/frameworks/feed.py`` for the files.
+    """
+    folder = Path(folder)
+    head = json.loads((folder / "feed.json").read_text())
+    for epoch, rates in enumerate(head["rates"]):
+        yield _batches(folder, epoch, head), rates
+
+
+def all_rates(folder: str | Path) -> list[float]:
+    """The learning rates of all steps, one epoch after another."""
+    head = json.loads((Path(folder) / "feed.json").read_text())
+    return [rate for rates in head["rates"] for rate in rates]
+
+
+def _batches(folder: Path, epoch: int, head: dict[str, Any]) -> Iterator[Batch]:
+    for part in range(head["parts"]):
+        path = folder / f"{epoch:05d}-{part:05d}.npz"
+        while not path.exists():
+            if (folder / "broken").exists():
+                raise Refusal((folder / "broken").read_text())
+            time.sleep(GLANCE)
+        with np.load(path, allow_pickle=False) as arrays:
+            x, y = arrays["x"], arrays["y"]
+        path.unlink()
+        for start in range(0, len(y), head["batch"]):
+            yield x[start : start + head["batch"]], y[start : start + head["batch"]]
+
+
+def examples(orders: Orders, shapes: Any) -> list[list[Any]]:
+    """Random inputs of two batch sizes, for inputs of some shapes; sent along with the answer."""
+    rng = np.random.default_rng(0)
+    made = []
+    for i, batch in enumerate((2, 3)):
+        made.append([rng.standard_normal((batch, *shape)).astype(np.float32) for shape in shapes])
+        for j, array in enumerate(made[-1]):
+            orders.send(f"example_{i}_{j}", array)
+    return made
+
+
+def send_outputs(orders: Orders, stem: str, i: int, outputs: Any) -> None:
+    """Sends a model's outputs for one example."""
+    for j, array in enumerate(outputs):
+        orders.send(f"{stem}_{i}_{j}", array)
+
+
+def smooth(y: Any, classes: int, smoothing: float) -> Any:
+    """One-hot labels (N, classes), smoothed."""
+    hot = np.full((len(y), classes), smoothing / classes, np.float32)
+    hot[np.arange(len(y)), y] += 1.0 - smoothing
+    return hot
+
+
+def is_plain(vector: Any) -> bool:
+    """Whether a scale, shift or statistic has not been trained: all of its entries are equal."""
+    return vector.size > 1 and bool((vector == vector.flat[0]).all())
+
+
+def woken(vector: Any, rng: Any, positive: bool) -> Any:
+    """Other values for a norm's vector: around one if they must be positive, else around zero."""
+    draw = rng.uniform(0.5, 1.5, vector.shape) if positive else rng.uniform(-0.3, 0.3, vector.shape)
+    return draw.astype(vector.dtype)

@@ -1,0 +1,217 @@
+"""JAX's side: Flax (nnx) networks, as ``NAME.npz`` with ``NAME.json`` beside it.
+
+The first holds the arrays of the network's state by their paths, the second says what builds the
+network. Flax has pictures as (N, H, W, C). What comes from outside is (N, C, H, W), and is turned
+here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import optax
+from common import (
+    Orders,
+    Refusal,
+    all_rates,
+    builder,
+    epochs,
+    examples,
+    is_plain,
+    main,
+    send_outputs,
+    tell,
+    woken,
+)  # fmt: skip
+from flax import nnx
+from jax2onnx import to_onnx
+
+OPSET = 23
+# Parts of a path that say what a vector of a norm is, and whether it must be positive.
+NORM_VECTORS = {"scale": True, "var": True, "bias": False, "mean": False}
+
+
+def build(orders: Orders) -> None:
+    """Makes a network with random weights."""
+    spec = orders.spec
+    channels, *sizes = spec["shape"]
+    about = {
+        "builder": _absolute(spec["builder"]),
+        "arguments": {**spec["arguments"], "input_shape": [*sizes, channels]},
+    }
+    model = _made(about, spec["seed"])
+    _save(model, about, spec["model"])
+
+
+def train(orders: Orders) -> None:
+    """A jitted step of optax, on batches as they are handed over."""
+    spec = orders.spec
+    model, about = _load(spec["model"])
+    model.train()
+    smoothing = spec["label_smoothing"]
+    rates = jnp.asarray(all_rates(spec["feed"]), jnp.float32)
+    optimizer = nnx.Optimizer(model, _descent(spec, lambda step: rates[step]), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+        def loss_of(model: Any) -> Any:
+            logits = model(x)
+            hot = optax.smooth_labels(jax.nn.one_hot(y, logits.shape[-1]), smoothing)
+            return optax.softmax_cross_entropy(logits, hot).mean(), logits
+
+        (loss, logits), gradients = nnx.value_and_grad(loss_of, has_aux=True)(model)
+        optimizer.update(model, gradients)
+        return loss, logits.argmax(1)
+
+    for number, (batches, epoch_rates) in enumerate(epochs(spec["feed"])):
+        total, right, seen = 0.0, 0, 0
+        for x, y in batches:
+            loss, found = step(model, optimizer, _channels_last(x), y)
+            total += float(loss) * len(y)
+            right += int((np.asarray(found) == y).sum())
+            seen += len(y)
+        tell(epoch=number + 1, loss=total / seen, accuracy=right / seen, lr=epoch_rates[-1])
+    _save(model, about, spec["out"])
+
+
+def predict(orders: Orders) -> None:
+    """Outputs for inputs x (N, C, H, W)."""
+    model, _ = _load(orders.spec["model"])
+    model.eval()
+    forward = nnx.jit(lambda model, x: model(x))
+    x = orders.array("x")
+    parts = [forward(model, _channels_last(x[i : i + 256])) for i in range(0, len(x), 256)]
+    orders.send("y", np.concatenate([np.asarray(part) for part in parts]))
+
+
+def export(orders: Orders) -> dict[str, Any]:
+    """Writes the model as ONNX, with its own outputs on the examples for the gate.
+
+    Where norms are as they were made, another file with random ones is written for the gate too.
+    """
+    spec = orders.spec
+    model, about = _load(spec["model"])
+    model.eval()
+    shapes = spec["shapes"]
+    if shapes is None:
+        if not about:
+            raise Refusal("a Flax module does not say what it takes; give its input's shape")
+        *sizes, channels = about["arguments"]["input_shape"]
+        shapes = [(channels, *sizes) if spec["channels_first"] else (*sizes, channels)]
+    given = examples(orders, shapes)
+    leaves = _leaves(model)
+    norms = {
+        path: leaf
+        for path, leaf in leaves.items()
+        if path.rpartition("/")[2] in NORM_VECTORS and leaf.ndim == 1
+    }
+    plain = any(is_plain(np.asarray(leaf)) for leaf in norms.values())
+    if plain:
+        rng = np.random.default_rng(0)
+        fresh = {p: woken(np.asarray(leaf), rng, NORM_VECTORS[p.rpartition("/")[2]])
+                 for p, leaf in norms.items()}  # fmt: skip
+        _fill(model, {**leaves, **fresh})
+        _export(model, orders, given, "probe")
+        _fill(model, leaves)
+    _export(model, orders, given, "model")
+    return {"probed": plain}
+
+
+def _export(model: Any, orders: Orders, given: Any, stem: str) -> None:
+    """Shapes within that the exporter leaves stale are dropped; weights come into the one file."""
+    first = orders.spec["channels_first"]
+    turned = [[_channels_last(a) if first else a for a in example] for example in given]
+    for i, example in enumerate(turned):
+        outputs = jax.tree.leaves(model(*example))
+        send_outputs(orders, stem, i, [np.asarray(array) for array in outputs])
+    inputs = [("batch", *array.shape[1:]) for array in turned[0]]
+    pictures = [i for i, array in enumerate(turned[0]) if first and array.ndim == 4]
+    # A folder of its own: it refuses to write data where some lie already.
+    folder = Path(orders.spec["onnx"]) / f"{stem}-written"
+    folder.mkdir()
+    path = folder / "model.onnx"
+    to_onnx(model, inputs=inputs, opset=OPSET, inputs_as_nchw=pictures or None,
+            return_mode="file", output_path=str(path))  # fmt: skip
+    written = onnx.load(path)
+    del written.graph.value_info[:]
+    onnx.save(written, Path(orders.spec["onnx"]) / f"{stem}.onnx")
+
+
+def _descent(spec: dict[str, Any], rate: Any) -> Any:
+    clip = [] if spec["clip"] is None else [optax.clip_by_global_norm(spec["clip"])]
+    if spec["optimizer"] == "adamw":
+        return optax.chain(*clip, optax.adamw(rate, weight_decay=spec["weight_decay"]))
+    decay = optax.add_decayed_weights(spec["weight_decay"])
+    return optax.chain(*clip, decay, optax.sgd(rate, momentum=spec["momentum"]))
+
+
+def _made(about: dict[str, Any], seed: int) -> Any:
+    model = builder(about["builder"])(rngs=nnx.Rngs(seed), **about["arguments"])
+    return _checked(model, about["builder"])
+
+
+def _checked(model: Any, source: str) -> Any:
+    if not isinstance(model, nnx.Module):
+        raise Refusal(f"{source} made a {type(model).__name__}, not a flax.nnx.Module")
+    return model
+
+
+def _absolute(text: str) -> str:
+    """A builder's name that holds in other folders too."""
+    place, _, name = text.rpartition(":")
+    return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text
+
+
+def _leaves(model: Any) -> dict[str, Any]:
+    """Arrays of a network's state by their paths; random streams left out."""
+    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
+    flat = nnx.to_flat_state(state)
+    return {"/".join(map(str, path)): leaf.get_value() for path, leaf in flat}
+
+
+def _fill(model: Any, leaves: dict[str, Any]) -> None:
+    """Puts arrays into a network's state, in place."""
+    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
+    flat = [
+        (path, leaf.replace(jnp.asarray(leaves["/".join(map(str, path))])))
+        for path, leaf in nnx.to_flat_state(state)
+    ]
+    nnx.update(model, nnx.from_flat_state(flat))
+
+
+def _save(model: Any, about: dict[str, Any], path: str | Path) -> None:
+    leaves: dict[str, Any] = {key: np.asarray(value) for key, value in _leaves(model).items()}
+    np.savez(path, **leaves)
+    Path(path).with_suffix(".json").write_text(json.dumps(about, indent=1))
+
+
+def _load(path: str | Path) -> Any:
+    if ":" in Path(path).name and not Path(path).exists():
+        model = builder(str(path))()
+        return _checked(model, str(path)), {}
+    about = Path(path).with_suffix(".json")
+    if not about.is_file():
+        raise Refusal(f"no {about.name} lies beside {path}; it says what builds the network")
+    known = json.loads(about.read_text())
+    model = _made(known, 0)
+    with np.load(path, allow_pickle=False) as arrays:
+        leaves = {key: arrays[key] for key in arrays.files}
+    missing = _leaves(model).keys() ^ leaves.keys()
+    if missing:
+        raise Refusal(f"{path} does not fit {known['builder']}: {sorted(missing)[0]}")
+    _fill(model, leaves)
+    return model, known
+
+
+def _channels_last(x: Any) -> Any:
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x
+
+
+if __name__ == "__main__":
+    main({"build": build, "train": train, "export": export, "predict": predict})

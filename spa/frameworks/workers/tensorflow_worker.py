@@ -1,0 +1,212 @@
+"""TensorFlow's side: Keras networks as ``NAME.keras``; saved models (folders) are exported too.
+
+Keras has pictures as (N, H, W, C). What comes from outside is (N, C, H, W), and is turned here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from common import (
+    Orders,
+    Refusal,
+    builder,
+    epochs,
+    examples,
+    is_plain,
+    main,
+    send_outputs,
+    smooth,
+    tell,
+    woken,
+)  # fmt: skip
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+OPSET = 15
+BATCH = 2  # of what is fed to see what a model gives
+
+
+def build(orders: Orders) -> None:
+    """Makes a network; Keras gives it random weights."""
+    spec = orders.spec
+    keras.utils.set_random_seed(spec["seed"])
+    channels, *sizes = spec["shape"]
+    model = builder(spec["builder"])(input_shape=(*sizes, channels), **spec["arguments"])
+    model.save(spec["model"])
+
+
+def train(orders: Orders) -> None:
+    """Keras's own ``fit``, on batches as they are handed over."""
+    spec = orders.spec
+    model = _load(spec["model"])
+    decay = {"weight_decay": spec["weight_decay"], "global_clipnorm": spec["clip"]}
+    if spec["optimizer"] == "adamw":
+        optimizer = keras.optimizers.AdamW(**decay)
+    else:
+        # Coupled weight decay, as sgd has it elsewhere; Keras's own shrinks weights apart from it.
+        _regularize(model, decay.pop("weight_decay"))
+        optimizer = keras.optimizers.SGD(momentum=spec["momentum"], **decay)
+    classes = model.output_shape[-1]
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        # The loss that is reported leaves weight decay out.
+        metrics=["accuracy", keras.metrics.CategoricalCrossentropy("entropy", from_logits=True)],
+    )
+    for number, (batches, rates) in enumerate(epochs(spec["feed"])):
+        rows = (
+            (_channels_last(x), smooth(y, classes, spec["label_smoothing"])) for x, y in batches
+        )
+        history = model.fit(
+            rows, steps_per_epoch=len(rates), callbacks=[_Rates(rates)], verbose=0, shuffle=False
+        ).history
+        loss, accuracy = history["entropy"][0], history["accuracy"][0]
+        tell(epoch=number + 1, loss=loss, accuracy=accuracy, lr=rates[-1])
+    model.save(spec["out"])
+
+
+def predict(orders: Orders) -> None:
+    """Outputs for inputs x (N, C, H, W)."""
+    model = _load(orders.spec["model"])
+    orders.send("y", model.predict(_channels_last(orders.array("x")), verbose=0))
+
+
+def export(orders: Orders) -> dict[str, Any]:
+    """Writes the model as ONNX, with its own outputs on the examples for the gate.
+
+    Where norms are as they were made, another file with random ones is written for the gate too.
+    """
+    spec = orders.spec
+    path = Path(spec["model"])
+    if path.is_dir():
+        function = tf.saved_model.load(str(path)).signatures["serving_default"]
+        _export(orders, function, "model", examples(orders, _shapes_of(spec, function)))
+        return {"probed": False}
+    model = _load(path)
+    function = _function(model)
+    given = examples(orders, _shapes_of(spec, function))
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, _NORMS)]
+    vectors = [(v, "variance" in v.name or "gamma" in v.name) for n in norms for v in n.variables]
+    vectors = [(v, positive) for v, positive in vectors if len(v.shape) == 1]
+    plain = any(is_plain(np.asarray(v)) for v, _ in vectors)
+    if plain:
+        kept = [np.asarray(v) for v, _ in vectors]
+        rng = np.random.default_rng(0)
+        for v, positive in vectors:
+            v.assign(woken(np.asarray(v), rng, positive))
+        _export(orders, _function(model), "probe", given)
+        for (v, _), value in zip(vectors, kept, strict=True):
+            v.assign(value)
+    _export(orders, _function(model), "model", given)
+    return {"probed": plain}
+
+
+_NORMS = (keras.layers.BatchNormalization, keras.layers.LayerNormalization,
+          keras.layers.GroupNormalization)  # fmt: skip
+
+
+def _load(path: str | Path) -> Any:
+    """A .keras file; code that it may hold is not run."""
+    if not str(path).endswith(".keras"):
+        raise Refusal(f"{path} is no .keras file and no folder with a saved model")
+    return keras.models.load_model(str(path), safe_mode=True)
+
+
+def _function(model: Any) -> Any:
+    """What a model computes when it is not trained, with a free batch."""
+    specs = [
+        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=f"input_{i}")
+        for i, tensor in enumerate(model.inputs)
+    ]
+    if len(specs) == 1:
+        specs[0] = tf.TensorSpec(specs[0].shape, specs[0].dtype, name="input")
+
+    @tf.function(input_signature=specs)
+    def forward(*inputs: Any) -> Any:
+        return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+
+    return forward.get_concrete_function()
+
+
+def _shapes_of(spec: dict[str, Any], function: Any) -> Any:
+    """Shapes of examples, without the batch: those given, or those that the model has."""
+    if spec["shapes"] is not None:
+        return spec["shapes"]
+    shapes = [tuple(t.shape)[1:] for t in _inputs(function)]
+    if any(size is None for shape in shapes for size in shape):
+        raise Refusal(f"sizes of the model's inputs are free {shapes}; give them")
+    if spec["channels_first"]:
+        shapes = [(s[-1], *s[:-1]) if len(s) == 3 else s for s in shapes]
+    return shapes
+
+
+def _inputs(function: Any) -> list[Any]:
+    return [t for t in function.inputs if t.dtype != tf.resource]
+
+
+def _export(orders: Orders, function: Any, stem: str, given: Any) -> None:
+    """Constants that the function captured, and its variables, become weights of the file.
+
+    tf2onnx alone makes inputs of the former, and lacks Erfc, which an exact GELU is.
+    """
+    first = orders.spec["channels_first"]
+    for i, example in enumerate(given):
+        arrays = [tf.constant(_channels_last(a) if first else a) for a in example]
+        by_name = sorted(function.structured_input_signature[1])  # as saved models take them
+        named = dict(zip(by_name, arrays, strict=True)) if by_name else {}
+        outputs = function(**named) if named else function(*arrays)
+        send_outputs(orders, stem, i, [np.asarray(t) for t in tf.nest.flatten(outputs)])
+    frozen = convert_variables_to_constants_v2(function)
+    inputs = [tensor.name for tensor in _inputs(frozen)]
+    outputs = [tensor.name for tensor in frozen.outputs]
+    pictures = [t.name for t in _inputs(frozen) if first and len(t.shape) == 4]
+    names = {name: name.partition(":")[0] for name in inputs}
+    names |= {name: "output" if len(outputs) == 1 else f"output_{i}"
+              for i, name in enumerate(outputs)}  # fmt: skip
+    graph = frozen.graph.as_graph_def()
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph, input_names=inputs, output_names=outputs, opset=OPSET, tensors_to_rename=names,
+        inputs_as_nchw=pictures, custom_op_handlers={"Erfc": (_erfc, [])},
+    )  # fmt: skip
+    onnx.save(model, Path(orders.spec["onnx"]) / f"{stem}.onnx")
+
+
+def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Erfc(x) as 1 - Erf(x)."""
+    node.type = "Erf"
+    node.domain = ""
+    number = tf2onnx.utils.map_onnx_to_numpy_type(ctx.get_dtype(node.output[0]))
+    one = ctx.make_const(tf2onnx.utils.make_name("one"), np.array(1, number))
+    after = ctx.insert_new_node_on_output("Sub", node.output[0], name=f"{name}/one_minus")
+    ctx.replace_inputs(after, [one.output[0], node.output[0]])
+
+
+class _Rates(keras.callbacks.Callback):
+    """Sets the learning rate of every batch."""
+
+    def __init__(self, rates: Any) -> None:
+        super().__init__()
+        self._rates = rates
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = self._rates[batch]
+
+
+def _regularize(model: Any, decay: float) -> None:
+    """Weight decay of sgd: each weight pulls at its own gradient."""
+    for variable in model.trainable_variables if decay else ():
+        variable.regularizer = keras.regularizers.L2(decay / 2)
+
+
+def _channels_last(x: Any) -> Any:
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x
+
+
+if __name__ == "__main__":
+    main({"build": build, "train": train, "export": export, "predict": predict})

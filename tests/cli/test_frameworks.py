@@ -1,0 +1,77 @@
+"""spa frameworks and spa export."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from spa.graph.execute import run
+from tests.frameworks.conftest import pins  # noqa: F401
+
+MODULE = """
+import torch
+
+def small():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3))
+
+def list_of_one():
+    return [1]
+"""
+
+
+@pytest.mark.usefixtures("pins")
+def test_frameworks_lists_environments(good):
+    (entry,) = good("frameworks", "--json").document["frameworks"]
+    assert (entry["name"], entry["ready"], entry["packages"]) == ("tiny", False, {})
+    assert "tiny         not made" in good("frameworks").out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pins")
+def test_frameworks_makes_environments(spa_):
+    (entry,) = spa_("frameworks", "install", "tiny", "--json").document["frameworks"]
+    assert entry["ready"]
+    assert "pip" in entry["packages"]
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "nets_of_mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_torch_module_by_its_name(good, module):
+    document = good(
+        "export", "nets_of_mine.py:small", "--shape", "3x8x8", "-o", "small.onnx", "--json"
+    ).document
+    assert document["framework"] == "pytorch"
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3))
+    x = torch.randn(2, 3, 8, 8)
+    (found,) = run(onnx.load("small.onnx"), {"input": x.numpy()})
+    np.testing.assert_allclose(found, net(x).detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nets_of_mine.py:small"], "give the shape of one example of each input"),
+        (["nets_of_mine.py:smal", "--shape", "3x8x8"], 'has no function "smal"'),
+        (["nets_of_mine.py:list_of_one", "--shape", "3x8x8"], "made a list, not a torch.nn.Module"),
+        (["no_such_module_here:f", "--shape", "3"], '"no_such_module_here" cannot be imported'),
+        (["nets_of_mine.py:small", "--shape", "3 by 8"], "is not of the form"),
+        (["what.is.this"], "cannot be told whose model"),
+        (["net.keras", "--framework", "mxnet"], "mxnet"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(spa_, module, arguments, words, monkeypatch):
+    monkeypatch.setenv("SPA_ENVIRONMENTS", str(module / "none"))
+    result = spa_("export", *arguments, "-o", "out.onnx")
+    assert result.code == 1
+    assert words in result.err
+    assert "defect" not in result.err
+    assert not (module / "out.onnx").exists()

@@ -1,0 +1,79 @@
+"""Workers that crash, hang, refuse or chatter, in our own Python."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spa.errors import FrameworkError
+from spa.frameworks import process
+from spa.frameworks.environments import Environment
+
+COMMON = Path(process.WORKERS)
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """Writes the worker of a framework called ``toy``, which runs in our own environment."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "common.py").write_text((COMMON / "common.py").read_text())
+    monkeypatch.setattr(process, "WORKERS", tmp_path)
+    monkeypatch.setattr(process, "required", lambda name: Environment(name, tmp_path))
+
+    def write(body):
+        text = f"from common import *\ndef verb(orders):\n    {body}\nmain({{'do': verb}})\n"
+        (tmp_path / "toy_worker.py").write_text(text)
+
+    return write
+
+
+def test_arrays_and_values_go_there_and_come_back(worker):
+    worker("tell(note=1); orders.send('y', orders.array('x') * orders.spec['by']); return {'a': 2}")
+    heard = []
+    x = np.arange(6.0).reshape(2, 3)
+    reply = process.call("toy", "do", {"by": 3}, {"x": x}, listen=heard.append)
+    np.testing.assert_array_equal(reply.arrays["y"], 3 * x)
+    assert reply.report == {"a": 2}
+    assert heard == [{"note": 1}]
+
+
+def test_what_else_a_worker_prints_is_no_message(worker):
+    worker("print('WARNING: 3 of 4'); print('[1, 2]'); print('7')")
+    heard = []
+    process.call("toy", "do", {}, listen=heard.append)
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise KeyError('such and such')", "exit code 1.*such and such"),
+        ("raise Refusal('it has no weights')", "exit code 1. Its last lines: it has no weights$"),
+        ("os.kill(os.getpid(), 9)", "exit code -9"),
+        ("import no_such_framework", "No module named 'no_such_framework'"),
+    ],
+)
+def test_a_worker_that_fails_is_one_error_with_its_last_words(worker, body, words):
+    worker(body)
+    with pytest.raises(FrameworkError, match=rf"toy's worker \(do\) failed with {words}|{words}"):
+        process.call("toy", "do", {})
+
+
+def test_a_worker_that_falls_silent_is_ended(worker):
+    worker("tell(a=1); time.sleep(600)")
+    with pytest.raises(FrameworkError, match="said nothing for 1 s and was ended"):
+        process.call("toy", "do", {}, patience=1)
+
+
+def test_a_listener_s_error_ends_the_worker(worker):
+    worker("tell(a=1); time.sleep(600)")
+
+    def listen(message):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        process.call("toy", "do", {}, listen=listen)
