@@ -74,6 +74,8 @@ class Plan:
         settings: scope, rounding, caps, aggregation and normalisation.
         weights: sha256 of the dense-shaped file that holds changed weights; None if unchanged.
         notes: sentences for the user (what could not be reached, and why).
+        module: of a torch module that was made smaller, what `spa.bridge.rebuild` needs beside the
+            parameters; None otherwise.
     """
 
     model: str
@@ -85,6 +87,7 @@ class Plan:
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
     notes: tuple[str, ...] = ()
+    module: Mapping[str, Any] | None = None
 
     @property
     def exact(self) -> bool:
@@ -127,6 +130,8 @@ class Plan:
             document["weights"] = self.weights
         if self.notes:
             document["notes"] = list(self.notes)
+        if self.module is not None:
+            document["module"] = dict(self.module)
         return document
 
     @staticmethod
@@ -160,6 +165,7 @@ class Plan:
                 settings=dict(document.get("settings", {})),
                 weights=document.get("weights"),
                 notes=tuple(document.get("notes", ())),
+                module=document.get("module"),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PlanError(f"The plan is damaged: {type(error).__name__} at {error}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class Pruned:
         reconstructed: the dense-shaped model that the proof compares with, where weights were
             changed too (OBSPA); None otherwise.
         details: what a method adds to a record (OBSPA's settings).
+        module: where a torch module came in, a smaller one of its class (a traced one where that
+            cannot be; ``plan.notes`` say why); None otherwise.
     """
 
     model: onnx.ModelProto
@@ -60,6 +63,7 @@ class Pruned:
     seconds: float
     reconstructed: onnx.ModelProto | None = None
     details: Mapping[str, Any] | None = None
+    module: Any = None
 
 
 def prune(
@@ -106,7 +110,7 @@ def prune(
         verify: prove the result (see `spa.verify`).
 
     Returns:
-        The pruned model with its plan, costs and proof.
+        The pruned model with its plan, costs and proof; and a smaller module where one came in.
 
     Raises:
         SpaError: see `spa.errors`.
@@ -144,7 +148,12 @@ def prune(
         )
     assert selection is not None
     plan = plan_of(groups, scores, target, limits, selection)
-    return finish(model, groups, plan, selection.dense, selection.pruned, started, check=verify)
+    result = finish(model, groups, plan, selection.dense, selection.pruned, started, check=verify)
+    if isinstance(source, (str, os.PathLike, onnx.ModelProto, Model)):
+        return result
+    from spa.bridge.shrinking import with_module
+
+    return with_module(result, source, inputs, model, groups)
 
 
 def finish(

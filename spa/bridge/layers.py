@@ -1,0 +1,122 @@
+"""torch's own layers, told their new sizes: what their parameters' new shapes say.
+
+Sizes are attributes that some layers check and others compute with, and that ``repr`` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from spa.errors import BridgeError
+
+# Called with a layer whose parameters were cut, and the number of its groups where that is known.
+Resizer = Callable[[Any, int | None], None]
+RESIZERS: list[tuple[tuple[type[nn.Module], ...], Resizer]] = []
+
+
+def resizer(*kinds: type[nn.Module]) -> Callable[[Resizer], Resizer]:
+    """Registers how layers of some kinds take their new sizes."""
+
+    def register(function: Resizer) -> Resizer:
+        RESIZERS.append((kinds, function))
+        return function
+
+    return register
+
+
+def resize_layer(layer: nn.Module, groups: int | None) -> None:
+    """Sets a layer's size attributes from the shapes of its parameters.
+
+    Args:
+        layer: any module; what is none of torch's own layers stays as it is.
+        groups: groups of a convolution.
+
+    Raises:
+        BridgeError: the layer cannot be of such sizes.
+    """
+    for kinds, function in RESIZERS:
+        if isinstance(layer, kinds):
+            function(layer, groups)
+
+
+@resizer(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+def _conv(layer: Any, groups: int | None) -> None:
+    layer.groups = layer.groups if groups is None else groups
+    layer.out_channels = layer.weight.shape[0]  # (O, I/g, k...)
+    layer.in_channels = layer.weight.shape[1] * layer.groups
+
+
+@resizer(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+def _conv_transpose(layer: Any, groups: int | None) -> None:
+    layer.groups = layer.groups if groups is None else groups
+    layer.in_channels = layer.weight.shape[0]  # (I, O/g, k...)
+    layer.out_channels = layer.weight.shape[1] * layer.groups
+
+
+@resizer(nn.Linear)
+def _linear(layer: Any, groups: int | None) -> None:
+    layer.out_features, layer.in_features = layer.weight.shape
+
+
+@resizer(nn.modules.batchnorm._NormBase)
+def _norm_base(layer: Any, groups: int | None) -> None:
+    for vector in (layer.weight, layer.running_mean):
+        if vector is not None:
+            layer.num_features = vector.shape[0]
+
+
+@resizer(nn.LayerNorm, nn.RMSNorm)
+def _layer_norm(layer: Any, groups: int | None) -> None:
+    if layer.weight is not None:
+        layer.normalized_shape = tuple(layer.weight.shape)
+
+
+@resizer(nn.GroupNorm)
+def _group_norm(layer: Any, groups: int | None) -> None:
+    if layer.weight is not None:
+        layer.num_groups = layer.num_groups if groups is None else groups
+        layer.num_channels = layer.weight.shape[0]
+
+
+@resizer(nn.Embedding)
+def _embedding(layer: Any, groups: int | None) -> None:
+    layer.num_embeddings, layer.embedding_dim = layer.weight.shape
+
+
+@resizer(nn.PReLU)
+def _prelu(layer: Any, groups: int | None) -> None:
+    layer.num_parameters = layer.weight.shape[0]
+
+
+@resizer(nn.RNNBase)
+def _recurrent(layer: Any, groups: int | None) -> None:
+    """Weights are (gates x hidden, input) and (gates x hidden, hidden or projected)."""
+    gates = {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
+    hidden = {
+        weight.shape[0] // gates
+        for name, weight in layer.named_parameters()
+        if name.startswith("weight_hh")
+    }
+    if len(hidden) > 1:
+        raise BridgeError(
+            f"{type(layer).__name__} has one hidden size for all of its layers and directions; "
+            f"the plan leaves {sorted(hidden)}."
+        )
+    layer.input_size = layer.weight_ih_l0.shape[1]
+    (layer.hidden_size,) = hidden
+    layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]
+
+
+@resizer(nn.MultiheadAttention)
+def _attention(layer: Any, groups: int | None) -> None:
+    """Its forward takes as many features inside as outside, so it can lose neither alone."""
+    outside, inside = layer.out_proj.weight.shape
+    if (outside, inside) != (layer.embed_dim, layer.embed_dim):
+        raise BridgeError(
+            "torch.nn.MultiheadAttention has one width inside and outside, "
+            f"{layer.embed_dim}; the plan leaves {inside} and {outside}. --attention none and "
+            "excluding its layers would keep it."
+        )
