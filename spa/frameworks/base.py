@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from spa.frameworks.feed import Feed
+from spa.pruning.prune import Pruned
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -97,4 +98,27 @@ class Framework(ABC):
 
         Raises:
             FrameworkError: the exporter fails, or what it wrote is not what the model computes.
+        """
+
+    @abstractmethod
+    def give_back(
+        self,
+        model: Path,
+        out: Path,
+        pruned: Pruned,
+        shapes: Sequence[Shape] | None = None,
+        *,
+        channels_first: bool = False,
+    ) -> None:
+        """Writes the framework's own model, as small as its pruned ONNX file.
+
+        Args:
+            model: the dense model.
+            out: where the smaller one is written.
+            pruned: what `spa.prune` made of the dense model's export.
+            shapes: as in `export`.
+            channels_first: as in `export`.
+
+        Raises:
+            FrameworkError: the model cannot be made smaller in its framework; nothing is written.
         """

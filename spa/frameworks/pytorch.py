@@ -22,6 +22,7 @@ from spa.errors import FrameworkError, InputError
 from spa.frameworks.base import Array, Framework, Report, Shape, Source, Training
 from spa.frameworks.feed import Feed
 from spa.progress import Progress
+from spa.pruning.prune import Pruned
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,6 +99,20 @@ class PyTorch(Framework):
         generator = torch.Generator().manual_seed(0)
         return from_torch(
             net, tuple(torch.randn(2, *shape, generator=generator) for shape in shapes)
+        )
+
+    def give_back(
+        self,
+        model: Path,
+        out: Path,
+        pruned: Pruned,
+        shapes: Sequence[Shape] | None = None,
+        *,
+        channels_first: bool = False,
+    ) -> None:
+        """See `Framework.give_back`; the file holds what `rebuild` needs beside the state_dict."""
+        raise FrameworkError(
+            "A module is given back by spa.prune(module, inputs=...).module; see the README."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,9 +15,12 @@ import onnx
 from spa.errors import FrameworkError
 from spa.frameworks.base import Array, Framework, Report, Shape, Source, Training
 from spa.frameworks.feed import Feed, fed
-from spa.frameworks.gate import passed
+from spa.frameworks.gate import passed, tidied
+from spa.frameworks.giving_back import check_equal, groups_of, removed_of
+from spa.frameworks.matching import Match, matches
 from spa.frameworks.process import Reply, call
 from spa.progress import Progress, stage
+from spa.pruning.prune import Pruned
 
 
 class WorkedFramework(Framework):
@@ -70,6 +74,56 @@ class WorkedFramework(Framework):
                 passed(probe, _rows(reply, "example"), _rows(reply, "probe"), what)
             proto = onnx.load(Path(folder) / "model.onnx")
         return passed(proto, _rows(reply, "example"), _rows(reply, "model"), what)
+
+    def give_back(
+        self,
+        model: Path,
+        out: Path,
+        pruned: Pruned,
+        shapes: Sequence[Shape] | None = None,
+        *,
+        channels_first: bool = False,
+    ) -> None:
+        """See `Framework.give_back`."""
+        spec: dict[str, Any] = {
+            "model": str(model.resolve()),
+            "shapes": shapes,
+            "channels_first": channels_first,
+        }
+        dense = self.export(model, shapes, channels_first=channels_first)
+        with tempfile.TemporaryDirectory(prefix="spa-back-") as folder:
+            found, variables = self._found(dense, {**spec, "onnx": folder})
+            part = Path(folder) / f"part{self.suffix}"
+            order = {
+                **spec,
+                "out": str(part),
+                "removed": removed_of(pruned.plan, dense, found, variables),
+                "groups": groups_of(pruned.model, found),
+            }
+            answer = self._call("shrink", order)
+            check_equal(pruned.model, _rows(answer, "example"), _rows(answer, "model"), out)
+            self._move(part, out)
+
+    def _found(
+        self, dense: onnx.ModelProto, spec: dict[str, Any]
+    ) -> tuple[dict[str, Match], dict[str, Shape]]:
+        """The variable of every weight of an export, and the variables' shapes."""
+        reply = self._call("mark", spec)
+        names = reply.report["variables"]
+        variables = {name: reply.arrays[f"variable_{i}"] for i, name in enumerate(names)}
+        marked = Path(spec["onnx"]) / "marked.onnx"
+        if reply.report.get("named"):
+            found = {name: Match(name, tuple(range(a.ndim))) for name, a in variables.items()}
+        else:
+            other = tidied(onnx.load(marked)) if marked.is_file() else dense
+            found = matches(dense, other, variables)
+        return found, {name: array.shape for name, array in variables.items()}
+
+    def _move(self, part: Path, out: Path) -> None:
+        """Puts a model's files in place: all that begin as its own file does."""
+        stem, wanted = (str(path)[: -len(self.suffix)] for path in (part, out))
+        for file in part.parent.glob(f"{Path(stem).name}*"):
+            shutil.move(file, f"{wanted}{str(file)[len(stem) :]}")
 
     def _call(
         self, verb: str, spec: dict[str, Any], arrays: dict[str, Array] | None = None

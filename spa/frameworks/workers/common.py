@@ -142,6 +142,20 @@ def send_outputs(orders: Orders, stem: str, i: int, outputs: Any) -> None:
         orders.send(f"{stem}_{i}_{j}", array)
 
 
+def send_variables(orders: Orders, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Sends a model's variables; returns what the report says of them."""
+    for i, array in enumerate(variables.values()):
+        orders.send(f"variable_{i}", array)
+    return {"variables": list(variables)}
+
+
+def without(array: Any, removed: list[tuple[int, list[int]]]) -> Any:
+    """An array less some indices of some axes."""
+    for axis, indices in removed:
+        array = np.delete(array, indices, axis)
+    return array
+
+
 def smooth(y: Any, classes: int, smoothing: float) -> Any:
     """One-hot labels (N, classes), smoothed."""
     hot = np.full((len(y), classes), smoothing / classes, np.float32)

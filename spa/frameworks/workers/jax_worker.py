@@ -26,7 +26,9 @@ from common import (
     is_plain,
     main,
     send_outputs,
+    send_variables,
     tell,
+    without,
     woken,
 )  # fmt: skip
 from flax import nnx
@@ -98,13 +100,7 @@ def export(orders: Orders) -> dict[str, Any]:
     spec = orders.spec
     model, about = _load(spec["model"])
     model.eval()
-    shapes = spec["shapes"]
-    if shapes is None:
-        if not about:
-            raise Refusal("a Flax module does not say what it takes; give its input's shape")
-        *sizes, channels = about["arguments"]["input_shape"]
-        shapes = [(channels, *sizes) if spec["channels_first"] else (*sizes, channels)]
-    given = examples(orders, shapes)
+    given = examples(orders, _shapes_of(spec, about))
     leaves = _leaves(model)
     norms = {
         path: leaf
@@ -123,13 +119,68 @@ def export(orders: Orders) -> dict[str, Any]:
     return {"probed": plain}
 
 
+def mark(orders: Orders) -> dict[str, Any]:
+    """Exports the model with random values in all variables, and sends these."""
+    model, about = _load(orders.spec["model"])
+    model.eval()
+    given = examples(orders, _shapes_of(orders.spec, about))
+    rng = np.random.default_rng(1)
+    marked = {
+        path: np.abs(rng.standard_normal(leaf.shape)).astype(leaf.dtype) + 0.1
+        for path, leaf in _leaves(model).items()
+    }
+    _fill(model, marked)
+    _export(model, orders, given, "marked")
+    return send_variables(orders, marked)
+
+
+def shrink(orders: Orders) -> None:
+    """Cuts variables, and tells layers their new sizes, which are kept beside the file."""
+    spec = orders.spec
+    model, about = _load(spec["model"])
+    leaves = _leaves(model)
+    for path, removed in spec["removed"].items():
+        leaves[path] = jnp.asarray(without(np.asarray(leaves[path]), removed))
+    fields = dict(about.get("fields", {}))
+    for path, part in nnx.iter_modules(model):
+        key = "/".join(map(str, path))
+        kernel = leaves.get(f"{key}/kernel" if key else "kernel")
+        vector = leaves.get(f"{key}/scale" if key else "scale")
+        new = _sizes(part, kernel, vector, spec["groups"].get(f"{key}/kernel"))
+        if new:
+            fields[key] = new
+    about = {**about, "fields": fields}
+    _resize(model, fields)
+    _fill(model, leaves)
+    model.eval()
+    given = examples(orders, _shapes_of(spec, about))
+    _send_outputs(model, orders, given, "model")
+    _save(model, about, spec["out"])
+
+
+def _sizes(part: Any, kernel: Any, vector: Any, groups: int | None) -> dict[str, int]:
+    """Fields of a Flax layer that say sizes, from the shapes of its variables."""
+    if isinstance(part, nnx.Conv) and kernel is not None:  # (k..., I/g, O)
+        count = part.feature_group_count if groups is None else groups
+        inputs, outputs = kernel.shape[-2] * count, kernel.shape[-1]
+        return {"in_features": inputs, "out_features": outputs, "feature_group_count": count}
+    if isinstance(part, nnx.Linear) and kernel is not None:
+        return {"in_features": kernel.shape[0], "out_features": kernel.shape[1]}
+    if isinstance(part, (nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm)) and vector is not None:
+        return {"num_features": vector.shape[0]}
+    return {}
+
+
+def _resize(model: Any, fields: dict[str, Any]) -> None:
+    for path, part in nnx.iter_modules(model):
+        for name, value in fields.get("/".join(map(str, path)), {}).items():
+            setattr(part, name, value)
+
+
 def _export(model: Any, orders: Orders, given: Any, stem: str) -> None:
     """Shapes within that the exporter leaves stale are dropped; weights come into the one file."""
     first = orders.spec["channels_first"]
-    turned = [[_channels_last(a) if first else a for a in example] for example in given]
-    for i, example in enumerate(turned):
-        outputs = jax.tree.leaves(model(*example))
-        send_outputs(orders, stem, i, [np.asarray(array) for array in outputs])
+    turned = _send_outputs(model, orders, given, stem)
     inputs = [("batch", *array.shape[1:]) for array in turned[0]]
     pictures = [i for i, array in enumerate(turned[0]) if first and array.ndim == 4]
     # A folder of its own: it refuses to write data where some lie already.
@@ -141,6 +192,26 @@ def _export(model: Any, orders: Orders, given: Any, stem: str) -> None:
     written = onnx.load(path)
     del written.graph.value_info[:]
     onnx.save(written, Path(orders.spec["onnx"]) / f"{stem}.onnx")
+
+
+def _send_outputs(model: Any, orders: Orders, given: Any, stem: str) -> list[Any]:
+    """Sends what a model makes of the examples; returns these as the model takes them."""
+    first = orders.spec["channels_first"]
+    turned = [[_channels_last(a) if first else a for a in example] for example in given]
+    for i, example in enumerate(turned):
+        outputs = jax.tree.leaves(model(*example))
+        send_outputs(orders, stem, i, [np.asarray(array) for array in outputs])
+    return turned
+
+
+def _shapes_of(spec: dict[str, Any], about: dict[str, Any]) -> Any:
+    """Shapes of examples, without the batch: those given, or what the network was built for."""
+    if spec["shapes"] is not None:
+        return spec["shapes"]
+    if not about:
+        raise Refusal("a Flax module does not say what it takes; give its input's shape")
+    *sizes, channels = about["arguments"]["input_shape"]
+    return [(channels, *sizes) if spec["channels_first"] else (*sizes, channels)]
 
 
 def _descent(spec: dict[str, Any], rate: Any) -> Any:
@@ -205,6 +276,7 @@ def _load(path: str | Path) -> Any:
     missing = _leaves(model).keys() ^ leaves.keys()
     if missing:
         raise Refusal(f"{path} does not fit {known['builder']}: {sorted(missing)[0]}")
+    _resize(model, known.get("fields", {}))
     _fill(model, leaves)
     return model, known
 
@@ -214,4 +286,13 @@ def _channels_last(x: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main({"build": build, "train": train, "export": export, "predict": predict})
+    main(
+        {
+            "build": build,
+            "train": train,
+            "export": export,
+            "predict": predict,
+            "mark": mark,
+            "shrink": shrink,
+        }
+    )

@@ -22,7 +22,9 @@ from common import (
     is_plain,
     main,
     send_outputs,
+    send_variables,
     tell,
+    without,
     woken,
 )  # fmt: skip
 from mxnet import autograd, gluon
@@ -103,6 +105,53 @@ def export(orders: Orders) -> dict[str, Any]:
     return {"probed": plain}
 
 
+def mark(orders: Orders) -> dict[str, Any]:
+    """Sends the parameters; their names survive the export."""
+    parameters = _load(orders.spec["model"]).collect_params()
+    arrays = {name: p.data().asnumpy() for name, p in parameters.items()}
+    return {**send_variables(orders, arrays), "named": True}
+
+
+def shrink(orders: Orders) -> None:
+    """Cuts parameters, and writes a symbol whose operators have the new sizes."""
+    spec = orders.spec
+    prefix, out = (spec[key][: -len("-symbol.json")] for key in ("model", "out"))
+    parameters = mx.nd.load(_parameters_of(Path(spec["model"])))
+    shapes = {}
+    for key in parameters:
+        name = key.partition(":")[2]
+        if name in spec["removed"]:
+            parameters[key] = mx.nd.array(without(parameters[key].asnumpy(), spec["removed"][name]))
+        shapes[name] = parameters[key].shape
+    symbol = json.loads(Path(f"{prefix}-symbol.json").read_text())
+    for node in symbol["nodes"]:
+        _resize(node, [symbol["nodes"][i]["name"] for i, *_ in node["inputs"]], shapes, spec)
+    Path(f"{out}-symbol.json").write_text(json.dumps(symbol, indent=2))
+    mx.nd.save(f"{out}-0000.params", parameters)
+    net = _load(f"{out}-symbol.json")
+    for i, (example,) in enumerate(examples(orders, spec["shapes"])):
+        send_outputs(orders, "model", i, [net(mx.nd.array(example)).asnumpy()])
+
+
+def _resize(
+    node: dict[str, Any], inputs: list[str], shapes: dict[str, Any], spec: dict[str, Any]
+) -> None:
+    """Sizes that a symbol's operator has as attributes, from the shapes of its parameters."""
+    attributes = node.get("attrs", {})
+    if node["op"] == "null" and "__shape__" in attributes and node["name"] in shapes:
+        attributes["__shape__"] = str(tuple(shapes[node["name"]]))
+    weight = shapes.get(inputs[1]) if len(inputs) > 1 else None
+    if weight is None:
+        return
+    if node["op"] in ("Convolution", "Deconvolution"):
+        groups = spec["groups"].get(inputs[1], int(attributes.get("num_group", 1)))
+        attributes["num_group"] = str(groups)
+        outputs = weight[0] if node["op"] == "Convolution" else weight[1] * groups
+        attributes["num_filter"] = str(outputs)
+    if node["op"] == "FullyConnected":
+        attributes["num_hidden"] = str(weight[0])
+
+
 def _export(net: Any, orders: Orders, given: Any, stem: str) -> None:
     for i, (example,) in enumerate(given):
         send_outputs(orders, stem, i, [net(mx.nd.array(example)).asnumpy()])
@@ -151,12 +200,17 @@ def _load(path: str | Path) -> Any:
     path = Path(path)
     if not path.name.endswith("-symbol.json"):
         raise Refusal(f"{path} is no NAME-symbol.json")
+    net = gluon.nn.SymbolBlock.imports(str(path), ["data"], _parameters_of(path))
+    net.hybridize()
+    return net
+
+
+def _parameters_of(path: Path) -> str:
+    """The latest file of parameters beside a symbol file."""
     found = sorted(path.parent.glob(path.name.replace("-symbol.json", "-*.params")))
     if not found:
         raise Refusal(f"no {path.name.replace('-symbol.json', '-0000.params')} lies beside {path}")
-    net = gluon.nn.SymbolBlock.imports(str(path), ["data"], str(found[-1]))
-    net.hybridize()
-    return net
+    return str(found[-1])
 
 
 def _save(net: Any, path: str | Path) -> None:
@@ -165,4 +219,13 @@ def _save(net: Any, path: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    main({"build": build, "train": train, "export": export, "predict": predict})
+    main(
+        {
+            "build": build,
+            "train": train,
+            "export": export,
+            "predict": predict,
+            "mark": mark,
+            "shrink": shrink,
+        }
+    )

@@ -22,10 +22,12 @@ from common import (
     is_plain,
     main,
     send_outputs,
+    send_variables,
     smooth,
     tell,
     woken,
 )  # fmt: skip
+from keras_shrinking import shrunk
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 OPSET = 15
@@ -105,6 +107,29 @@ def export(orders: Orders) -> dict[str, Any]:
             v.assign(value)
     _export(orders, _function(model), "model", given)
     return {"probed": plain}
+
+
+def mark(orders: Orders) -> dict[str, Any]:
+    """Sends the kernels; the rest of the variables follows from these (`keras_shrinking`)."""
+    model = _load(orders.spec["model"])
+    kernels = {v.path: np.asarray(v) for v in model.variables if len(v.shape) > 1}
+    return send_variables(orders, kernels)
+
+
+def shrink(orders: Orders) -> None:
+    """Makes the model anew with smaller layers."""
+    spec = orders.spec
+    model = _load(spec["model"])
+    given = examples(orders, _shapes_of(spec, _function(model)))
+    first = spec["channels_first"]
+    turned = [[_channels_last(a) if first else a for a in example] for example in given]
+    smaller = shrunk(model, spec["removed"], spec["groups"], turned[0])
+    smaller.save(spec["out"])
+    # What lies in the file is what is judged.
+    smaller = _load(spec["out"])
+    for i, example in enumerate(turned):
+        outputs = smaller(example if len(example) > 1 else example[0], training=False)
+        send_outputs(orders, "model", i, [np.asarray(t) for t in tf.nest.flatten(outputs)])
 
 
 _NORMS = (keras.layers.BatchNormalization, keras.layers.LayerNormalization,
@@ -209,4 +234,13 @@ def _channels_last(x: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main({"build": build, "train": train, "export": export, "predict": predict})
+    main(
+        {
+            "build": build,
+            "train": train,
+            "export": export,
+            "predict": predict,
+            "mark": mark,
+            "shrink": shrink,
+        }
+    )
