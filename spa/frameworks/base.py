@@ -105,6 +105,7 @@ class Framework(ABC):
         self,
         model: Path,
         out: Path,
+        dense: onnx.ModelProto,
         pruned: Pruned,
         shapes: Sequence[Shape] | None = None,
         *,
@@ -115,7 +116,8 @@ class Framework(ABC):
         Args:
             model: the dense model.
             out: where the smaller one is written.
-            pruned: what `spa.prune` made of the dense model's export.
+            dense: the dense model's export. (Another export may name weights otherwise.)
+            pruned: what `spa.prune` made of that.
             shapes: as in `export`.
             channels_first: as in `export`.
 

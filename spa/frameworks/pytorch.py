@@ -105,6 +105,7 @@ class PyTorch(Framework):
         self,
         model: Path,
         out: Path,
+        dense: onnx.ModelProto,
         pruned: Pruned,
         shapes: Sequence[Shape] | None = None,
         *,

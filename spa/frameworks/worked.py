@@ -79,6 +79,7 @@ class WorkedFramework(Framework):
         self,
         model: Path,
         out: Path,
+        dense: onnx.ModelProto,
         pruned: Pruned,
         shapes: Sequence[Shape] | None = None,
         *,
@@ -90,7 +91,6 @@ class WorkedFramework(Framework):
             "shapes": shapes,
             "channels_first": channels_first,
         }
-        dense = self.export(model, shapes, channels_first=channels_first)
         with tempfile.TemporaryDirectory(prefix="spa-back-") as folder:
             found, variables = self._found(dense, {**spec, "onnx": folder})
             part = Path(folder) / f"part{self.suffix}"
