@@ -125,7 +125,8 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
             tracker.keep_layers(tracker.read_outside(name), None, reason)
     kept = [remark.labels for remark in tracker.kept]
     components = solve(
-        tracker.space.total,
+        [axis.size for axis in tracker.space.axes],
+        tracker.stretches,
         tracker.equalities,
         np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64),
         tracker.choices,

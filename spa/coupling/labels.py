@@ -4,6 +4,11 @@ A tensor carries a short list of *label layers*, one per independent source axis
 integer array of the tensor's rank that broadcasts to its shape: it has the full size on the axes it
 follows and size 1 on the others. An index of a tensor goes when any of its layers says so. An axis
 of size over 1 that no layer follows is kept, and so is an entry whose label is 0 (`KEPT`).
+
+Nearly all layers are one axis's labels, as they were handed out. Labels are handed out as views of
+a long array of consecutive numbers, the *ruler*, and what only moves a layer (Transpose, Reshape,
+Unsqueeze, whole Slices) makes other views of it. So such a *run* is known by what it is a view of
+(`LabelSpace.first_of_run`), and nobody need look at its entries.
 """
 
 from __future__ import annotations
@@ -47,12 +52,19 @@ class LabelledAxis:
         return np.arange(self.start, self.start + self.size, dtype=np.int64)
 
 
+# Numbers on the first ruler; one that is too short is followed by one as long as all before.
+RULER = 2**15
+
+
 @dataclass
 class LabelSpace:
     """Hands out labels and remembers what they stand for."""
 
     axes: list[LabelledAxis] = field(default_factory=list)
     total: int = 1  # label 0 is KEPT
+    _rulers: list[Labels] = field(default_factory=list)
+    _origin: int = 0  # the last ruler's first number
+    _end: int = 0
 
     def fresh(
         self, tensor: str, axis: int, size: int, *, is_parameter: bool, uses: tuple[Use, ...] = ()
@@ -60,13 +72,23 @@ class LabelSpace:
         """Makes labels for one axis; returns them, shape (size,)."""
         entry = LabelledAxis(tensor, axis, self.total, size, is_parameter, uses)
         self.axes.append(entry)
-        self.total += size
-        return entry.labels
+        start, self.total = self.total, self.total + size
+        if self.total > self._end:
+            self._origin, self._end = start, start + max(size, RULER, self._end)
+            ruler = np.arange(self._origin, self._end, dtype=np.int64)
+            ruler.setflags(write=False)
+            self._rulers.append(ruler)
+        return self._rulers[-1][start - self._origin : self.total - self._origin]
 
-    def axis_of(self, labels: Labels) -> Labels:
-        """Position in `axes` for each label (KEPT gives -1)."""
-        starts = np.array([axis.start for axis in self.axes], dtype=np.int64)
-        return np.searchsorted(starts, labels, side="right") - 1
+    def first_of_run(self, labels: Labels) -> int | None:
+        """The first of labels that follow one another as they were handed out; else None."""
+        base = labels.base
+        if base is None or not labels.flags.c_contiguous or not labels.size:
+            return None
+        for ruler in self._rulers:
+            if base is ruler:
+                return int(labels.item(0))
+        return None
 
 
 def along(labels: Labels, axis: int, rank: int) -> Layer:
@@ -82,9 +104,11 @@ def support(layer: Layer) -> tuple[int, ...]:
 def collapse(layer: Layer) -> Layer:
     """Drops every axis along which a layer is constant: it does not follow that axis."""
     for k in support(layer):
-        first, second = layer.take([0], axis=k), layer.take([1], axis=k)
-        if first.flat[0] != second.flat[0]:
+        beside = [0] * layer.ndim
+        beside[k] = 1
+        if layer.item(0) != layer.item(*beside):
             continue  # most layers end here
+        first = layer.take([0], axis=k)
         if np.array_equal(np.broadcast_to(first, layer.shape), layer):
             layer = first
     return layer

@@ -24,6 +24,7 @@ from spa.coupling.labels import (
     lift,
     support,
 )
+from spa.coupling.places import Stretch
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
@@ -75,6 +76,7 @@ class Tracker:
         self.zeros: set[str] = set()
         self.space = LabelSpace()
         self.layers: dict[str, list[Layer]] = {}
+        self.stretches: list[Stretch] = []
         self.equalities: list[Pairs] = []
         self.choices: list[Choice] = []
         self.kept: list[Remark] = []
@@ -139,6 +141,12 @@ class Tracker:
 
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
+        if a.shape == b.shape:
+            first, other = self.space.first_of_run(a), self.space.first_of_run(b)
+            if first is not None and other is not None:
+                if first != other:
+                    self.stretches.append((first, other, a.size))
+                return
         a, b = _flat(a, b)
         if not (a.all() and b.all()):  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
@@ -150,10 +158,13 @@ class Tracker:
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
         """States that labels stay."""
-        flat = labels.reshape(-1)
-        flat = flat[flat != KEPT]
+        flat = self._without_kept(labels)
         if flat.size:
             self.kept.append(Remark(flat, None if node is None else node.index, reason))
+
+    def _without_kept(self, labels: Labels) -> Labels:
+        flat = labels.reshape(-1)
+        return flat if self.space.first_of_run(labels) is not None else flat[flat != KEPT]
 
     def keep_layers(self, layers: Iterable[Layer], node: Node | None, reason: str) -> None:
         """Keeps every label of some layers."""
@@ -179,8 +190,7 @@ class Tracker:
 
     def mark_inexact(self, labels: Labels, node: Node, reason: str) -> None:
         """States that removing these labels changes what the rest computes at ``node``."""
-        flat = labels.reshape(-1)
-        flat = flat[flat != KEPT]
+        flat = self._without_kept(labels)
         if flat.size:
             self.inexact.append(Remark(flat, node.index, reason))
 
@@ -219,15 +229,16 @@ class Tracker:
             return
         shape = self.out_shape(node, i)
         written = []
-        for layer in (collapse(layer) for layer in layers):
+        for layer in layers:
+            first = self.space.first_of_run(layer)
+            layer = layer if first is not None else collapse(layer)
             assert all(a in (1, b) for a, b in zip(layer.shape, shape, strict=True)), (
                 f"{node}: a layer of shape {layer.shape} does not fit output {i} of shape {shape}"
             )
-            axes = support(layer)
-            if not axes:
+            if layer.size == 1:
                 self.keep(layer, node, "its removal would empty a tensor")
                 continue
-            if not layer.any():
+            if first is None and not layer.any():
                 continue
             self.open_grid(layer)
             written.append(layer)
@@ -298,6 +309,8 @@ class Tracker:
 
     def open_grid(self, layer: Layer) -> None:
         """One layer over several axes: what remains must be rectangular, along one of them."""
+        if layer.size in layer.shape:
+            return
         axes = support(layer)
         if len(axes) < 2:
             return
