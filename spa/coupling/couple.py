@@ -82,21 +82,22 @@ class Coupling:
         return self.layers.get(self.model.root(name), [])
 
     @cached_property
-    def why_kept(self) -> dict[int, Remark]:
-        """The first remark on every component that says why it is kept."""
+    def why_kept(self) -> Labels:
+        """Position in `kept` of the first remark on every component; past the end without one."""
         return self._first_remarks(self.kept)
 
     @cached_property
-    def why_inexact(self) -> dict[int, Remark]:
-        """The first remark on every component that says why its removal is not exact."""
+    def why_inexact(self) -> Labels:
+        """The same in `inexact`."""
         return self._first_remarks(self.inexact)
 
-    def _first_remarks(self, remarks: tuple[Remark, ...]) -> dict[int, Remark]:
-        table: dict[int, Remark] = {}
-        for remark in remarks:
-            for component in np.unique(self.components.of[remark.labels]).tolist():
-                table.setdefault(component, remark)
-        return table
+    def _first_remarks(self, remarks: tuple[Remark, ...]) -> Labels:
+        first = np.full(self.components.kept.size, len(remarks))
+        if remarks:
+            numbers = np.repeat(np.arange(len(remarks)), [r.labels.size for r in remarks])
+            labels = np.concatenate([remark.labels for remark in remarks])
+            np.minimum.at(first, self.components.of[labels], numbers)
+        return first
 
 
 def couple(model: Model, attention: str = "heads") -> Coupling:

@@ -37,6 +37,12 @@ class Pieces:
     components: Labels
     sizes: Labels
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Pieces:
+        """Some of the pieces."""
+        return Pieces(
+            self.axes[chosen], self.labels[chosen], self.components[chosen], self.sizes[chosen]
+        )
+
 
 class Places:
     """Places of labels.
@@ -81,7 +87,7 @@ class Places:
         new = np.ones(self.count, dtype=bool)
         stays = kept[of]
         new[1:] = (np.diff(of) != 1) | (stays[1:] != stays[:-1])
-        new[self._places] = True
+        new[self._places[self._sizes > 0]] = True
         starts = np.flatnonzero(new)
         sizes = np.diff(starts, append=self.count)
         # By axis, the pieces of the axis that stands for it.
