@@ -54,7 +54,7 @@ def kept_axes(coupling: Coupling) -> tuple[KeptAxis, ...]:
         cause = "it is tied to an axis that cannot shrink" if remark is None else remark.text
         why = cause if remark is None else sentence(coupling, remark.node, cause)
         result.append(KeptAxis(entry.tensor, entry.axis, entry.size, count, why, cause))
-    for weight in inner_weights(coupling.model.proto):
+    for weight in inner_weights(coupling.model):
         cause = f"it lies inside of a subgraph of {coupling.model.graph.nodes[weight.node].op}"
         why = sentence(coupling, weight.node, cause)
         result += [
