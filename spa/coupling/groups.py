@@ -117,14 +117,18 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
 
 def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
     # Labels are sorted, so those of an axis lie together.
-    bounds = np.flatnonzero(np.diff(structure.axes, prepend=-1, append=-1))
-    entries = [coupling.axes[axis] for axis in structure.axes[bounds[:-1]].tolist()]
-    firsts = np.array([entry.start for entry in entries]).repeat(np.diff(bounds))
-    indices = structure.labels - firsts
-    members = [
-        Member(entry, indices[:, start:end])
-        for entry, (start, end) in zip(entries, pairwise(bounds.tolist()), strict=True)
-    ]
+    axes = structure.axes
+    starts = [0, *(np.flatnonzero(axes[1:] != axes[:-1]) + 1).tolist()]
+    entries = [coupling.axes[axis] for axis in axes[starts].tolist()]
+    # Most members have the same indices: every axis all of its own.
+    known: dict[bytes, Labels] = {}
+    members = []
+    for entry, (start, end) in zip(entries, pairwise([*starts, axes.size]), strict=True):
+        first = structure.labels[:, start:end] - entry.start
+        key = first.tobytes()
+        if key not in known:
+            known[key] = structure.of_all(first)
+        members.append(Member(entry, known[key]))
     remarks = coupling.why_inexact[structure.components]
     with_remark = np.flatnonzero(remarks < len(coupling.inexact))
     why = ""

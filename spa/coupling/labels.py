@@ -13,6 +13,7 @@ Unsqueeze, whole Slices) makes other views of it. So such a *run* is known by wh
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,6 +140,9 @@ def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> L
     """
     if old == new:
         return layer
+    place = _place_left(layer, old, new)
+    if place is not None:
+        return along(layer, place, len(new))
     shape: list[int] = []
     expanded: list[int] = []
     for old_axes, new_axes in blocks(old, new):
@@ -146,6 +150,22 @@ def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> L
         expanded += [old[k] if follows else 1 for k in old_axes]
         shape += [new[k] if follows else 1 for k in new_axes]
     return collapse(np.broadcast_to(layer, expanded).reshape(shape))
+
+
+def _place_left(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> int | None:
+    """Where Reshape puts the one axis that a layer follows, if it leaves it as it is."""
+    if layer.size not in layer.shape or layer.size < 2:
+        return None
+    axis = layer.shape.index(layer.size)
+    before = math.prod(old[:axis])
+    product = 1
+    for k, size in enumerate(new):
+        if size == layer.size and product == before:
+            return k
+        product *= size
+        if product > before or not product:
+            return None
+    return None
 
 
 def blocks(

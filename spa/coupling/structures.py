@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +25,29 @@ class Structure:
     """Components of one structure.
 
     Attributes:
-        components: by their first labels, shape (channels,).
+        sizes: numbers of components of its spans, shape (spans,).
+        components: all of them, by their first labels, shape (channels,).
         axes: the axes of every component's labels, ascending, shape (entries,).
-        labels: labels of every component, ascending, shape (channels, entries).
+        labels: labels of every span's first component, ascending, shape (spans, entries).
         lines: lines of which some entries must be left, that all of them lie on.
     """
 
+    sizes: Labels
     components: Labels
     axes: Labels
     labels: Labels
     lines: tuple[Line, ...]
+
+    @cached_property
+    def steps(self) -> Labels:
+        """How many components every one comes after the first of its span, shape (channels,)."""
+        return ranges(np.zeros_like(self.sizes), self.sizes)
+
+    def of_all(self, first: Labels) -> Labels:
+        """From what every span begins with, shape (spans, k), to all, shape (channels, k)."""
+        if len(self.sizes) == 1:
+            return first + self.steps[:, None]
+        return np.repeat(first, self.sizes, axis=0) + self.steps[:, None]
 
 
 def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
@@ -66,12 +80,12 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
     for positions in _alike(axes, starts, on):
         spans = positions[np.argsort(labels[starts[positions]])]
         entries = starts[spans, None] + np.arange(counts[spans[0]])
-        steps = ranges(np.zeros_like(spans), sizes[spans])
         found.append(
             Structure(
+                sizes=sizes[spans],
                 components=ranges(components[spans], sizes[spans]),
                 axes=axes[entries[0]],
-                labels=np.repeat(labels[entries], sizes[spans], axis=0) + steps[:, None],
+                labels=labels[entries],
                 lines=tuple(
                     line for line, flag in zip(lines, on[:, spans[0]], strict=True) if flag
                 ),
