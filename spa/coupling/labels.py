@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,7 @@ Layer = Labels
 KEPT = 0
 
 
-@dataclass(frozen=True)
-class LabelledAxis:
+class LabelledAxis(NamedTuple):
     """A run of labels: one axis of a parameter, or entries that a node makes up (Pad, Expand).
 
     Attributes:
@@ -125,6 +125,8 @@ def first_slices(layer: Layer, axis: int) -> Layer:
 
 def lift(layer: Layer, rank: int) -> Layer:
     """Adds leading axes, as broadcasting does."""
+    if layer.ndim == rank:
+        return layer
     return layer.reshape((1,) * (rank - layer.ndim) + layer.shape)
 
 

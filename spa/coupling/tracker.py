@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +34,7 @@ Shape = tuple[int, ...]
 Way = tuple[str, Sequence[Pairs]]
 
 
-@dataclass(frozen=True)
-class Remark:
+class Remark(NamedTuple):
     """Something said of labels: why they are kept, or why their removal is not exact."""
 
     labels: Labels
@@ -86,7 +86,7 @@ class Tracker:
         self.arithmetic = ShapeArithmetic(model)
         self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
         self.private_layers: dict[Use, list[Layer]] = {}
-        self._grids: set[tuple[Shape, bytes]] = set()
+        self._grids: set[tuple[Shape, bytes | int]] = set()
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -119,12 +119,14 @@ class Tracker:
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
         name = node.inputs[i]
-        use = Use(node.index, i)
-        if use in self._private:
-            if use not in self.private_layers:
-                self.private_layers[use] = self._label(self.model.root(name), (use,))
-            return self.private_layers[use]
-        return self.read_outside(name)
+        root = self.model.aliases.get(name, name)
+        if root in self.model.private_reads:
+            use = Use(node.index, i)
+            if use in self._private:
+                if use not in self.private_layers:
+                    self.private_layers[use] = self._label(root, (use,))
+                return self.private_layers[use]
+        return self.read_outside(root)
 
     def read_outside(self, name: str) -> list[Layer]:
         """Layers of a tensor that something other than a node of the main graph reads."""
@@ -258,12 +260,12 @@ class Tracker:
         """
         if layer.shape[axis] == 1:
             return layer
-        first = layer.take([0], axis=axis)
-        if support(first):
+        if layer.size > layer.shape[axis]:
+            first = layer.take([0], axis=axis)
             self.equal(layer, first, node)
             return first
         self.keep(layer, node, reason)
-        return np.zeros_like(first)
+        return np.zeros((1,) * layer.ndim, dtype=np.int64)
 
     def keep_axes(
         self, layers: Sequence[Layer], axes: Iterable[int], node: Node, reason: str
@@ -271,8 +273,9 @@ class Tracker:
         """Keeps several axes whole; returns the layers without them."""
         result = list(layers)
         for axis in axes:
-            result = [self.drop_axis(layer, axis, node, reason) for layer in result]
-        return [layer for layer in result if support(layer)]
+            if any(layer.shape[axis] > 1 for layer in result):
+                result = [self.drop_axis(layer, axis, node, reason) for layer in result]
+        return [layer for layer in result if layer.size > 1]
 
     def vector(self, layers: Sequence[Layer], axis: int, size: int, node: Node) -> Labels:
         """The labels that govern one axis, shape (size,); zeros where nothing follows it.
@@ -284,9 +287,10 @@ class Tracker:
         for layer in layers:
             if layer.shape[axis] == 1:
                 continue
-            for other in support(layer):
-                if other != axis:
-                    layer = self.drop_axis(layer, other, node, "")
+            if layer.size > layer.shape[axis]:
+                for other in support(layer):
+                    if other != axis:
+                        layer = self.drop_axis(layer, other, node, "")
             vectors.append(layer.reshape(-1))
         if not vectors:
             return np.zeros(size, dtype=np.int64)
@@ -314,7 +318,8 @@ class Tracker:
         axes = support(layer)
         if len(axes) < 2:
             return
-        key = (tuple(layer.shape[k] for k in axes), layer.tobytes())
+        first = self.space.first_of_run(layer)
+        key = (tuple([layer.shape[k] for k in axes]), layer.tobytes() if first is None else first)
         if key in self._grids:
             return
         self._grids.add(key)
