@@ -55,5 +55,9 @@ def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def ranges(starts: Numbers, sizes: Numbers) -> Numbers:
     """Consecutive numbers from every start on, one range after another."""
-    before = np.cumsum(sizes) - sizes
-    return np.repeat(starts - before, sizes) + np.arange(int(sizes.sum()))
+    if sizes.size == 1:
+        start = int(starts[0])
+        return np.arange(start, start + int(sizes[0]))
+    result = np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+    result += np.arange(result.size)
+    return result

@@ -56,6 +56,11 @@ class Coupling:
     attention: str
 
     @cached_property
+    def starts(self) -> Labels:
+        """First label of every axis."""
+        return np.array([axis.start for axis in self.axes], dtype=np.int64)
+
+    @cached_property
     def axis_of_label(self) -> Labels:
         """Position in `axes` of every label; -1 for KEPT."""
         sizes = [axis.size for axis in self.axes]

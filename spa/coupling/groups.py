@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -120,15 +119,11 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
     axes = structure.axes
     starts = [0, *(np.flatnonzero(axes[1:] != axes[:-1]) + 1).tolist()]
     entries = [coupling.axes[axis] for axis in axes[starts].tolist()]
-    # Most members have the same indices: every axis all of its own.
-    known: dict[bytes, Labels] = {}
-    members = []
-    for entry, (start, end) in zip(entries, pairwise([*starts, axes.size]), strict=True):
-        first = structure.labels[:, start:end] - entry.start
-        key = first.tobytes()
-        if key not in known:
-            known[key] = structure.of_all(first)
-        members.append(Member(entry, known[key]))
+    indices = structure.of_all(structure.labels - coupling.starts[axes])
+    members = [
+        Member(entry, indices[:, start:end])
+        for entry, start, end in zip(entries, starts, [*starts[1:], axes.size], strict=True)
+    ]
     remarks = coupling.why_inexact[structure.components]
     with_remark = np.flatnonzero(remarks < len(coupling.inexact))
     why = ""
@@ -139,7 +134,7 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
     readers: set[int] = set()
     for entry in entries:
         uses = entry.uses or graph.uses.get(entry.tensor, ())
-        readers.update([use.node for use in uses])
+        readers.update([node for node, _ in uses])
     return Group(
         id=number,
         channels=int(structure.components.size),

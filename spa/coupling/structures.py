@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spa.coupling.connect import distinct, ranges
 from spa.coupling.floors import Line
@@ -59,10 +59,10 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
     """
     if not pieces.axes.size:
         return []
-    ends = pieces.components + pieces.sizes
-    bounds = distinct(np.concatenate([pieces.components, ends, *map(_bounds, lines)]))
+    after = pieces.components + pieces.sizes
+    bounds = distinct(np.concatenate([pieces.components, after, *map(_bounds, lines)]))
     first = np.searchsorted(bounds, pieces.components)
-    count = np.searchsorted(bounds, ends) - first
+    count = np.searchsorted(bounds, after) - first
     # Every piece's part in every span; pieces are in order of label, so a span's are too.
     part = np.repeat(np.arange(first.size), count)
     span = ranges(first, count)
@@ -71,27 +71,27 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
     axes = pieces.axes[part]
     labels = pieces.labels[part] + bounds[span] - pieces.components[part]
     starts = np.flatnonzero(np.diff(span, prepend=-1))
-    counts = np.diff(starts, append=span.size)
+    ends = [*starts[1:].tolist(), span.size]
     components = bounds[span[starts]]
     sizes = bounds[span[starts] + 1] - components
-    on = np.array([np.isin(components, line.components) for line in lines], dtype=bool)
-    on = on.reshape(len(lines), components.size)
+    on = [np.isin(components, line.components).tolist() for line in lines]
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for k in np.argsort(labels[starts]).tolist():
+        structure = (axes[starts[k] : ends[k]].tobytes(), *[row[k] for row in on])
+        alike.setdefault(structure, []).append(k)
     found = []
-    for positions in _alike(axes, starts, on):
-        spans = positions[np.argsort(labels[starts[positions]])]
-        entries = starts[spans, None] + np.arange(counts[spans[0]])
+    for spans in alike.values():
+        start, end = int(starts[spans[0]]), ends[spans[0]]
         found.append(
             Structure(
                 sizes=sizes[spans],
                 components=ranges(components[spans], sizes[spans]),
-                axes=axes[entries[0]],
-                labels=labels[entries],
-                lines=tuple(
-                    line for line, flag in zip(lines, on[:, spans[0]], strict=True) if flag
-                ),
+                axes=axes[start:end],
+                labels=labels[starts[spans, None] + np.arange(end - start)],
+                lines=tuple([line for line, row in zip(lines, on, strict=True) if row[spans[0]]]),
             )
         )
-    return sorted(found, key=lambda structure: int(structure.labels[0, 0]))
+    return found
 
 
 def _bounds(line: Line) -> Labels:
@@ -100,26 +100,3 @@ def _bounds(line: Line) -> Labels:
     starts = line.components[np.concatenate(([True], ~inside))]
     ends = line.components[np.concatenate((~inside, [True]))] + 1
     return np.concatenate([starts, ends])
-
-
-def _alike(axes: Labels, starts: Labels, on: npt.NDArray[np.bool_]) -> list[Labels]:
-    """Positions of the spans that have the same structure, for each structure.
-
-    A structure is which axes a component has, how often each, and of which lines some of its
-    entries must be left. Every axis and every line gets random numbers of 128 bits, whose sum tells
-    structures apart.
-
-    Args:
-        axes: the axes of all spans' labels, one span after another.
-        starts: where each span's axes begin.
-        on: which spans lie on which lines, shape (lines, spans).
-    """
-    rng = np.random.default_rng(0)
-    numbers = rng.integers(0, 2**64, (2, int(axes.max()) + 1 + len(on)), dtype=np.uint64)
-    sums = np.add.reduceat(numbers[:, axes], starts, axis=1)
-    for line, row in enumerate(on):
-        sums += numbers[:, -1 - line, None] * row
-    # By both sums; each run of equal ones is a structure.
-    order = np.lexsort(sums)
-    changes = (np.diff(sums[:, order], axis=1) != 0).any(axis=0)
-    return np.split(order, np.flatnonzero(changes) + 1)

@@ -86,6 +86,8 @@ class Tracker:
         self.arithmetic = ShapeArithmetic(model)
         self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
         self.private_layers: dict[Use, list[Layer]] = {}
+        # By the identity of an array of labels: that array, and the first label of an equal run.
+        self._twins: dict[int, tuple[Labels, int]] = {}
         self._grids: set[tuple[Shape, bytes | int]] = set()
 
     # --- asking ---------------------------------------------------------------------------------
@@ -144,11 +146,12 @@ class Tracker:
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
         if a.shape == b.shape:
-            first, other = self.space.first_of_run(a), self.space.first_of_run(b)
+            first, other = self._run(a), self._run(b)
             if first is not None and other is not None:
                 if first != other:
                     self.stretches.append((first, other, a.size))
                 return
+            self._note_twins(a, first, b, other)
         a, b = _flat(a, b)
         if not (a.all() and b.all()):  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
@@ -157,6 +160,22 @@ class Tracker:
         different = a != b
         if different.any():
             self.equalities.append((a[different], b[different]))
+
+    def _run(self, labels: Labels) -> int | None:
+        """The first label of a run, or of one that labels were stated equal to (a Concat's)."""
+        first = self.space.first_of_run(labels)
+        if first is None and self._twins:
+            owner = _owner(labels)
+            if owner is not None and id(owner) in self._twins:
+                return self._twins[id(owner)][1]
+        return first
+
+    def _note_twins(self, a: Labels, first: int | None, b: Labels, other: int | None) -> None:
+        """Notes the run that labels of another sort, none of them kept, are stated equal to."""
+        for labels, run in ((a, other), (b, first)):
+            owner = None if run is None else _owner(labels)
+            if owner is not None and run is not None and labels.all():
+                self._twins[id(owner)] = (owner, run)
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
         """States that labels stay."""
@@ -342,6 +361,13 @@ class Tracker:
 def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
     """Layers of an operand, seen at the rank that broadcasting gives it."""
     return [lift(layer, rank) for layer in layers]
+
+
+def _owner(labels: Labels) -> Labels | None:
+    """The array that labels are all of, in its order; they may have another shape."""
+    owner = labels if labels.base is None else labels.base
+    whole = isinstance(owner, np.ndarray) and owner.size == labels.size
+    return owner if whole and owner.flags.c_contiguous and labels.flags.c_contiguous else None
 
 
 def _flat(a: Labels, b: Labels) -> Pairs:
