@@ -12,6 +12,7 @@ left is solved label by label, on one axis of each set that was joined (`spa.cou
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -94,8 +95,9 @@ def solve(
     kept[KEPT] = True
     kept[places.of[kept_labels]] = True
     pairs = [places.left, *((places.of[a], places.of[b]) for a, b in equalities)]
-    pending = [choice for choice in choices if choice.preferred is not None]
-    later = [choice for choice in choices if choice.preferred is None]
+    open_ = [_Open.of_choice(choice, places) for choice in choices]
+    pending = [choice for choice in open_ if choice.preferred is not None]
+    later = [choice for choice in open_ if choice.preferred is None]
     while True:
         number, kept = _connect(pairs, kept)
         of = number[of]
@@ -103,7 +105,7 @@ def solve(
             if not later:
                 return Components(of[places.of], kept, places.pieces(of, kept))
             pending, later = later, []
-        pending, pairs = _settle(pending, of[places.of], kept)
+        pending, pairs = _settle(pending, of, kept)
 
 
 def _connect(pairs: Sequence[Pairs], kept: Mask) -> tuple[Labels, Mask]:
@@ -128,42 +130,81 @@ def _connect(pairs: Sequence[Pairs], kept: Mask) -> tuple[Labels, Mask]:
     return number, joined
 
 
-def _settle(pending: Sequence[Choice], of: Labels, kept: Mask) -> tuple[list[Choice], list[Pairs]]:
+@dataclass(frozen=True)
+class _Open:
+    """A choice that is not settled.
+
+    Attributes:
+        places: of every alternative's labels, those of all first sides before the second ones.
+        bounds: where every alternative's places begin; the last is where they end.
+        preferred: see `Choice`.
+    """
+
+    places: Labels
+    bounds: tuple[int, ...]
+    preferred: tuple[int, ...] | None
+
+    @staticmethod
+    def of_choice(choice: Choice, places: Places) -> _Open:
+        """Looks the labels' places up."""
+        sides = [
+            [pair[k] for pair in alternative.pairs]
+            for alternative in choice.alternatives
+            for k in (0, 1)
+        ]
+        sizes = [sum([labels.size for labels in side]) for side in sides[::2]]
+        bounds = tuple(itertools.accumulate([2 * size for size in sizes], initial=0))
+        labels = np.concatenate([labels for side in sides for labels in side])
+        return _Open(places.of[labels], bounds, choice.preferred)
+
+    def pairs(self, alternative: int, values: Labels) -> Pairs:
+        """The two sides of an alternative, of something that stands for the places."""
+        start, end = self.bounds[alternative : alternative + 2]
+        middle = (start + end) // 2
+        return values[start:middle], values[middle:end]
+
+
+def _settle(pending: Sequence[_Open], of: Labels, kept: Mask) -> tuple[list[_Open], list[Pairs]]:
     """Settles the choices that touch different components.
+
+    Args:
+        pending: the choices.
+        of: component of every place.
+        kept: whether a component stays.
 
     Returns:
         The choices that must wait, and the components that are equal by those that need not.
     """
     blocked = np.zeros(kept.size, dtype=bool)
+    # Of the components that a choice touches, which one it is.
+    number = np.zeros(kept.size, dtype=np.int64)
     waiting = []
     pairs: list[Pairs] = []
     for choice in pending:
-        local = [
-            [(of[a], of[b]) for a, b in alternative.pairs] for alternative in choice.alternatives
-        ]
-        touched = distinct(np.concatenate([x for alt in local for pair in alt for x in pair]))
+        components = of[choice.places]
+        touched = distinct(components)
+        stays = kept[touched]
         # Kept components never change, so they order nothing.
-        free = touched[~kept[touched]]
+        free = touched[~stays]
         if blocked[free].any():
             waiting.append(choice)
             blocked[free] = True
             continue
-        counts = [_count(alternative, touched, kept) for alternative in local]
-        allowed = [i for i in choice.preferred or () if counts[i] > 0] or range(len(local))
-        best = max(allowed, key=lambda i: (counts[i], -i))
-        if any(not np.array_equal(a, b) for a, b in local[best]):
-            pairs.extend(local[best])
+        number[touched] = np.arange(touched.size)
+        local = number[components]
+        ways = range(len(choice.bounds) - 1)
+        counts = [_count(choice.pairs(i, local), stays) for i in ways]
+        allowed = [i for i in choice.preferred or () if counts[i] > 0] or ways
+        best = choice.pairs(max(allowed, key=lambda i: (counts[i], -i)), components)
+        if not np.array_equal(*best):
+            pairs.append(best)
             blocked[free] = True
     return waiting, pairs
 
 
-def _count(pairs: Sequence[Pairs], touched: Labels, kept: Mask) -> int:
-    """Number of prunable components among ``touched`` if ``pairs`` held too."""
-    stays = kept[touched]
-    if not pairs:
-        return int((~stays).sum())
-    a, b = (np.searchsorted(touched, np.concatenate([pair[k] for pair in pairs])) for k in (0, 1))
-    root = lowest(touched.size, a, b)
-    free = root == np.arange(touched.size)
+def _count(pairs: Pairs, stays: Mask) -> int:
+    """Number of components that may go if ``pairs`` of them were equal too."""
+    root = lowest(stays.size, *pairs)
+    free = root == np.arange(stays.size)
     free[root[stays]] = False
     return int(free.sum())

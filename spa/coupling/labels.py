@@ -151,7 +151,9 @@ def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> L
         follows = any(layer.shape[k] > 1 for k in old_axes)
         expanded += [old[k] if follows else 1 for k in old_axes]
         shape += [new[k] if follows else 1 for k in new_axes]
-    return collapse(np.broadcast_to(layer, expanded).reshape(shape))
+    if layer.size < math.prod(expanded):
+        layer = np.broadcast_to(layer, expanded)
+    return collapse(layer.reshape(shape))
 
 
 def _place_left(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> int | None:

@@ -26,6 +26,7 @@ from spa.coupling.labels import (
     support,
 )
 from spa.coupling.places import Stretch
+from spa.coupling.runs import Runs
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
@@ -84,10 +85,11 @@ class Tracker:
         self.mixed: list[Mixing] = []
         self.floors: list[Floor] = []
         self.arithmetic = ShapeArithmetic(model)
-        self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
+        self._aliases = model.aliases
+        self._shared = model.private_reads
+        self._private = frozenset(use for uses in self._shared.values() for use in uses)
         self.private_layers: dict[Use, list[Layer]] = {}
-        # By the identity of an array of labels: that array, and the first label of an equal run.
-        self._twins: dict[int, tuple[Labels, int]] = {}
+        self._runs = Runs(self.space)
         self._grids: set[tuple[Shape, bytes | int]] = set()
 
     # --- asking ---------------------------------------------------------------------------------
@@ -121,8 +123,8 @@ class Tracker:
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
         name = node.inputs[i]
-        root = self.model.aliases.get(name, name)
-        if root in self.model.private_reads:
+        root = self._aliases.get(name, name)
+        if root in self._shared:
             use = Use(node.index, i)
             if use in self._private:
                 if use not in self.private_layers:
@@ -132,7 +134,7 @@ class Tracker:
 
     def read_outside(self, name: str) -> list[Layer]:
         """Layers of a tensor that something other than a node of the main graph reads."""
-        root = self.model.root(name)
+        root = self._aliases.get(name, name)
         if root not in self.layers:
             self.layers[root] = self._label(root, ()) if root in self.model.parameters else []
         return self.layers[root]
@@ -146,13 +148,13 @@ class Tracker:
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
         if a.shape == b.shape:
-            first, other = self._run(a), self._run(b)
+            first, other = self._runs.first(a), self._runs.first(b)
             if first is not None and other is not None:
                 if first != other:
                     self.stretches.append((first, other, a.size))
                 return
-            self._note_twins(a, first, b, other)
-        a, b = _flat(a, b)
+            self._runs.note_twins(a, first, b, other)
+        a, b = self._runs.pairs(a, b)
         if not (a.all() and b.all()):  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
             self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
@@ -160,22 +162,6 @@ class Tracker:
         different = a != b
         if different.any():
             self.equalities.append((a[different], b[different]))
-
-    def _run(self, labels: Labels) -> int | None:
-        """The first label of a run, or of one that labels were stated equal to (a Concat's)."""
-        first = self.space.first_of_run(labels)
-        if first is None and self._twins:
-            owner = _owner(labels)
-            if owner is not None and id(owner) in self._twins:
-                return self._twins[id(owner)][1]
-        return first
-
-    def _note_twins(self, a: Labels, first: int | None, b: Labels, other: int | None) -> None:
-        """Notes the run that labels of another sort, none of them kept, are stated equal to."""
-        for labels, run in ((a, other), (b, first)):
-            owner = None if run is None else _owner(labels)
-            if owner is not None and run is not None and labels.all():
-                self._twins[id(owner)] = (owner, run)
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
         """States that labels stay."""
@@ -236,7 +222,7 @@ class Tracker:
         self.choices.append(
             Choice(
                 tuple(
-                    Alternative(name, tuple(_flat(a, b) for a, b in pairs))
+                    Alternative(name, tuple([self._runs.pairs(a, b) for a, b in pairs]))
                     for name, pairs in alternatives
                 ),
                 None if preferred is None else tuple(preferred),
@@ -361,21 +347,3 @@ class Tracker:
 def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
     """Layers of an operand, seen at the rank that broadcasting gives it."""
     return [lift(layer, rank) for layer in layers]
-
-
-def _owner(labels: Labels) -> Labels | None:
-    """The array that labels are all of, in its order; they may have another shape."""
-    owner = labels if labels.base is None else labels.base
-    whole = isinstance(owner, np.ndarray) and owner.size == labels.size
-    return owner if whole and owner.flags.c_contiguous and labels.flags.c_contiguous else None
-
-
-def _flat(a: Labels, b: Labels) -> Pairs:
-    """Pairs of labels, broadcast; of equal ones in a row (a channel's pixels) one is enough."""
-    if a.shape != b.shape:
-        a, b = np.broadcast_arrays(a, b)
-    x, y = a.reshape(-1), b.reshape(-1)
-    if x.size < 2:
-        return x, y
-    new = np.concatenate([[True], (x[1:] != x[:-1]) | (y[1:] != y[:-1])])
-    return x[new], y[new]

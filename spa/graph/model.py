@@ -348,4 +348,4 @@ def _little_endian(value: npt.ArrayLike, dtype: str, data_type: int) -> onnx.Ten
 
 
 def _is_small(tensor: onnx.TensorProto) -> bool:
-    return int(np.prod(tensor.dims, dtype=np.int64)) <= 4096
+    return int(math.prod(tensor.dims)) <= 4096
