@@ -96,6 +96,8 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
 
 def _bounds(line: Line) -> Labels:
     """Where runs of a line's components begin and end."""
+    if not line.components.size:
+        return line.components
     inside = np.diff(line.components) == 1
     starts = line.components[np.concatenate(([True], ~inside))]
     ends = line.components[np.concatenate((~inside, [True]))] + 1
