@@ -82,6 +82,8 @@ def _along_one_axis(operands: Sequence[Operand], rank: int) -> list[Layer] | Non
 
 def _axis_blocks(layers: Sequence[Layer]) -> list[tuple[int, ...]]:
     """Joins axes that any layer follows together."""
+    if all(layer.size in layer.shape for layer in layers):  # each follows one
+        return [(k,) for k in sorted({layer.shape.index(layer.size) for layer in layers})]
     merged: list[set[int]] = []
     for layer in layers:
         axes = set(support(layer))
@@ -100,7 +102,7 @@ def _align_block(
 ) -> list[Layer]:
     # Operands that extend over the block at all, with their layers in it.
     extended = [
-        (shape, [layer for layer in layers if set(support(layer)) & set(block)])
+        (shape, [layer for layer in layers if any(layer.shape[k] > 1 for k in block)])
         for shape, layers in operands
         if any(shape[k] > 1 for k in block)
     ]

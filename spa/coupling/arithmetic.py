@@ -55,7 +55,9 @@ class ShapeArithmetic:
     def reads(self) -> Iterator[tuple[Node, int]]:
         """Places where such numbers leave the arithmetic, read by a node that is no part of it."""
         for node in self._model.graph.nodes:
-            if node.op in ("Shape", "Size") or (node.outputs and node.outputs[0] in self.origins):
+            if self.origins.keys().isdisjoint(node.inputs) or node.op in ("Shape", "Size"):
+                continue
+            if node.outputs and node.outputs[0] in self.origins:
                 continue
             for i, name in enumerate(node.inputs):
                 if name in self.origins:
@@ -69,7 +71,7 @@ class ShapeArithmetic:
         if node.op == "Size":
             rank = len(self._model.shapes.get(node.inputs[0], ()))
             return _array(frozenset((node.inputs[0], axis) for axis in range(rank)))
-        if not any(name in self.origins for name in node.inputs) or len(node.outputs) != 1:
+        if self.origins.keys().isdisjoint(node.inputs) or len(node.outputs) != 1:
             return None
         shape = self._model.shapes.get(node.outputs[0])
         known = all(
@@ -118,8 +120,7 @@ def _array(value: Any) -> Origins:
 
 def _filled(shape: tuple[int, ...], value: frozenset[Axis]) -> Origins:
     result = np.empty(shape, dtype=object)
-    for place in np.ndindex(*shape):
-        result[place] = value
+    result.fill(value)
     return result
 
 

@@ -5,19 +5,25 @@ reshaped tensor whose one layer follows two axes may lose whole rows or whole co
 convolution may lose the same index in every group, or whole groups. Such a *choice* is held back
 until the components of everything else are known; then the alternative that leaves more sets of
 coupled channels wins (the first one listed where they tie), in topological order.
+
+Nearly all equalities join one whole axis with another. They are solved first, axis by axis; what is
+left is solved label by label, on one axis of each set that was joined (`spa.coupling.places`).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import numpy.typing as npt
 
+from spa.coupling.connect import distinct, lowest, numbered
 from spa.coupling.labels import KEPT, Labels
+from spa.coupling.places import Pieces, Places, Stretch
 
+Mask = npt.NDArray[np.bool_]
 # Two arrays of labels of one length, equal element by element.
 Pairs = tuple[Labels, Labels]
 
@@ -54,93 +60,151 @@ class Components:
     """The outcome.
 
     Attributes:
-        of: component of every label, shape (labels,).
+        of: component of every label, shape (labels,); numbered by their lowest labels.
         kept: whether a component stays, shape (components,).
+        pieces: `of` by runs of labels; what is kept is apart from what is not.
     """
 
     of: Labels
-    kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    kept: Mask
+    pieces: Pieces
 
 
 def solve(
-    total: int, equalities: Sequence[Pairs], kept_labels: Labels, choices: Sequence[Choice]
+    sizes: Sequence[int],
+    stretches: Sequence[Stretch],
+    equalities: Sequence[Pairs],
+    kept_labels: Labels,
+    choices: Sequence[Choice],
 ) -> Components:
     """Solves all equalities, then the choices one after another, to a fixed point.
 
     Choices that touch different components are settled in one round, so that the number of rounds
     follows the longest chain of choices that depend on each other, not their number.
+
+    Args:
+        sizes: number of labels of every axis, in order of label; the first label is 1.
+        stretches: equalities of runs of labels.
+        equalities: all others.
+        kept_labels: labels that stay.
+        choices: the choices.
     """
-    pairs = list(equalities)
-    pending = [choice for choice in choices if choice.preferred is not None]
-    later = [choice for choice in choices if choice.preferred is None]
+    places = Places(sizes, stretches)
+    of = np.arange(places.count)
+    kept = np.zeros(places.count, dtype=bool)
+    kept[KEPT] = True
+    kept[places.of[kept_labels]] = True
+    pairs = [places.left, *((places.of[a], places.of[b]) for a, b in equalities)]
+    open_ = [_Open.of_choice(choice, places) for choice in choices]
+    pending = [choice for choice in open_ if choice.preferred is not None]
+    later = [choice for choice in open_ if choice.preferred is None]
     while True:
-        of, kept = _connect(total, pairs, kept_labels)
+        number, kept = _connect(pairs, kept)
+        of = number[of]
         if not pending:
             if not later:
-                return Components(of, kept)
+                return Components(of[places.of], kept, places.pieces(of, kept))
             pending, later = later, []
-        pending = _settle(pending, of, kept, pairs)
+        pending, pairs = _settle(pending, of, kept)
 
 
-def _settle(
-    pending: Sequence[Choice],
-    of: Labels,
-    kept: np.ndarray[tuple[int], np.dtype[np.bool_]],
-    pairs: list[Pairs],
-) -> list[Choice]:
-    """Settles the choices that touch different components; returns those that must wait."""
-    blocked = np.zeros(kept.size, dtype=bool)
-    waiting = []
-    for choice in pending:
-        local = [
-            [(of[a], of[b]) for a, b in alternative.pairs] for alternative in choice.alternatives
+def _connect(pairs: Sequence[Pairs], kept: Mask) -> tuple[Labels, Mask]:
+    """Joins components.
+
+    Args:
+        pairs: components that are equal.
+        kept: whether a component stays.
+
+    Returns:
+        The new component of every old one, and whether the new ones stay.
+    """
+    if not pairs:
+        return np.arange(kept.size), kept
+    a, b = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
+    free = (a != KEPT) & (b != KEPT)
+    kept = kept.copy()
+    kept[a[~free]] = kept[b[~free]] = True
+    number = numbered(lowest(kept.size, a[free], b[free]))
+    joined = np.zeros(int(number.max()) + 1, dtype=bool)
+    joined[number[kept]] = True
+    return number, joined
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A choice that is not settled.
+
+    Attributes:
+        places: of every alternative's labels, those of all first sides before the second ones.
+        bounds: where every alternative's places begin; the last is where they end.
+        preferred: see `Choice`.
+    """
+
+    places: Labels
+    bounds: tuple[int, ...]
+    preferred: tuple[int, ...] | None
+
+    @staticmethod
+    def of_choice(choice: Choice, places: Places) -> _Open:
+        """Looks the labels' places up."""
+        sides = [
+            [pair[k] for pair in alternative.pairs]
+            for alternative in choice.alternatives
+            for k in (0, 1)
         ]
-        touched = np.unique(np.concatenate([x for alt in local for pair in alt for x in pair]))
+        sizes = [sum([labels.size for labels in side]) for side in sides[::2]]
+        bounds = tuple(itertools.accumulate([2 * size for size in sizes], initial=0))
+        labels = np.concatenate([labels for side in sides for labels in side])
+        return _Open(places.of[labels], bounds, choice.preferred)
+
+    def pairs(self, alternative: int, values: Labels) -> Pairs:
+        """The two sides of an alternative, of something that stands for the places."""
+        start, end = self.bounds[alternative : alternative + 2]
+        middle = (start + end) // 2
+        return values[start:middle], values[middle:end]
+
+
+def _settle(pending: Sequence[_Open], of: Labels, kept: Mask) -> tuple[list[_Open], list[Pairs]]:
+    """Settles the choices that touch different components.
+
+    Args:
+        pending: the choices.
+        of: component of every place.
+        kept: whether a component stays.
+
+    Returns:
+        The choices that must wait, and the components that are equal by those that need not.
+    """
+    blocked = np.zeros(kept.size, dtype=bool)
+    # Of the components that a choice touches, which one it is.
+    number = np.zeros(kept.size, dtype=np.int64)
+    waiting = []
+    pairs: list[Pairs] = []
+    for choice in pending:
+        components = of[choice.places]
+        touched = distinct(components)
+        stays = kept[touched]
         # Kept components never change, so they order nothing.
-        free = touched[~kept[touched]]
+        free = touched[~stays]
         if blocked[free].any():
             waiting.append(choice)
             blocked[free] = True
             continue
-        counts = [_count(alternative, touched, kept) for alternative in local]
-        allowed = [i for i in choice.preferred or () if counts[i] > 0] or range(len(local))
-        best = max(allowed, key=lambda i: (counts[i], -i))
-        if any(not np.array_equal(a, b) for a, b in local[best]):
-            pairs.extend(choice.alternatives[best].pairs)
+        number[touched] = np.arange(touched.size)
+        local = number[components]
+        ways = range(len(choice.bounds) - 1)
+        counts = [_count(choice.pairs(i, local), stays) for i in ways]
+        allowed = [i for i in choice.preferred or () if counts[i] > 0] or ways
+        best = choice.pairs(max(allowed, key=lambda i: (counts[i], -i)), components)
+        if not np.array_equal(*best):
+            pairs.append(best)
             blocked[free] = True
-    return waiting
+    return waiting, pairs
 
 
-def _connect(
-    total: int, pairs: Sequence[Pairs], kept_labels: Labels
-) -> tuple[Labels, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    if pairs:
-        a = np.concatenate([p[0] for p in pairs])
-        b = np.concatenate([p[1] for p in pairs])
-        free = (a != KEPT) & (b != KEPT)
-        with_kept = np.concatenate([a[~free], b[~free], kept_labels])
-        a, b = a[free], b[free]
-    else:
-        a = b = np.zeros(0, dtype=np.int64)
-        with_kept = kept_labels
-    links = coo_array((np.ones(a.size, dtype=np.int8), (a, b)), shape=(total, total))
-    count, of = connected_components(links, directed=False)
-    kept = np.zeros(count, dtype=bool)
-    kept[of[with_kept]] = True
-    kept[of[KEPT]] = True
-    return of.astype(np.int64), kept
-
-
-def _count(
-    pairs: Sequence[Pairs], touched: Labels, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> int:
-    """Number of prunable components among ``touched`` if ``pairs`` held too."""
-    if not pairs:
-        return int((~kept[touched]).sum())
-    a = np.searchsorted(touched, np.concatenate([p[0] for p in pairs]))
-    b = np.searchsorted(touched, np.concatenate([p[1] for p in pairs]))
-    links = coo_array((np.ones(a.size, dtype=np.int8), (a, b)), shape=(touched.size,) * 2)
-    count, of = connected_components(links, directed=False)
-    stays = np.zeros(count, dtype=bool)
-    stays[of[kept[touched]]] = True
-    return int((~stays).sum())
+def _count(pairs: Pairs, stays: Mask) -> int:
+    """Number of components that may go if ``pairs`` of them were equal too."""
+    root = lowest(stays.size, *pairs)
+    free = root == np.arange(stays.size)
+    free[root[stays]] = False
+    return int(free.sum())

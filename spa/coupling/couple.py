@@ -56,6 +56,11 @@ class Coupling:
     attention: str
 
     @cached_property
+    def starts(self) -> Labels:
+        """First label of every axis."""
+        return np.array([axis.start for axis in self.axes], dtype=np.int64)
+
+    @cached_property
     def axis_of_label(self) -> Labels:
         """Position in `axes` of every label; -1 for KEPT."""
         sizes = [axis.size for axis in self.axes]
@@ -82,21 +87,22 @@ class Coupling:
         return self.layers.get(self.model.root(name), [])
 
     @cached_property
-    def why_kept(self) -> dict[int, Remark]:
-        """The first remark on every component that says why it is kept."""
+    def why_kept(self) -> Labels:
+        """Position in `kept` of the first remark on every component; past the end without one."""
         return self._first_remarks(self.kept)
 
     @cached_property
-    def why_inexact(self) -> dict[int, Remark]:
-        """The first remark on every component that says why its removal is not exact."""
+    def why_inexact(self) -> Labels:
+        """The same in `inexact`."""
         return self._first_remarks(self.inexact)
 
-    def _first_remarks(self, remarks: tuple[Remark, ...]) -> dict[int, Remark]:
-        table: dict[int, Remark] = {}
-        for remark in remarks:
-            for component in np.unique(self.components.of[remark.labels]).tolist():
-                table.setdefault(component, remark)
-        return table
+    def _first_remarks(self, remarks: tuple[Remark, ...]) -> Labels:
+        first = np.full(self.components.kept.size, len(remarks))
+        if remarks:
+            numbers = np.repeat(np.arange(len(remarks)), [r.labels.size for r in remarks])
+            labels = np.concatenate([remark.labels for remark in remarks])
+            np.minimum.at(first, self.components.of[labels], numbers)
+        return first
 
 
 def couple(model: Model, attention: str = "heads") -> Coupling:
@@ -125,7 +131,8 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
             tracker.keep_layers(tracker.read_outside(name), None, reason)
     kept = [remark.labels for remark in tracker.kept]
     components = solve(
-        tracker.space.total,
+        [axis.size for axis in tracker.space.axes],
+        tracker.stretches,
         tracker.equalities,
         np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64),
         tracker.choices,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from spa.coupling.couple import Coupling, couple
-from spa.coupling.floors import Line, lines
+from spa.coupling.floors import lines
 from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
+from spa.coupling.structures import Structure, structures
 from spa.coupling.zeros import contracted_parameters
 from spa.graph.model import Model
 
@@ -103,99 +101,47 @@ def find_groups(model: Model, attention: str = "heads") -> Groups:
 
 
 def _groups(coupling: Coupling) -> tuple[Group, ...]:
-    of = coupling.components.of
-    axis_of = coupling.axis_of_label
-    labels = np.flatnonzero(coupling.is_prunable & coupling.is_parameter)
+    pieces, kept = coupling.components.pieces, coupling.components.kept
+    is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
+    found = structures(
+        pieces.of(is_parameter[pieces.axes] & ~kept[pieces.components]), lines(coupling)
+    )
     # A component that no contraction reads (a shape, a list of indices, a mask) saves nothing.
     contracted = contracted_parameters(coupling.model, tables=False)
-    is_weight = np.array([axis.tensor in contracted for axis in coupling.axes] + [False])
-    of_weights = np.unique(of[labels[is_weight[axis_of[labels]]]])
-    labels = labels[np.isin(of[labels], of_weights)]
-    if labels.size == 0:
-        return ()
-    # Sorted by component, then by label: each component's labels in one run, in axis order.
-    labels = labels[np.argsort(of[labels], kind="stable")]
-    components, starts = np.unique(of[labels], return_index=True)
-    axes = axis_of[labels]
-    floors = lines(coupling)
-    on = np.array([np.isin(components, line.components) for line in floors], dtype=bool)
-    on = on.reshape(len(floors), components.size)
-    by_structure = _by_structure(axes, starts, on)
-    sizes = np.diff(starts, append=labels.size)
-    found = []
-    for positions in by_structure:
-        order = positions[np.argsort(labels[starts[positions]], kind="stable")]
-        found.append((int(labels[starts[order[0]]]), order))
-    found.sort(key=lambda entry: entry[0])
-    return tuple(
-        _group(
-            coupling,
-            number,
-            components[order],
-            labels[starts[order, None] + np.arange(sizes[order[0]])],
-            [line for line, flag in zip(floors, on[:, order[0]], strict=True) if flag],
-        )
-        for number, (_, order) in enumerate(found)
-    )
+    saving = [
+        s for s in found if any(coupling.axes[k].tensor in contracted for k in s.axes.tolist())
+    ]
+    return tuple(_group(coupling, number, structure) for number, structure in enumerate(saving))
 
 
-def _by_structure(axes: Labels, starts: Labels, on: npt.NDArray[np.bool_]) -> list[Labels]:
-    """Positions of the components that have the same structure, for each structure.
-
-    A structure is which axes a component has, how often each, and of which lines some of its
-    entries must be left. Every axis and every line gets random numbers of 128 bits, whose sum tells
-    structures apart.
-
-    Args:
-        axes: the axes of all components' labels, one component after another.
-        starts: where each component's axes begin.
-        on: which components lie on which lines, shape (lines, components).
-    """
-    rng = np.random.default_rng(0)
-    numbers = rng.integers(0, 2**64, (2, int(axes.max()) + 1 + len(on)), dtype=np.uint64)
-    sums = np.add.reduceat(numbers[:, axes], starts, axis=1)
-    for line, row in enumerate(on):
-        sums += numbers[:, -1 - line, None] * row
-    # By both sums; each run of equal ones is a structure.
-    order = np.lexsort(sums)
-    changes = (np.diff(sums[:, order], axis=1) != 0).any(axis=0)
-    return np.split(order, np.flatnonzero(changes) + 1)
-
-
-def _group(
-    coupling: Coupling, number: int, components: Labels, labels: Labels, floors: Sequence[Line]
-) -> Group:
-    """labels: (channels, entries), every row with the same axes in the same places."""
-    axes = coupling.axis_of_label[labels[0]]
+def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
     # Labels are sorted, so those of an axis lie together.
-    starts = [0, *(np.flatnonzero(np.diff(axes)) + 1).tolist(), axes.size]
-    entries = [coupling.axes[axis] for axis in axes[starts[:-1]].tolist()]
-    indices = labels - np.array([entry.start for entry in entries]).repeat(np.diff(starts))
+    axes = structure.axes
+    starts = [0, *(np.flatnonzero(axes[1:] != axes[:-1]) + 1).tolist()]
+    entries = [coupling.axes[axis] for axis in axes[starts].tolist()]
+    indices = structure.of_all(structure.labels - coupling.starts[axes])
     members = [
         Member(entry, indices[:, start:end])
-        for entry, (start, end) in zip(entries, pairwise(starts), strict=True)
+        for entry, start, end in zip(entries, starts, [*starts[1:], axes.size], strict=True)
     ]
-    remark = next(
-        (
-            remark
-            for component in components.tolist()
-            if (remark := coupling.why_inexact.get(component)) is not None
-        ),
-        None,
-    )
+    remarks = coupling.why_inexact[structure.components]
+    with_remark = np.flatnonzero(remarks < len(coupling.inexact))
+    why = ""
+    if with_remark.size:
+        remark = coupling.inexact[int(remarks[with_remark[0]])]
+        why = sentence(coupling, remark.node, remark.text)
     graph = coupling.model.graph
-    why = "" if remark is None else sentence(coupling, remark.node, remark.text)
     readers: set[int] = set()
     for entry in entries:
         uses = entry.uses or graph.uses.get(entry.tensor, ())
-        readers.update([use.node for use in uses])
+        readers.update([node for node, _ in uses])
     return Group(
         id=number,
-        channels=int(components.size),
+        channels=int(structure.components.size),
         members=tuple(members),
-        exact=remark is None,
+        exact=not with_remark.size,
         why_inexact=why,
-        components=components,
+        components=structure.components,
         nodes=tuple(graph.nodes[i].name for i in sorted(readers)),
-        at_least=max([1, *(line.share(components) for line in floors)]),
+        at_least=max([1, *(line.share(structure.components) for line in structure.lines)]),
     )

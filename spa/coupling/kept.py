@@ -39,21 +39,22 @@ class KeptAxis:
 def kept_axes(coupling: Coupling) -> tuple[KeptAxis, ...]:
     """Kept parameter axes, kernel axes left out; those of weights inside of subgraphs are last."""
     result = []
-    of, kept = coupling.components.of, coupling.components.kept
-    for entry in coupling.axes:
+    pieces = coupling.components.pieces
+    pieces = pieces.of(coupling.components.kept[pieces.components] & (pieces.axes >= 0))
+    counts = np.bincount(pieces.axes, pieces.sizes, len(coupling.axes))
+    axes, first = np.unique(pieces.axes, return_index=True)
+    numbers = coupling.why_kept[pieces.components[first]]
+    for axis, number in zip(axes.tolist(), numbers.tolist(), strict=True):
+        entry, count = coupling.axes[axis], int(counts[axis])
         if not entry.is_parameter or entry.size < 2:
             continue
-        stays = kept[of[entry.labels]]
-        if not stays.any():
-            continue
-        component = int(of[entry.labels][np.argmax(stays)])
-        remark = coupling.why_kept.get(component)
+        remark = coupling.kept[number] if number < len(coupling.kept) else None
         if remark is not None and not remark.text:
             continue  # a kernel axis: nothing that anyone would prune
         cause = "it is tied to an axis that cannot shrink" if remark is None else remark.text
         why = cause if remark is None else sentence(coupling, remark.node, cause)
-        result.append(KeptAxis(entry.tensor, entry.axis, entry.size, int(stays.sum()), why, cause))
-    for weight in inner_weights(coupling.model.proto):
+        result.append(KeptAxis(entry.tensor, entry.axis, entry.size, count, why, cause))
+    for weight in inner_weights(coupling.model):
         cause = f"it lies inside of a subgraph of {coupling.model.graph.nodes[weight.node].op}"
         why = sentence(coupling, weight.node, cause)
         result += [

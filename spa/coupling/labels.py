@@ -4,11 +4,18 @@ A tensor carries a short list of *label layers*, one per independent source axis
 integer array of the tensor's rank that broadcasts to its shape: it has the full size on the axes it
 follows and size 1 on the others. An index of a tensor goes when any of its layers says so. An axis
 of size over 1 that no layer follows is kept, and so is an entry whose label is 0 (`KEPT`).
+
+Nearly all layers are one axis's labels, as they were handed out. Labels are handed out as views of
+a long array of consecutive numbers, the *ruler*, and what only moves a layer (Transpose, Reshape,
+Unsqueeze, whole Slices) makes other views of it. So such a *run* is known by what it is a view of
+(`LabelSpace.first_of_run`), and nobody need look at its entries.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +28,7 @@ Layer = Labels
 KEPT = 0
 
 
-@dataclass(frozen=True)
-class LabelledAxis:
+class LabelledAxis(NamedTuple):
     """A run of labels: one axis of a parameter, or entries that a node makes up (Pad, Expand).
 
     Attributes:
@@ -47,12 +53,19 @@ class LabelledAxis:
         return np.arange(self.start, self.start + self.size, dtype=np.int64)
 
 
+# Numbers on the first ruler; one that is too short is followed by one as long as all before.
+RULER = 2**15
+
+
 @dataclass
 class LabelSpace:
     """Hands out labels and remembers what they stand for."""
 
     axes: list[LabelledAxis] = field(default_factory=list)
     total: int = 1  # label 0 is KEPT
+    _rulers: list[Labels] = field(default_factory=list)
+    _origin: int = 0  # the last ruler's first number
+    _end: int = 0
 
     def fresh(
         self, tensor: str, axis: int, size: int, *, is_parameter: bool, uses: tuple[Use, ...] = ()
@@ -60,13 +73,23 @@ class LabelSpace:
         """Makes labels for one axis; returns them, shape (size,)."""
         entry = LabelledAxis(tensor, axis, self.total, size, is_parameter, uses)
         self.axes.append(entry)
-        self.total += size
-        return entry.labels
+        start, self.total = self.total, self.total + size
+        if self.total > self._end:
+            self._origin, self._end = start, start + max(size, RULER, self._end)
+            ruler = np.arange(self._origin, self._end, dtype=np.int64)
+            ruler.setflags(write=False)
+            self._rulers.append(ruler)
+        return self._rulers[-1][start - self._origin : self.total - self._origin]
 
-    def axis_of(self, labels: Labels) -> Labels:
-        """Position in `axes` for each label (KEPT gives -1)."""
-        starts = np.array([axis.start for axis in self.axes], dtype=np.int64)
-        return np.searchsorted(starts, labels, side="right") - 1
+    def first_of_run(self, labels: Labels) -> int | None:
+        """The first of labels that follow one another as they were handed out; else None."""
+        base = labels.base
+        if base is None or not labels.flags.c_contiguous or not labels.size:
+            return None
+        for ruler in self._rulers:
+            if base is ruler:
+                return int(labels.item(0))
+        return None
 
 
 def along(labels: Labels, axis: int, rank: int) -> Layer:
@@ -82,9 +105,11 @@ def support(layer: Layer) -> tuple[int, ...]:
 def collapse(layer: Layer) -> Layer:
     """Drops every axis along which a layer is constant: it does not follow that axis."""
     for k in support(layer):
-        first, second = layer.take([0], axis=k), layer.take([1], axis=k)
-        if first.flat[0] != second.flat[0]:
+        beside = [0] * layer.ndim
+        beside[k] = 1
+        if layer.item(0) != layer.item(*beside):
             continue  # most layers end here
+        first = layer.take([0], axis=k)
         if np.array_equal(np.broadcast_to(first, layer.shape), layer):
             layer = first
     return layer
@@ -100,6 +125,8 @@ def first_slices(layer: Layer, axis: int) -> Layer:
 
 def lift(layer: Layer, rank: int) -> Layer:
     """Adds leading axes, as broadcasting does."""
+    if layer.ndim == rank:
+        return layer
     return layer.reshape((1,) * (rank - layer.ndim) + layer.shape)
 
 
@@ -115,13 +142,34 @@ def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> L
     """
     if old == new:
         return layer
+    place = _place_left(layer, old, new)
+    if place is not None:
+        return along(layer, place, len(new))
     shape: list[int] = []
     expanded: list[int] = []
     for old_axes, new_axes in blocks(old, new):
         follows = any(layer.shape[k] > 1 for k in old_axes)
         expanded += [old[k] if follows else 1 for k in old_axes]
         shape += [new[k] if follows else 1 for k in new_axes]
-    return collapse(np.broadcast_to(layer, expanded).reshape(shape))
+    if layer.size < math.prod(expanded):
+        layer = np.broadcast_to(layer, expanded)
+    return collapse(layer.reshape(shape))
+
+
+def _place_left(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> int | None:
+    """Where Reshape puts the one axis that a layer follows, if it leaves it as it is."""
+    if layer.size not in layer.shape or layer.size < 2:
+        return None
+    axis = layer.shape.index(layer.size)
+    before = math.prod(old[:axis])
+    product = 1
+    for k, size in enumerate(new):
+        if size == layer.size and product == before:
+            return k
+        product *= size
+        if product > before or not product:
+            return None
+    return None
 
 
 def blocks(

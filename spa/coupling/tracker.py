@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from spa.coupling.labels import (
     lift,
     support,
 )
+from spa.coupling.places import Stretch
+from spa.coupling.runs import Runs
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
@@ -32,8 +35,7 @@ Shape = tuple[int, ...]
 Way = tuple[str, Sequence[Pairs]]
 
 
-@dataclass(frozen=True)
-class Remark:
+class Remark(NamedTuple):
     """Something said of labels: why they are kept, or why their removal is not exact."""
 
     labels: Labels
@@ -75,6 +77,7 @@ class Tracker:
         self.zeros: set[str] = set()
         self.space = LabelSpace()
         self.layers: dict[str, list[Layer]] = {}
+        self.stretches: list[Stretch] = []
         self.equalities: list[Pairs] = []
         self.choices: list[Choice] = []
         self.kept: list[Remark] = []
@@ -82,9 +85,12 @@ class Tracker:
         self.mixed: list[Mixing] = []
         self.floors: list[Floor] = []
         self.arithmetic = ShapeArithmetic(model)
-        self._private = frozenset(use for uses in model.private_reads.values() for use in uses)
+        self._aliases = model.aliases
+        self._shared = model.private_reads
+        self._private = frozenset(use for uses in self._shared.values() for use in uses)
         self.private_layers: dict[Use, list[Layer]] = {}
-        self._grids: set[tuple[Shape, bytes]] = set()
+        self._runs = Runs(self.space)
+        self._grids: set[tuple[Shape, bytes | int]] = set()
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -117,16 +123,18 @@ class Tracker:
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
         name = node.inputs[i]
-        use = Use(node.index, i)
-        if use in self._private:
-            if use not in self.private_layers:
-                self.private_layers[use] = self._label(self.model.root(name), (use,))
-            return self.private_layers[use]
-        return self.read_outside(name)
+        root = self._aliases.get(name, name)
+        if root in self._shared:
+            use = Use(node.index, i)
+            if use in self._private:
+                if use not in self.private_layers:
+                    self.private_layers[use] = self._label(root, (use,))
+                return self.private_layers[use]
+        return self.read_outside(root)
 
     def read_outside(self, name: str) -> list[Layer]:
         """Layers of a tensor that something other than a node of the main graph reads."""
-        root = self.model.root(name)
+        root = self._aliases.get(name, name)
         if root not in self.layers:
             self.layers[root] = self._label(root, ()) if root in self.model.parameters else []
         return self.layers[root]
@@ -139,7 +147,14 @@ class Tracker:
 
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
-        a, b = _flat(a, b)
+        if a.shape == b.shape:
+            first, other = self._runs.first(a), self._runs.first(b)
+            if first is not None and other is not None:
+                if first != other:
+                    self.stretches.append((first, other, a.size))
+                return
+            self._runs.note_twins(a, first, b, other)
+        a, b = self._runs.pairs(a, b)
         if not (a.all() and b.all()):  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
             self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
@@ -150,10 +165,13 @@ class Tracker:
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
         """States that labels stay."""
-        flat = labels.reshape(-1)
-        flat = flat[flat != KEPT]
+        flat = self._without_kept(labels)
         if flat.size:
             self.kept.append(Remark(flat, None if node is None else node.index, reason))
+
+    def _without_kept(self, labels: Labels) -> Labels:
+        flat = labels.reshape(-1)
+        return flat if self.space.first_of_run(labels) is not None else flat[flat != KEPT]
 
     def keep_layers(self, layers: Iterable[Layer], node: Node | None, reason: str) -> None:
         """Keeps every label of some layers."""
@@ -179,8 +197,7 @@ class Tracker:
 
     def mark_inexact(self, labels: Labels, node: Node, reason: str) -> None:
         """States that removing these labels changes what the rest computes at ``node``."""
-        flat = labels.reshape(-1)
-        flat = flat[flat != KEPT]
+        flat = self._without_kept(labels)
         if flat.size:
             self.inexact.append(Remark(flat, node.index, reason))
 
@@ -205,7 +222,7 @@ class Tracker:
         self.choices.append(
             Choice(
                 tuple(
-                    Alternative(name, tuple(_flat(a, b) for a, b in pairs))
+                    Alternative(name, tuple([self._runs.pairs(a, b) for a, b in pairs]))
                     for name, pairs in alternatives
                 ),
                 None if preferred is None else tuple(preferred),
@@ -219,15 +236,16 @@ class Tracker:
             return
         shape = self.out_shape(node, i)
         written = []
-        for layer in (collapse(layer) for layer in layers):
+        for layer in layers:
+            first = self.space.first_of_run(layer)
+            layer = layer if first is not None else collapse(layer)
             assert all(a in (1, b) for a, b in zip(layer.shape, shape, strict=True)), (
                 f"{node}: a layer of shape {layer.shape} does not fit output {i} of shape {shape}"
             )
-            axes = support(layer)
-            if not axes:
+            if layer.size == 1:
                 self.keep(layer, node, "its removal would empty a tensor")
                 continue
-            if not layer.any():
+            if first is None and not layer.any():
                 continue
             self.open_grid(layer)
             written.append(layer)
@@ -247,12 +265,12 @@ class Tracker:
         """
         if layer.shape[axis] == 1:
             return layer
-        first = layer.take([0], axis=axis)
-        if support(first):
+        if layer.size > layer.shape[axis]:
+            first = layer.take([0], axis=axis)
             self.equal(layer, first, node)
             return first
         self.keep(layer, node, reason)
-        return np.zeros_like(first)
+        return np.zeros((1,) * layer.ndim, dtype=np.int64)
 
     def keep_axes(
         self, layers: Sequence[Layer], axes: Iterable[int], node: Node, reason: str
@@ -260,8 +278,9 @@ class Tracker:
         """Keeps several axes whole; returns the layers without them."""
         result = list(layers)
         for axis in axes:
-            result = [self.drop_axis(layer, axis, node, reason) for layer in result]
-        return [layer for layer in result if support(layer)]
+            if any(layer.shape[axis] > 1 for layer in result):
+                result = [self.drop_axis(layer, axis, node, reason) for layer in result]
+        return [layer for layer in result if layer.size > 1]
 
     def vector(self, layers: Sequence[Layer], axis: int, size: int, node: Node) -> Labels:
         """The labels that govern one axis, shape (size,); zeros where nothing follows it.
@@ -273,9 +292,10 @@ class Tracker:
         for layer in layers:
             if layer.shape[axis] == 1:
                 continue
-            for other in support(layer):
-                if other != axis:
-                    layer = self.drop_axis(layer, other, node, "")
+            if layer.size > layer.shape[axis]:
+                for other in support(layer):
+                    if other != axis:
+                        layer = self.drop_axis(layer, other, node, "")
             vectors.append(layer.reshape(-1))
         if not vectors:
             return np.zeros(size, dtype=np.int64)
@@ -298,10 +318,13 @@ class Tracker:
 
     def open_grid(self, layer: Layer) -> None:
         """One layer over several axes: what remains must be rectangular, along one of them."""
+        if layer.size in layer.shape:
+            return
         axes = support(layer)
         if len(axes) < 2:
             return
-        key = (tuple(layer.shape[k] for k in axes), layer.tobytes())
+        first = self.space.first_of_run(layer)
+        key = (tuple([layer.shape[k] for k in axes]), layer.tobytes() if first is None else first)
         if key in self._grids:
             return
         self._grids.add(key)
@@ -324,14 +347,3 @@ class Tracker:
 def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
     """Layers of an operand, seen at the rank that broadcasting gives it."""
     return [lift(layer, rank) for layer in layers]
-
-
-def _flat(a: Labels, b: Labels) -> Pairs:
-    """Pairs of labels, broadcast; of equal ones in a row (a channel's pixels) one is enough."""
-    if a.shape != b.shape:
-        a, b = np.broadcast_arrays(a, b)
-    x, y = a.reshape(-1), b.reshape(-1)
-    if x.size < 2:
-        return x, y
-    new = np.concatenate([[True], (x[1:] != x[:-1]) | (y[1:] != y[:-1])])
-    return x[new], y[new]

@@ -141,11 +141,12 @@ def contracted_parameters(model: Model, *, tables: bool = True) -> frozenset[str
     pending = [
         name
         for node in model.graph.nodes
-        if tables or node.op != "Gather"
+        if node.op in CONTRACTIONS and (tables or node.op != "Gather")
         for name in weights_of(node)
         if name in model.constants
     ]
-    pending += [bias for node in model.graph.nodes if (bias := bias_of(node, model)) is not None]
+    adds = [node for node in model.graph.nodes if node.op == "Add"]
+    pending += [bias for node in adds if (bias := bias_of(node, model)) is not None]
     while pending:
         name = pending.pop()
         if name in seen:

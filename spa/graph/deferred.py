@@ -7,6 +7,7 @@ a maker: it reads a range of a file, or edits what another maker gives, and keep
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import secrets
@@ -61,7 +62,12 @@ def array_of(tensor: onnx.TensorProto) -> Array:
 
 def dtype_of(tensor: onnx.TensorProto) -> np.dtype[Any]:
     """The type of a tensor's elements in NumPy."""
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    return _numpy_type(tensor.data_type)
+
+
+@functools.cache
+def _numpy_type(data_type: int) -> np.dtype[Any]:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(data_type))
 
 
 def size_of(tensor: onnx.TensorProto) -> int:

@@ -51,13 +51,15 @@ class InnerWeight:
     tensor: onnx.TensorProto
 
 
-def inner_weights(proto: onnx.ModelProto) -> Iterator[InnerWeight]:
+def inner_weights(model: Model) -> Iterator[InnerWeight]:
     """The weights that subgraphs of the main graph's nodes hold, however deep."""
-    for index, node in enumerate(proto.graph.node):
-        for graph in _graphs(node).values():
+    for node in model.graph.nodes:
+        if not node.has_subgraphs:
+            continue
+        for graph in _graphs(model.proto.graph.node[node.index]).values():
             for name, tensor in _tensors(graph):
                 if tensor.data_type in WEIGHT_TYPES and math.prod(tensor.dims) > 1:
-                    yield InnerWeight(index, name, tensor)
+                    yield InnerWeight(node.index, name, tensor)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
@@ -71,7 +73,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
 
 def inner_macs(model: Model, macs_of: NodeMacs) -> dict[int, float]:
     """MACs inside the nodes of the main graph that have subgraphs, by a node's index."""
-    forks = [node for node in model.graph.nodes if _graphs(model.proto.graph.node[node.index])]
+    forks = [node for node in model.graph.nodes if node.has_subgraphs]
     if not forks:
         return {}
     opened = _opened(model)
@@ -107,7 +109,7 @@ def _opened(model: Model) -> Model:
 
 
 def _loops_macs(model: Model, macs_of: NodeMacs) -> float:
-    loops = [node for node in model.graph.nodes if _graphs(model.proto.graph.node[node.index])]
+    loops = [node for node in model.graph.nodes if node.has_subgraphs]
     if not loops:
         return 0.0
     inferred = _inferred(model)

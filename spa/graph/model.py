@@ -16,7 +16,7 @@ import onnx
 from spa.graph.deferred import array_of, dtype_of, is_deferred
 from spa.graph.example import Declared
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
-from spa.graph.nodes import Graph, Use
+from spa.graph.nodes import Graph, Node, Use
 from spa.graph.observe import Run
 from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
@@ -80,9 +80,9 @@ class Model:
         their weights that way, so that they stay small.
         """
         found: dict[str, onnx.TensorProto | None] = dict(self.graph.initializers)
-        for node, proto in zip(self.graph.nodes, self.proto.graph.node, strict=True):
+        for node in self.graph.nodes:
             if node.op == "Constant":
-                tensor = _constant_tensor(proto)
+                tensor = _constant_tensor(node)
                 if tensor is not None:
                     found[node.outputs[0]] = tensor
             elif node.op == "ConstantOfShape" and node.inputs[0] in found:
@@ -142,10 +142,15 @@ class Model:
     def _reads(self) -> Mapping[str, list[Use]]:
         """Reads of every parameter, Identity nodes looked through."""
         reads: dict[str, list[Use]] = {}
-        for node in self.graph.nodes:
-            for i, name in enumerate(node.inputs):
-                if node.op != "Identity" and self.root(name) in self.parameters:
-                    reads.setdefault(self.root(name), []).append(Use(node.index, i))
+        nodes, aliases = self.graph.nodes, self.aliases
+        for name, uses in self.graph.uses.items():
+            root = aliases.get(name, name)
+            if root in self.parameters:
+                known = reads.setdefault(root, [])
+                known += [use for use in uses if nodes[use.node].op != "Identity"]
+        if aliases:
+            for known in reads.values():
+                known.sort()
         return reads
 
     def _may_be_coincidence(self, name: str) -> bool:
@@ -176,7 +181,7 @@ class Model:
     @cached_property
     def inner_params(self) -> int:
         """Elements of the weights inside of subgraphs."""
-        return sum(math.prod(weight.tensor.dims) for weight in inner_weights(self.proto))
+        return sum(math.prod(weight.tensor.dims) for weight in inner_weights(self))
 
     @cached_property
     def initializer_positions(self) -> Mapping[str, int]:
@@ -310,8 +315,9 @@ class Model:
         """Tensors computed from parameters alone."""
         found = set(self.parameters)
         for node in self.graph.nodes:
-            read = [name for name in node.inputs if name]
-            if read and not node.captured and found.issuperset(read):
+            if found.isdisjoint(node.inputs) or node.captured:
+                continue
+            if all(name in found for name in node.inputs if name):
                 found.update(node.outputs)
         return frozenset(found)
 
@@ -324,21 +330,22 @@ class Model:
         return self.varied.shapes[name][axis] != self.observed.shapes[name][axis]
 
 
-def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
+def _constant_tensor(node: Node) -> onnx.TensorProto | None:
     """The value of a Constant node as a tensor; None for strings and sparse tensors."""
-    attribute = node.attribute[0]
-    kinds = onnx.AttributeProto
-    if attribute.type == kinds.TENSOR:
-        tensor: onnx.TensorProto = attribute.t
-        return tensor
-    if attribute.type in (kinds.FLOAT, kinds.FLOATS):
-        value = np.asarray(onnx.helper.get_attribute_value(attribute), dtype=np.float32)
-    elif attribute.type in (kinds.INT, kinds.INTS):
-        value = np.asarray(onnx.helper.get_attribute_value(attribute), dtype=np.int64)
-    else:
-        return None
-    return onnx.numpy_helper.from_array(value)
+    name, value = next(iter(node.attrs.items()))
+    if isinstance(value, onnx.TensorProto):
+        return value
+    if name in ("value_float", "value_floats"):
+        return _little_endian(value, "<f4", onnx.TensorProto.FLOAT)
+    if name in ("value_int", "value_ints"):
+        return _little_endian(value, "<i8", onnx.TensorProto.INT64)
+    return None
+
+
+def _little_endian(value: npt.ArrayLike, dtype: str, data_type: int) -> onnx.TensorProto:
+    array = np.asarray(value, dtype=dtype)
+    return onnx.TensorProto(data_type=data_type, dims=array.shape, raw_data=array.tobytes())
 
 
 def _is_small(tensor: onnx.TensorProto) -> bool:
-    return int(np.prod(tensor.dims, dtype=np.int64)) <= 4096
+    return int(math.prod(tensor.dims)) <= 4096

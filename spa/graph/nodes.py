@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 
@@ -27,6 +27,7 @@ class Node:
         outputs: tensor names; ``""`` for an optional output that nobody asked for.
         attrs: decoded attributes; subgraphs are left out.
         captured: outer tensors that the node's subgraphs read.
+        has_subgraphs: whether it holds any.
     """
 
     index: int
@@ -36,6 +37,7 @@ class Node:
     outputs: tuple[str, ...]
     attrs: Mapping[str, Any]
     captured: tuple[str, ...] = ()
+    has_subgraphs: bool = False
 
     def attr(self, name: str, default: Any = None) -> Any:
         """Returns an attribute, or ``default`` where the file leaves it out."""
@@ -49,8 +51,7 @@ class Node:
         return f'{self.op} "{self.name}"'
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """One place where a tensor is read: input ``position`` of node ``node``."""
 
     node: int
@@ -165,8 +166,10 @@ def read_node(index: int, node: onnx.NodeProto) -> Node:
     """Decodes a node's attributes and names."""
     attrs: dict[str, Any] = {}
     captured: list[str] = []
+    has_subgraphs = False
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+            has_subgraphs = True
             for sub in (attribute.g, *attribute.graphs):
                 captured.extend(_outer_names(sub))
             continue
@@ -183,6 +186,7 @@ def read_node(index: int, node: onnx.NodeProto) -> Node:
         outputs=tuple(node.output),
         attrs=attrs,
         captured=tuple(dict.fromkeys(captured)),
+        has_subgraphs=has_subgraphs,
     )
 
 

@@ -99,10 +99,10 @@ class _Walk:
             if entries.any():
                 self._values.update(node.outputs)
             return
-        read = [name for name in (*node.inputs, *node.captured) if name]
+        read = (*node.inputs, *node.captured)
         if self._picks_fixed_entries(node):
             return
-        if self._values.intersection(read):
+        if not self._values.isdisjoint(read):
             self._values.update(name for name in node.outputs if name)
         if self._is_sized(node, read):
             for name in node.outputs:
@@ -126,12 +126,14 @@ class _Walk:
         return not np.any(entries[start : end : more[1] if len(more) > 1 else 1])
 
     def _is_sized(self, node: Node, read: Iterable[str]) -> bool:
-        if any(name in self._axes for name in read):
+        if not self._axes.keys().isdisjoint(read):
             return True
         if node.captured or node.op in ("If", "Loop", "Scan"):
-            return bool(self._values.intersection(read))
-        deciding = _DECIDING.get(node.op, ())
-        return any(node.has_input(i) and node.inputs[i] in self._values for i in deciding)
+            return not self._values.isdisjoint(read)
+        deciding = _DECIDING.get(node.op)
+        return deciding is not None and any(
+            node.has_input(i) and node.inputs[i] in self._values for i in deciding
+        )
 
     def _open_axes(self, name: str) -> frozenset[int]:
         """Axes of a tensor that shape inference finds no number for."""

@@ -111,7 +111,7 @@ def _operands(
             tracker.equal(labels, tracker.vector(weight, axis, w[axis], node), node)
             layers = [layer for layer in layers if layer.shape[axis] == 1]
             weight = [layer for layer in weight if layer.shape[axis] == 1]
-        elif not _is_pointwise(node, tracker, axis):
+        elif (follows or w[axis] > 1) and not _is_pointwise(node, tracker, axis):
             layers = tracker.keep_axes(layers, [axis], node, WINDOW)
             weight = tracker.keep_axes(weight, [axis], node, "")
     rest = [layer for layer in layers if layer.shape[1] == 1]
@@ -129,10 +129,10 @@ def _single_axes(node: Node, tracker: Tracker, weight: list[Layer]) -> list[Laye
     """Layers of a weight that follow one of its axes each."""
     result: list[Layer] = []
     for layer in weight:
-        axes = support(layer)
-        if len(axes) == 1:
+        if layer.size in layer.shape:
             result.append(layer)
             continue
+        axes = support(layer)
         made_up = {k: tracker.space.fresh("", k, layer.shape[k], is_parameter=False) for k in axes}
         ways: list[Way] = []
         for axis in axes:  # 6
@@ -146,16 +146,14 @@ def _single_axes(node: Node, tracker: Tracker, weight: list[Layer]) -> list[Laye
 
 def _is_pointwise(node: Node, tracker: Tracker, axis: int) -> bool:
     """Whether the window along a spatial axis is of size 1 and moves in steps of 1."""
+    if tracker.shape(node, 1)[axis] > 1:
+        return False
     k, rank = axis - 2, len(tracker.shape(node, 0)) - 2
     padded = [
         *node.attr("pads", [0] * 2 * rank)[k::rank],
         node.attr("output_padding", [0] * rank)[k],
     ]
-    return (
-        tracker.shape(node, 1)[axis] == 1
-        and node.attr("strides", [1] * rank)[k] == 1
-        and not any(padded)
-    )
+    return node.attr("strides", [1] * rank)[k] == 1 and not any(padded)
 
 
 def _covers(node: Node, tracker: Tracker, axis: int) -> bool:

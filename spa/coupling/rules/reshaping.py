@@ -122,8 +122,10 @@ def _with_copies(sizes: list[int], inputs: Shape, outputs: Shape, dynamic: list[
 
 
 def _can_rewrite(node: Node, tracker: Tracker, old: Shape, new: Shape) -> bool:
+    if tracker.value(node, 1) is not None:
+        return True
     dynamic = [k for k in range(len(new)) if tracker.model.varies(node.outputs[0], k)]
-    return tracker.value(node, 1) is not None or _can_write(node, tracker.model, old, new, dynamic)
+    return _can_write(node, tracker.model, old, new, dynamic)
 
 
 def _can_write(node: Node, sizes_of: Varying, old: Shape, new: Shape, dynamic: list[int]) -> bool:

@@ -1,0 +1,100 @@
+"""Axes that are equal from end to end, taken as one.
+
+Nearly all equalities join one whole axis with another: a convolution's outputs with its bias, a
+norm's vectors with its input's channels. So axes are joined before labels are, and of every set of
+joined axes one stands for all: the first. Its labels are the set's *places*, and components are
+found among places, which are far fewer than labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.coupling.connect import lowest, ranges
+from spa.coupling.labels import Labels
+
+# The first labels of two runs of consecutive labels, equal one by one, and how long they are.
+Stretch = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """All labels, cut into runs of which the components are consecutive too.
+
+    Attributes:
+        axes: positions of the labelled axes that they are of; -1 for KEPT.
+        labels: the first label of every piece, ascending.
+        components: the component of each of these.
+        sizes: number of labels.
+    """
+
+    axes: Labels
+    labels: Labels
+    components: Labels
+    sizes: Labels
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Pieces:
+        """Some of the pieces."""
+        return Pieces(
+            self.axes[chosen], self.labels[chosen], self.components[chosen], self.sizes[chosen]
+        )
+
+
+class Places:
+    """Places of labels.
+
+    Args:
+        sizes: number of labels of every axis, in order of label; the first label is 1.
+        stretches: equalities of runs of labels.
+
+    Attributes:
+        count: number of places; the first is that of KEPT.
+        of: the place of every label, shape (labels,).
+        left: places that the stretches that join no whole axes say are equal.
+    """
+
+    def __init__(self, sizes: Sequence[int], stretches: Sequence[Stretch]) -> None:
+        # KEPT is an axis of its own, the first.
+        self._sizes = np.array([1, *sizes], dtype=np.int64)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        table = np.array(stretches, dtype=np.int64).reshape(-1, 3)
+        a, b = (np.searchsorted(self._starts, table[:, k], side="right") - 1 for k in (0, 1))
+        whole = (self._starts[a] == table[:, 0]) & (self._starts[b] == table[:, 1])
+        whole &= (self._sizes[a] == table[:, 2]) & (self._sizes[b] == table[:, 2])
+        first = lowest(self._sizes.size, a[whole], b[whole])
+        stands = first == np.arange(self._sizes.size)
+        own = np.where(stands, self._sizes, 0)
+        self._places = (np.cumsum(own) - own)[first]
+        self.count = int(own.sum())
+        self.of = ranges(self._places, self._sizes)
+        table = table[~whole]
+        self.left = (
+            self.of[ranges(table[:, 0], table[:, 2])],
+            self.of[ranges(table[:, 1], table[:, 2])],
+        )
+
+    def pieces(self, of: Labels, kept: npt.NDArray[np.bool_]) -> Pieces:
+        """Runs of labels of one axis with consecutive components, kept and free ones apart.
+
+        Args:
+            of: component of every place.
+            kept: whether a component stays.
+        """
+        new = np.ones(self.count, dtype=bool)
+        stays = kept[of]
+        new[1:] = (np.diff(of) != 1) | (stays[1:] != stays[:-1])
+        new[self._places[self._sizes > 0]] = True
+        starts = np.flatnonzero(new)
+        sizes = np.diff(starts, append=self.count)
+        # By axis, the pieces of the axis that stands for it.
+        first = np.searchsorted(starts, self._places)
+        end = np.searchsorted(starts, self._places + self._sizes)
+        axes = np.repeat(np.arange(self._sizes.size), end - first)
+        chosen = ranges(first, end - first)
+        places = starts[chosen]
+        labels = places - self._places[axes] + self._starts[axes]
+        return Pieces(axes - 1, labels, of[places], sizes[chosen])

@@ -1,0 +1,104 @@
+"""Components of one structure: labels of the same parameter axes, as many of each.
+
+Consecutive components nearly always lie in the same pieces of axes (`spa.coupling.places.Pieces`),
+one label further each. Such a *span* of components has one structure, so that structures are
+compared span by span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from spa.coupling.connect import distinct, ranges
+from spa.coupling.floors import Line
+from spa.coupling.labels import Labels
+from spa.coupling.places import Pieces
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Components of one structure.
+
+    Attributes:
+        sizes: numbers of components of its spans, shape (spans,).
+        components: all of them, by their first labels, shape (channels,).
+        axes: the axes of every component's labels, ascending, shape (entries,).
+        labels: labels of every span's first component, ascending, shape (spans, entries).
+        lines: lines of which some entries must be left, that all of them lie on.
+    """
+
+    sizes: Labels
+    components: Labels
+    axes: Labels
+    labels: Labels
+    lines: tuple[Line, ...]
+
+    @cached_property
+    def steps(self) -> Labels:
+        """How many components every one comes after the first of its span, shape (channels,)."""
+        return ranges(np.zeros_like(self.sizes), self.sizes)
+
+    def of_all(self, first: Labels) -> Labels:
+        """From what every span begins with, shape (spans, k), to all, shape (channels, k)."""
+        if len(self.sizes) == 1:
+            return first + self.steps[:, None]
+        return np.repeat(first, self.sizes, axis=0) + self.steps[:, None]
+
+
+def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
+    """All structures, by their first labels.
+
+    Args:
+        pieces: what is looked at.
+        lines: lines of which some entries must be left; what lies on one has another structure.
+    """
+    if not pieces.axes.size:
+        return []
+    after = pieces.components + pieces.sizes
+    bounds = distinct(np.concatenate([pieces.components, after, *map(_bounds, lines)]))
+    first = np.searchsorted(bounds, pieces.components)
+    count = np.searchsorted(bounds, after) - first
+    # Every piece's part in every span; pieces are in order of label, so a span's are too.
+    part = np.repeat(np.arange(first.size), count)
+    span = ranges(first, count)
+    order = np.argsort(span, kind="stable")
+    part, span = part[order], span[order]
+    axes = pieces.axes[part]
+    labels = pieces.labels[part] + bounds[span] - pieces.components[part]
+    starts = np.flatnonzero(np.diff(span, prepend=-1))
+    ends = [*starts[1:].tolist(), span.size]
+    components = bounds[span[starts]]
+    sizes = bounds[span[starts] + 1] - components
+    on = [np.isin(components, line.components).tolist() for line in lines]
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for k in np.argsort(labels[starts]).tolist():
+        structure = (axes[starts[k] : ends[k]].tobytes(), *[row[k] for row in on])
+        alike.setdefault(structure, []).append(k)
+    found = []
+    for spans in alike.values():
+        start, end = int(starts[spans[0]]), ends[spans[0]]
+        found.append(
+            Structure(
+                sizes=sizes[spans],
+                components=ranges(components[spans], sizes[spans]),
+                axes=axes[start:end],
+                labels=labels[starts[spans, None] + np.arange(end - start)],
+                lines=tuple([line for line, row in zip(lines, on, strict=True) if row[spans[0]]]),
+            )
+        )
+    return found
+
+
+def _bounds(line: Line) -> Labels:
+    """Where runs of a line's components begin and end."""
+    if not line.components.size:
+        return line.components
+    inside = np.diff(line.components) == 1
+    starts = line.components[np.concatenate(([True], ~inside))]
+    ends = line.components[np.concatenate((~inside, [True]))] + 1
+    return np.concatenate([starts, ends])
