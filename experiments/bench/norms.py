@@ -25,6 +25,8 @@ _WRITTEN = frozenset(
     {"Add", "Cast", "Div", "Mul", "Neg", "Pow", "Reciprocal", "ReduceMean", "Sqrt", "Sub"}
 )  # fmt: skip
 _FURTHEST = 12
+# What gives a scale the axes of what it scales.
+_SHAPES = frozenset({"Reshape", "Unsqueeze"})
 # Norms that are not followed: over groups, and by other means.
 _OTHERS = frozenset({
     "GroupNormalization", "InstanceNormalization", "LpNormalization", "ReduceL2", "ReduceSum",
@@ -46,6 +48,11 @@ def over_what_is_left(proto: onnx.ModelProto, kept: Kept) -> bool:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    # A scale that is given other axes is still the scale.
+    kept = dict(kept)
+    for node in graph.node:
+        if node.op_type in _SHAPES and len(kept.get(node.input[0], ())) == 1:
+            kept[node.output[0]] = kept[node.input[0]]
     nodes: list[onnx.NodeProto] = []
     followed = True
     for node in graph.node:

@@ -38,7 +38,7 @@ def pieces(proto: onnx.ModelProto) -> Iterator[bytes | memoryview]:
         for old, new in zip(proto.graph.initializer, light.graph.initializer, strict=True)
     ]
     size = len(first) + len(last) + sum(len(weight.head) + weight.size for weight in weights)
-    yield before + _tag(GRAPH, size) + first
+    yield before + tag(GRAPH, size) + first
     for weight in weights:
         yield weight.head
         yield from weight.body()
@@ -69,9 +69,9 @@ class _Weight:
             del bare.external_data[:]
             before, after = _around(bare, RAW_DATA)
             count = size_of(deferred)
-            self._around = before + _tag(RAW_DATA, count), after
+            self._around = before + tag(RAW_DATA, count), after
             self.size = sum(map(len, self._around)) + count
-        self.head = _tag(INITIALIZER, self.size)
+        self.head = tag(INITIALIZER, self.size)
 
     def body(self) -> Iterable[bytes | memoryview]:
         yield self._around[0]
@@ -93,7 +93,7 @@ def _around(message: Message, number: int) -> tuple[bytes, bytes]:
     return halves[0], halves[1]
 
 
-def _tag(number: int, length: int) -> bytes:
+def tag(number: int, length: int) -> bytes:
     """What stands before a message or bytes: number and kind of the field, and the length."""
     return _varint(number << 3 | 2) + _varint(length)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from spa.errors import ModelError
 from spa.graph.deferred import FileRange, defer, dtype_of, size_of, stamp
 from spa.graph.nodes import subgraphs
 from spa.graph.pieces import pieces, raw
+from spa.graph.skim import skim
 from spa.graph.weightless import byte_size, is_handed_over, without_weights
 
 # Protobuf itself refuses more; larger models keep their weights in external files.
@@ -21,13 +23,15 @@ MAX_PROTO_BYTES = 2**31 - 1
 MAX_EXTERNAL_BYTES = 64 * 2**30
 # External data beyond this are not read into memory, but when they are needed.
 MAX_HELD_BYTES = 2**28
+# A file beyond this keeps its large weights, too.
+MAX_HELD_FILE = 2**29
 
 
 def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
     """Reads an ONNX file and its external data.
 
     Large external data stay in their file, and are read from there weight by weight when they are
-    needed (`spa.graph.deferred`).
+    needed (`spa.graph.deferred`); so do the weights of a large file.
 
     Args:
         path: the file; external data may lie only in the file's own folder or below.
@@ -39,10 +43,37 @@ def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
         ModelError: the file is missing, a folder, empty, not ONNX, truncated, or points outside.
     """
     path = Path(path)
-    data = _read_bytes(path)
-    proto = parse_model(data, str(path))
+    _check_path(path)
+    try:
+        large = path.stat().st_size > MAX_HELD_FILE
+        skimmed = skim(path) if large else None
+        with path.open("rb") as file:
+            status = stamp(os.fstat(file.fileno()))
+            data = b"" if skimmed else file.read()
+            digest = hashlib.file_digest(file, "sha256") if skimmed else hashlib.sha256(data)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+    proto = parse_model(skimmed.data if skimmed else data, str(path))
     _load_external(proto, path)
-    return proto, hashlib.sha256(data).hexdigest()
+    for number, (start, size) in (skimmed.places if skimmed else {}).items():
+        _defer_inside(proto.graph.initializer[number], path, start, size, status)
+    return proto, digest.hexdigest()
+
+
+def _defer_inside(
+    tensor: onnx.TensorProto, path: Path, start: int, size: int, status: tuple[int, ...]
+) -> None:
+    """Gives a weight that was left out its place in the file, or its bytes."""
+    if is_handed_over(tensor):
+        problem = wrong_size(tensor, size)
+        if problem is not None:
+            raise ModelError(f"{path} is not a valid ONNX model: {problem}")
+        source = FileRange(path, start, dtype_of(tensor), tuple(tensor.dims), status)
+        tensor.CopyFrom(defer(tensor.name, tensor.data_type, tensor.dims, source))
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        tensor.raw_data = file.read(size)
 
 
 def parse_model(data: bytes, label: str) -> onnx.ModelProto:
@@ -110,6 +141,14 @@ def _location(tensor: onnx.TensorProto) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
+    _check_path(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _check_path(path: Path) -> None:
     try:
         if path.is_dir():
             raise ModelError(f"{path} is a folder; name the .onnx file in it.")
@@ -118,14 +157,13 @@ def _read_bytes(path: Path) -> bytes:
         if not path.is_file():
             raise ModelError(f"{path} is a device or pipe, not a file.")
         size = path.stat().st_size
-        if size > MAX_PROTO_BYTES:
-            raise ModelError(
-                f"{path} has {size} bytes; a single ONNX file can have {MAX_PROTO_BYTES} at most. "
-                "Save it with its weights as external data."
-            )
-        return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+    if size > MAX_PROTO_BYTES:
+        raise ModelError(
+            f"{path} has {size} bytes; a single ONNX file can have {MAX_PROTO_BYTES} at most. "
+            "Save it with its weights as external data."
+        )
 
 
 def _load_external(proto: onnx.ModelProto, path: Path) -> None:
