@@ -96,12 +96,14 @@ class _Draw:
         rng = np.random.default_rng(self.seed)
         if old.dtype.kind in "iu":
             return _drawn_integers(old, rng)
-        value = rng.standard_normal(old.shape)
-        value /= np.sqrt(max(1, int(np.prod(old.shape[1:]))))
+        # In the type itself where it can be: a large weight takes seconds.
+        kind = old.dtype if old.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+        value = rng.standard_normal(old.shape, dtype=kind.type)
+        value /= kind.type(np.sqrt(max(1, int(np.prod(old.shape[1:])))))
         if self.may_be_scale and (old >= 0).all():
             # It may be a variance, a divisor or under a root.
             value = np.abs(value) + 0.5
-        return value.astype(old.dtype)
+        return value.astype(old.dtype, copy=False)
 
 
 def _is_drawn(model: Model, name: str) -> bool:
