@@ -1,4 +1,4 @@
-"""Networks: one file per family. A factory takes (shape, classes) and gives a fresh nn.Module.
+"""Networks: a file per family. A factory takes (input_shape, classes) and gives a fresh nn.Module.
 
 Open families (``torchvision/``, ``onnx/``) take the rest of the name first. The members of
 ``onnx/`` are files, trained already, and come as a ModelProto; see `onnx_file`.
