@@ -14,7 +14,7 @@ PREFIX = "onnx/"
 
 
 @MODELS.register(PREFIX)
-def onnx_file(path: str, shape: Shape, classes: int) -> onnx.ModelProto:
+def onnx_file(path: str, input_shape: Shape, classes: int) -> onnx.ModelProto:
     """Read the file and check that its input and output fit the data set.
 
     Raises:
@@ -32,7 +32,7 @@ def onnx_file(path: str, shape: Shape, classes: int) -> onnx.ModelProto:
     inputs = real_inputs(proto.graph)
     if len(inputs) != 1:
         raise InputError(f"{path} has {len(inputs)} inputs; the harness feeds exactly one")
-    _fits(path, "input", inputs[0], shape)
+    _fits(path, "input", inputs[0], input_shape)
     _fits(path, "output", proto.graph.output[0], (classes,))
     return proto
 

@@ -61,18 +61,18 @@ class CifarResNet(nn.Module):
 
 
 @MODELS.register("resnet8")
-def resnet8(shape: Shape, classes: int) -> nn.Module:
+def resnet8(input_shape: Shape, classes: int) -> nn.Module:
     """One block a stage; 78,000 parameters."""
-    return CifarResNet(1, shape[0], classes)
+    return CifarResNet(1, input_shape[0], classes)
 
 
 @MODELS.register("resnet20")
-def resnet20(shape: Shape, classes: int) -> nn.Module:
+def resnet20(input_shape: Shape, classes: int) -> nn.Module:
     """Three blocks a stage; 0.27 million parameters."""
-    return CifarResNet(3, shape[0], classes)
+    return CifarResNet(3, input_shape[0], classes)
 
 
 @MODELS.register("resnet56")
-def resnet56(shape: Shape, classes: int) -> nn.Module:
+def resnet56(input_shape: Shape, classes: int) -> nn.Module:
     """Nine blocks a stage; 0.86 million parameters."""
-    return CifarResNet(9, shape[0], classes)
+    return CifarResNet(9, input_shape[0], classes)

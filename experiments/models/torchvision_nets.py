@@ -19,26 +19,26 @@ LEAST = 32  # what torchvision's own classifiers need, most of them
 
 
 @MODELS.register("resnet18")
-def resnet18(shape: Shape, classes: int) -> nn.Module:
+def resnet18(input_shape: Shape, classes: int) -> nn.Module:
     """ArXiv 1512.03385; on small pictures a 3x3 stem without pool."""
-    return _resnet("resnet18", shape, classes)
+    return _resnet("resnet18", input_shape, classes)
 
 
 @MODELS.register("resnet50")
-def resnet50(shape: Shape, classes: int) -> nn.Module:
+def resnet50(input_shape: Shape, classes: int) -> nn.Module:
     """ArXiv 1512.03385; on small pictures a 3x3 stem without pool."""
-    return _resnet("resnet50", shape, classes)
+    return _resnet("resnet50", input_shape, classes)
 
 
 @MODELS.register("mobilenet_v2")
-def mobilenet_v2(shape: Shape, classes: int) -> nn.Module:
+def mobilenet_v2(input_shape: Shape, classes: int) -> nn.Module:
     """ArXiv 1801.04381; on small pictures fewer strides, the first ones left out."""
     # (expansion, channels, blocks, stride) of each stage
     stages = [
         *([1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2]),
         *([6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]),
     ]
-    side = min(shape[1:])
+    side = min(input_shape[1:])
     if side < SMALL:
         stages[1][3] = 1
         if side < 16:
@@ -47,33 +47,33 @@ def mobilenet_v2(shape: Shape, classes: int) -> nn.Module:
     net = models.MobileNetV2(num_classes=classes, inverted_residual_setting=stages)
     if side < SMALL:
         net.features[0][0].stride = (1, 1)
-    return _take_channels(net, shape[0])
+    return _take_channels(net, input_shape[0])
 
 
 @MODELS.register("densenet121")
-def densenet121(shape: Shape, classes: int) -> nn.Module:
+def densenet121(input_shape: Shape, classes: int) -> nn.Module:
     """ArXiv 1608.06993; on small pictures a 3x3 stem without pool."""
     net = _torchvision_models().densenet121(weights=None, num_classes=classes)
-    if min(shape[1:]) < SMALL:
-        net.features.conv0 = _stem(shape[0], net.features.conv0.out_channels)
+    if min(input_shape[1:]) < SMALL:
+        net.features.conv0 = _stem(input_shape[0], net.features.conv0.out_channels)
         net.features.pool0 = nn.Identity()
-    return _take_channels(net, shape[0])
+    return _take_channels(net, input_shape[0])
 
 
 @MODELS.register("torchvision/")
-def torchvision_net(name: str, shape: Shape, classes: int) -> nn.Module:
+def torchvision_net(name: str, input_shape: Shape, classes: int) -> nn.Module:
     """Build any classifier of torchvision, with fresh weights."""
     models = _torchvision_models()
     known = models.list_models(module=models)
     if name not in known:
         raise unknown("torchvision model", name, known)
     options: dict[str, object] = {"weights": None, "num_classes": classes}
-    factor = -(-LEAST // min(shape[1:]))
+    factor = -(-LEAST // min(input_shape[1:]))
     if name in ("googlenet", "inception_v3"):  # the training-only heads have no place in a file
         options |= {"aux_logits": False, "init_weights": True}
     if name.startswith("vit_"):
-        options["image_size"] = shape[1] * factor
-    net = _take_channels(models.get_model(name, **options), shape[0])
+        options["image_size"] = input_shape[1] * factor
+    net = _take_channels(models.get_model(name, **options), input_shape[0])
     return nn.Sequential(nn.Upsample(scale_factor=factor), net) if factor > 1 else net
 
 

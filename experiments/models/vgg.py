@@ -73,19 +73,19 @@ def _initialise(net: nn.Module) -> nn.Module:
 
 
 @MODELS.register("vgg16_bn")
-def vgg16_bn(shape: Shape, classes: int) -> nn.Module:
+def vgg16_bn(input_shape: Shape, classes: int) -> nn.Module:
     """13 convolutions; 15 million parameters on small pictures."""
-    return _vgg(VGG16, shape, classes)
+    return _vgg(VGG16, input_shape, classes)
 
 
 @MODELS.register("vgg19_bn")
-def vgg19_bn(shape: Shape, classes: int) -> nn.Module:
+def vgg19_bn(input_shape: Shape, classes: int) -> nn.Module:
     """16 convolutions; 20 million parameters on small pictures."""
-    return _vgg(VGG19, shape, classes)
+    return _vgg(VGG19, input_shape, classes)
 
 
 @MODELS.register("vgg_small")
-def vgg_small(shape: Shape, classes: int) -> nn.Module:
+def vgg_small(input_shape: Shape, classes: int) -> nn.Module:
     """6 convolutions and one Linear on the flattened map; 0.3 million parameters on 8x8."""
-    layers, (chs, h, w) = stages(SMALL, shape, smallest=2)
+    layers, (chs, h, w) = stages(SMALL, input_shape, smallest=2)
     return _initialise(Vgg(nn.Sequential(*layers), nn.Linear(chs * h * w, classes)))

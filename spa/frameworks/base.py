@@ -25,7 +25,9 @@ class Source:
     """Code that makes a network.
 
     Attributes:
-        builder: ``package.module:function`` or ``path/to/file.py:function``.
+        builder: ``package.module:function`` or ``path/to/file.py:function``. It is called with the
+            arguments, and with ``input_shape``, in the framework's own layout, if it has a
+            parameter of that name; in Flax also with ``rngs``.
         arguments: JSON-ready keyword arguments.
     """
 
@@ -60,7 +62,14 @@ class Framework(ABC):
     suffix: str
 
     @abstractmethod
-    def build(self, source: Source, model: Path, shape: Shape, seed: int) -> None:
+    def build(
+        self,
+        source: Source,
+        model: Path,
+        shape: Shape,
+        seed: int,
+        weights: Path | None = None,
+    ) -> None:
         """Makes an untrained network.
 
         Args:
@@ -68,6 +77,13 @@ class Framework(ABC):
             model: where it is written.
             shape: of one input, (C, H, W) for pictures, whatever the framework's own layout.
             seed: of its weights.
+            weights: a file (.npz) of all of its weights and statistics instead, in the
+                framework's layout and by its names: of a state_dict, ``LAYER/kernel`` in Keras,
+                paths of the state in Flax (``blocks/layers/0/kernel``), names of
+                ``save_parameters`` in Gluon.
+
+        Raises:
+            FrameworkError: the builder fails, or the weights are not those of the network.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ import onnx
 from spa.errors import FrameworkError, InputError
 from spa.frameworks.base import Array, Framework, Report, Shape, Source, Training
 from spa.frameworks.feed import Feed
+from spa.frameworks.workers.common import Refusal, fitting, taken
 from spa.progress import Progress
 from spa.pruning.prune import Pruned
 
@@ -36,19 +37,29 @@ class PyTorch(Framework):
     name = "pytorch"
     suffix = ".pt"
 
-    def build(self, source: Source, model: Path, shape: Shape, seed: int) -> None:
+    def build(
+        self,
+        source: Source,
+        model: Path,
+        shape: Shape,
+        seed: int,
+        weights: Path | None = None,
+    ) -> None:
         """See `Framework.build`."""
         import torch
 
         torch.manual_seed(seed)
-        arguments = {**source.arguments, "input_shape": tuple(shape)}
-        _save(made(source.builder, arguments), Source(source.builder, arguments), model)
+        about = {**asdict(source), "input_shape": tuple(shape)}
+        net = _built(about)
+        if weights is not None:
+            _fill(net, weights)
+        _save(net, about, model)
 
     def train(self, model: Path, out: Path, feed: Feed, training: Training, report: Report) -> None:
         """See `Framework.train`."""
         from spa.frameworks.loop import fit
 
-        net, source = _load(model)
+        net, about = _load(model)
         with Progress("Training in pytorch", feed.epochs) as progress:
 
             def listen(row: dict[str, Any]) -> None:
@@ -56,7 +67,7 @@ class PyTorch(Framework):
                 progress.advance()
 
             fit(net, feed, training, report=listen)
-        _save(net, source, out)
+        _save(net, about, out)
 
     def predict(self, model: Path, x: Array) -> Array:
         """See `Framework.predict`."""
@@ -85,12 +96,10 @@ class PyTorch(Framework):
         from spa.bridge import from_torch
 
         if isinstance(model, str) and not Path(model).is_file():
-            net, known = made(model, {}), {}
+            net = made(model, {})
         else:
-            net, source = _load(Path(model))
-            known = dict(source.arguments)
-        if shapes is None and "input_shape" in known:
-            shapes = [tuple(known["input_shape"])]
+            net, about = _load(Path(model))
+            shapes = [tuple(about["input_shape"])] if shapes is None else shapes
         if shapes is None:
             raise InputError(
                 "A PyTorch module does not say what it takes; give the shape of one example of "
@@ -117,8 +126,13 @@ class PyTorch(Framework):
         )
 
 
-def made(builder: str, arguments: dict[str, Any]) -> nn.Module:
+def made(builder: str, arguments: Mapping[str, Any], **offered: Any) -> nn.Module:
     """Calls what ``module:function`` or ``path/to/file.py:function`` names.
+
+    Args:
+        builder: the name.
+        arguments: what it is called with.
+        **offered: what it is called with if it has parameters of these names.
 
     Raises:
         FrameworkError: there is no such thing, or it makes no module.
@@ -137,13 +151,17 @@ def made(builder: str, arguments: dict[str, Any]) -> nn.Module:
         sys.path.remove(os.getcwd())
     if not callable(function):
         raise FrameworkError(f'{place} has no function "{name}".')
-    net = function(**arguments)
+    net = function(**taken(function, arguments, **offered))
     if not isinstance(net, nn.Module):
         raise FrameworkError(f"{builder} made a {type(net).__name__}, not a torch.nn.Module.")
     return net.eval()
 
 
 def _module(place: str) -> Any:
+    if place.partition(".")[0] == "torchvision":
+        from spa.bridge.torchvision_shim import import_torchvision
+
+        import_torchvision()
     if not place.endswith(".py"):
         return importlib.import_module(place)
     path = Path(place)
@@ -157,23 +175,40 @@ def _module(place: str) -> Any:
     return module
 
 
-def _save(net: nn.Module, source: Source, path: Path) -> None:
+def _built(about: dict[str, Any]) -> nn.Module:
+    return made(about["builder"], about["arguments"], input_shape=tuple(about["input_shape"]))
+
+
+def _fill(net: nn.Module, weights: Path) -> None:
+    """Puts the arrays of a file into a module; torch's counters of batches stay."""
     import torch
 
-    torch.save({"source": asdict(source), "state": net.state_dict()}, path)
+    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    try:
+        arrays = fitting(weights, {name: value.shape for name, value in state.items()})
+    except Refusal as refusal:
+        raise FrameworkError(f"pytorch (build): {refusal}") from refusal
+    with torch.no_grad():
+        for name, value in state.items():
+            value.copy_(torch.from_numpy(arrays[name]))
 
 
-def _load(path: Path) -> tuple[nn.Module, Source]:
+def _save(net: nn.Module, about: dict[str, Any], path: Path) -> None:
+    import torch
+
+    torch.save({"about": about, "state": net.state_dict()}, path)
+
+
+def _load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     import torch
 
     try:
         stored = torch.load(path, weights_only=True)
-        source = Source(**stored["source"])
-        state = stored["state"]
+        about, state = dict(stored["about"]), stored["state"]
     except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         raise FrameworkError(
             f"{path} is no model that SPA stored for PyTorch: {type(error).__name__}: {error}"
         ) from error
-    net = made(source.builder, dict(source.arguments))
+    net = _built(about)
     net.load_state_dict(state)
-    return net, source
+    return net, about

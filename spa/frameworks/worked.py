@@ -26,10 +26,17 @@ from spa.pruning.prune import Pruned
 class WorkedFramework(Framework):
     """Hands each verb to the framework's worker, and holds what comes back to the gate."""
 
-    def build(self, source: Source, model: Path, shape: Shape, seed: int) -> None:
+    def build(
+        self,
+        source: Source,
+        model: Path,
+        shape: Shape,
+        seed: int,
+        weights: Path | None = None,
+    ) -> None:
         """See `Framework.build`."""
         spec = {**asdict(source), "model": str(model.resolve()), "shape": shape, "seed": seed}
-        self._call("build", spec)
+        self._call("build", {**spec, "weights": str(weights.resolve()) if weights else None})
 
     def train(self, model: Path, out: Path, feed: Feed, training: Training, report: Report) -> None:
         """See `Framework.train`."""

@@ -33,7 +33,7 @@ def alive(module, shape):
 
 def test_the_list_is_complete():
     expected = "resnet8 resnet20 resnet56 resnet18 resnet50 vgg16_bn vgg19_bn mobilenet_v2"
-    assert set(NAMES) >= {*expected.split(), "densenet121", "vgg_small"}
+    assert set(NAMES) >= {*expected.split(), "densenet121", "vgg_small", "vit_p4_192"}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,9 @@ def test_both_ways_and_pruned(name):
     assert difference(run_onnx(back, feed), expected) == 0.0
 
     result = spa.prune(proto, rf=2.0)
-    assert result.proof.equal
+    # Around a norm over the channels only all else can be compared.
+    assert result.proof.equal == all(g.exact for g in spa.find_groups(spa.load(proto)))
+    assert any(check.startswith("equals the zeroed dense model") for check in result.proof.checks)
     assert 2.0 <= result.reached.rf <= 2.06
     assert run_onnx(result.model, feed)[0].shape == expected[0].shape
     assert result.dense.params == sum(p.numel() for p in module.parameters())

@@ -77,3 +77,48 @@ def test_a_listener_s_error_ends_the_worker(worker):
 
     with pytest.raises(RuntimeError, match="enough"):
         process.call("toy", "do", {}, listen=listen)
+
+
+NET = """
+import json
+import neighbour, common
+def net(size, input_shape):
+    return [size, input_shape[0], neighbour.NAME, common.NAME, json.dumps(1)]
+def plain(size): return [size]
+"""
+BUILT = (
+    "f = builder(orders.spec['builder']);"
+    "return {'net': f(**taken(f, {'size': 1}, input_shape=[2]))}"
+)
+
+
+@pytest.mark.parametrize(
+    ("function", "made"), [("net", [1, 2, "neighbour", "theirs", "1"]), ("plain", [1])]
+)
+def test_a_file_with_the_name_of_a_package_builds(worker, tmp_path, function, made):
+    worker(BUILT)
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    (folder / "json.py").write_text(NET)  # it imports the json that everybody knows
+    (folder / "neighbour.py").write_text("NAME = 'neighbour'")
+    (folder / "common.py").write_text("NAME = 'theirs'")  # the worker has one too
+    spec = {"builder": f"{folder}/json.py:{function}"}
+    assert process.call("toy", "do", spec).report == {"net": made}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"a": np.zeros(2)}, r'lacks "b/c" and 1 more'),
+        ({"a": 1, "b/c": 2, "d": 3, "e": 4}, r'has, and the network does not, "e"'),
+        (
+            {"a": np.zeros(2), "b/c": np.zeros((3, 1)), "d": 1},
+            r'"b/c" has shape \(3, 1\) in .*\(3,\)',
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(worker, tmp_path, arrays, words):
+    worker("fitting(orders.spec['weights'], {'a': [2], 'b/c': [3], 'd': []})")
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(FrameworkError, match=words):
+        process.call("toy", "do", {"weights": str(tmp_path / "w.npz")})

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +76,80 @@ def builder(text: str) -> Callable[..., Any]:
     if not place:
         raise Refusal(f'"{text}" names no function; write module:function or file.py:function')
     if place.endswith(".py"):
-        path = Path(place)
-        if not path.is_file():
-            raise Refusal(f"there is no file {path}")
-        # Its neighbours may be imported, as if it were run.
-        sys.path.insert(0, str(path.parent.resolve()))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
+        module = _file(Path(place))
     else:
         sys.path.insert(0, os.getcwd())
         module = importlib.import_module(place)
     if not hasattr(module, name):
         raise Refusal(f'{place} has no function "{name}"')
     return getattr(module, name)
+
+
+def _file(path: Path) -> Any:
+    """The module that a file holds; its neighbours may be imported, as if it were run.
+
+    Neither it nor they stand in for packages of the same name, which a framework may import later.
+    """
+    if not path.is_file():
+        raise Refusal(f"there is no file {path}")
+    # A neighbour called `common` is not this file.
+    workers = Path(__file__).parent.resolve()
+    sys.path[:] = [place for place in sys.path if not place or Path(place).resolve() != workers]
+    if (
+        Path(getattr(sys.modules.get("common"), "__file__", None) or ".").resolve().parent
+        == workers
+    ):
+        del sys.modules["common"]
+    sys.path.append(str(path.parent.resolve()))
+    name = f"{path.stem} of {path.parent.resolve()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # classes look for the module that they come from
+    spec.loader.exec_module(module)
+    return module
+
+
+def absolute(text: str) -> str:
+    """A builder's name that holds in other folders too."""
+    place, _, name = text.rpartition(":")
+    return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text
+
+
+def taken(function: Callable[..., Any], arguments: Mapping[str, Any], **offered: Any) -> Any:
+    """Arguments for a builder: all that are given, and what is offered if it has a name for it."""
+    known = inspect.signature(function).parameters
+    return {**{k: v for k, v in offered.items() if k in known}, **arguments}
+
+
+def fitting(path: str | Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The arrays of a file (.npz), one for each name, of the shapes that a network's weights have.
+
+    Raises:
+        Refusal: one is missing, superfluous, or of another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{path} cannot be read as an .npz of weights: {error}") from error
+    for problem, names in (
+        ("lacks", shapes.keys() - arrays.keys()),
+        ("has, and the network does not,", arrays.keys() - shapes.keys()),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise Refusal(
+                f'{path} {problem} "{min(names)}"{more}; weights go by the framework\'s own names'
+            )
+    for name, array in arrays.items():
+        if array.shape != tuple(shapes[name]):
+            raise Refusal(
+                f'"{name}" has shape {array.shape} in {path}, but {tuple(shapes[name])} in the '
+                "network"
+            )
+    return arrays
 
 
 def epochs(folder: str | Path) -> Iterator[tuple[Iterator[Batch], list[float]]]:

@@ -19,14 +19,17 @@ import optax
 from common import (
     Orders,
     Refusal,
+    absolute,
     all_rates,
     builder,
     epochs,
     examples,
+    fitting,
     is_plain,
     main,
     send_outputs,
     send_variables,
+    taken,
     tell,
     without,
     woken,
@@ -35,6 +38,9 @@ from flax import nnx
 from jax2onnx import to_onnx
 
 OPSET = 23
+# Variables that are kept in files.
+WEIGHTS = (nnx.Param, nnx.BatchStat)
+FORWARD = nnx.jit(lambda model, *inputs: model(*inputs))
 # Parts of a path that say what a vector of a norm is, and whether it must be positive.
 NORM_VECTORS = {"scale": True, "var": True, "bias": False, "mean": False}
 
@@ -44,10 +50,11 @@ def build(orders: Orders) -> None:
     spec = orders.spec
     channels, *sizes = spec["shape"]
     about = {
-        "builder": _absolute(spec["builder"]),
-        "arguments": {**spec["arguments"], "input_shape": [*sizes, channels]},
+        "builder": absolute(spec["builder"]),
+        "arguments": spec["arguments"],
+        "input_shape": [*sizes, channels],
     }
-    model = _made(about, spec["seed"])
+    model = _filled(about, spec["weights"]) if spec["weights"] else _made(about, spec["seed"])
     _save(model, about, spec["model"])
 
 
@@ -86,9 +93,8 @@ def predict(orders: Orders) -> None:
     """Outputs for inputs x (N, C, H, W)."""
     model, _ = _load(orders.spec["model"])
     model.eval()
-    forward = nnx.jit(lambda model, x: model(x))
     x = orders.array("x")
-    parts = [forward(model, _channels_last(x[i : i + 256])) for i in range(0, len(x), 256)]
+    parts = [FORWARD(model, _channels_last(x[i : i + 256])) for i in range(0, len(x), 256)]
     orders.send("y", np.concatenate([np.asarray(part) for part in parts]))
 
 
@@ -199,7 +205,7 @@ def _send_outputs(model: Any, orders: Orders, given: Any, stem: str) -> list[Any
     first = orders.spec["channels_first"]
     turned = [[_channels_last(a) if first else a for a in example] for example in given]
     for i, example in enumerate(turned):
-        outputs = jax.tree.leaves(model(*example))
+        outputs = jax.tree.leaves(FORWARD(model, *example))
         send_outputs(orders, stem, i, [np.asarray(array) for array in outputs])
     return turned
 
@@ -210,7 +216,7 @@ def _shapes_of(spec: dict[str, Any], about: dict[str, Any]) -> Any:
         return spec["shapes"]
     if not about:
         raise Refusal("a Flax module does not say what it takes; give its input's shape")
-    *sizes, channels = about["arguments"]["input_shape"]
+    *sizes, channels = about["input_shape"]
     return [(channels, *sizes) if spec["channels_first"] else (*sizes, channels)]
 
 
@@ -223,8 +229,35 @@ def _descent(spec: dict[str, Any], rate: Any) -> Any:
 
 
 def _made(about: dict[str, Any], seed: int) -> Any:
-    model = builder(about["builder"])(rngs=nnx.Rngs(seed), **about["arguments"])
+    function = builder(about["builder"])
+    arguments = taken(function, about["arguments"], input_shape=tuple(about["input_shape"]))
+    model = function(rngs=nnx.Rngs(seed), **arguments)
     return _checked(model, about["builder"])
+
+
+def _filled(about: dict[str, Any], path: str | Path) -> Any:
+    """A network with the arrays of a file. Random ones are not drawn first: that takes long."""
+    try:
+        model = nnx.eval_shape(lambda: _made(about, 0))
+        if nnx.to_flat_state(nnx.state(model, nnx.Not(nnx.Any(*WEIGHTS, nnx.RngState)))):
+            model = _made(about, 0)  # it holds more, whose values are in no file
+    except jax.errors.JAXTypeError:  # its builder looks at values
+        model = _made(about, 0)
+    shapes = {key: leaf.shape for key, leaf in _leaves(model).items()}
+    if about.get("fields"):  # it was made smaller than its builder makes it
+        _resize(model, about["fields"])
+        with np.load(path, allow_pickle=False) as arrays:
+            shapes.update((key, arrays[key].shape) for key in shapes.keys() & set(arrays.files))
+    _fill(model, fitting(path, shapes))
+    streams = nnx.to_flat_state(nnx.state(model, nnx.RngState))
+    fresh = [
+        (path, leaf.replace(jax.random.fold_in(jax.random.key(0), i)))
+        if isinstance(leaf, nnx.RngKey)
+        else (path, leaf.replace(jnp.zeros((), jnp.uint32)))
+        for i, (path, leaf) in enumerate(streams)
+    ]
+    nnx.update(model, nnx.from_flat_state(fresh))
+    return model
 
 
 def _checked(model: Any, source: str) -> Any:
@@ -233,22 +266,16 @@ def _checked(model: Any, source: str) -> Any:
     return model
 
 
-def _absolute(text: str) -> str:
-    """A builder's name that holds in other folders too."""
-    place, _, name = text.rpartition(":")
-    return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text
-
-
 def _leaves(model: Any) -> dict[str, Any]:
     """Arrays of a network's state by their paths; random streams left out."""
-    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
+    state = nnx.state(model, nnx.Any(*WEIGHTS))
     flat = nnx.to_flat_state(state)
     return {"/".join(map(str, path)): leaf.get_value() for path, leaf in flat}
 
 
 def _fill(model: Any, leaves: dict[str, Any]) -> None:
     """Puts arrays into a network's state, in place."""
-    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
+    state = nnx.state(model, nnx.Any(*WEIGHTS))
     flat = [
         (path, leaf.replace(jnp.asarray(leaves["/".join(map(str, path))])))
         for path, leaf in nnx.to_flat_state(state)
@@ -270,15 +297,7 @@ def _load(path: str | Path) -> Any:
     if not about.is_file():
         raise Refusal(f"no {about.name} lies beside {path}; it says what builds the network")
     known = json.loads(about.read_text())
-    model = _made(known, 0)
-    with np.load(path, allow_pickle=False) as arrays:
-        leaves = {key: arrays[key] for key in arrays.files}
-    missing = _leaves(model).keys() ^ leaves.keys()
-    if missing:
-        raise Refusal(f"{path} does not fit {known['builder']}: {sorted(missing)[0]}")
-    _resize(model, known.get("fields", {}))
-    _fill(model, leaves)
-    return model, known
+    return _filled(known, path), known
 
 
 def _channels_last(x: Any) -> Any:

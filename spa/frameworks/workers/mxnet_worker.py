@@ -19,10 +19,12 @@ from common import (
     builder,
     epochs,
     examples,
+    fitting,
     is_plain,
     main,
     send_outputs,
     send_variables,
+    taken,
     tell,
     without,
     woken,
@@ -40,10 +42,18 @@ def build(orders: Orders) -> None:
     spec = orders.spec
     mx.random.seed(spec["seed"])
     np.random.seed(spec["seed"])  # Gluon's initialisers draw from both
-    net = builder(spec["builder"])(**spec["arguments"])
+    function = builder(spec["builder"])
+    net = function(**taken(function, spec["arguments"], input_shape=tuple(spec["shape"])))
+    if not isinstance(net, gluon.HybridBlock):
+        raise Refusal(f"{spec['builder']} made a {type(net).__name__}, not a gluon.HybridBlock")
     net.initialize(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2))
     net.hybridize()
     net(mx.nd.zeros((1, *spec["shape"])))  # shapes follow from the first input
+    if spec["weights"]:
+        parameters = net._collect_params_with_prefix()  # by the names of `save_parameters`
+        arrays = fitting(spec["weights"], {name: p.shape for name, p in parameters.items()})
+        for name, parameter in parameters.items():
+            parameter.set_data(mx.nd.array(arrays[name]))
     _save(net, spec["model"])
 
 

@@ -1,10 +1,13 @@
 """TensorFlow's side: Keras networks as ``NAME.keras``; saved models (folders) are exported too.
 
+``NAME.json`` beside the first, where it is there, says what built it: layers of one's own come from
+that code.
 Keras has pictures as (N, H, W, C). What comes from outside is (N, C, H, W), and is turned here.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,17 @@ import tf2onnx
 from common import (
     Orders,
     Refusal,
+    absolute,
     builder,
     epochs,
     examples,
+    fitting,
     is_plain,
     main,
     send_outputs,
     send_variables,
     smooth,
+    taken,
     tell,
     woken,
 )  # fmt: skip
@@ -39,14 +45,21 @@ def build(orders: Orders) -> None:
     spec = orders.spec
     keras.utils.set_random_seed(spec["seed"])
     channels, *sizes = spec["shape"]
-    model = builder(spec["builder"])(input_shape=(*sizes, channels), **spec["arguments"])
-    model.save(spec["model"])
+    function = builder(spec["builder"])
+    model = function(**taken(function, spec["arguments"], input_shape=(*sizes, channels)))
+    if not isinstance(model, keras.Model):
+        raise Refusal(f"{spec['builder']} made a {type(model).__name__}, not a keras.Model")
+    if spec["weights"]:
+        arrays = fitting(spec["weights"], {v.path: v.shape for v in model.weights})
+        for variable in model.weights:
+            variable.assign(arrays[variable.path])
+    _save(model, {"builder": absolute(spec["builder"])}, spec["model"])
 
 
 def train(orders: Orders) -> None:
     """Keras's own ``fit``, on batches as they are handed over."""
     spec = orders.spec
-    model = _load(spec["model"])
+    model, about = _load(spec["model"])
     decay = {"weight_decay": spec["weight_decay"], "global_clipnorm": spec["clip"]}
     if spec["optimizer"] == "adamw":
         optimizer = keras.optimizers.AdamW(**decay)
@@ -70,12 +83,12 @@ def train(orders: Orders) -> None:
         ).history
         loss, accuracy = history["entropy"][0], history["accuracy"][0]
         tell(epoch=number + 1, loss=loss, accuracy=accuracy, lr=rates[-1])
-    model.save(spec["out"])
+    _save(model, about, spec["out"])
 
 
 def predict(orders: Orders) -> None:
     """Outputs for inputs x (N, C, H, W)."""
-    model = _load(orders.spec["model"])
+    model, _ = _load(orders.spec["model"])
     orders.send("y", model.predict(_channels_last(orders.array("x")), verbose=0))
 
 
@@ -90,7 +103,7 @@ def export(orders: Orders) -> dict[str, Any]:
         function = tf.saved_model.load(str(path)).signatures["serving_default"]
         _export(orders, function, "model", examples(orders, _shapes_of(spec, function)))
         return {"probed": False}
-    model = _load(path)
+    model, _ = _load(path)
     function = _function(model)
     given = examples(orders, _shapes_of(spec, function))
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, _NORMS)]
@@ -111,7 +124,7 @@ def export(orders: Orders) -> dict[str, Any]:
 
 def mark(orders: Orders) -> dict[str, Any]:
     """Sends the kernels; the rest of the variables follows from these (`keras_shrinking`)."""
-    model = _load(orders.spec["model"])
+    model, _ = _load(orders.spec["model"])
     kernels = {v.path: np.asarray(v) for v in model.variables if len(v.shape) > 1}
     return send_variables(orders, kernels)
 
@@ -119,14 +132,14 @@ def mark(orders: Orders) -> dict[str, Any]:
 def shrink(orders: Orders) -> None:
     """Makes the model anew with smaller layers."""
     spec = orders.spec
-    model = _load(spec["model"])
+    model, about = _load(spec["model"])
     given = examples(orders, _shapes_of(spec, _function(model)))
     first = spec["channels_first"]
     turned = [[_channels_last(a) if first else a for a in example] for example in given]
     smaller = shrunk(model, spec["removed"], spec["groups"], turned[0])
-    smaller.save(spec["out"])
+    _save(smaller, about, spec["out"])
     # What lies in the file is what is judged.
-    smaller = _load(spec["out"])
+    smaller, _ = _load(spec["out"])
     for i, example in enumerate(turned):
         outputs = smaller(example if len(example) > 1 else example[0], training=False)
         send_outputs(orders, "model", i, [np.asarray(t) for t in tf.nest.flatten(outputs)])
@@ -136,11 +149,21 @@ _NORMS = (keras.layers.BatchNormalization, keras.layers.LayerNormalization,
           keras.layers.GroupNormalization)  # fmt: skip
 
 
-def _load(path: str | Path) -> Any:
-    """A .keras file; code that it may hold is not run."""
+def _save(model: Any, about: dict[str, Any], path: str | Path) -> None:
+    model.save(str(path))
+    if about:
+        Path(path).with_suffix(".json").write_text(json.dumps(about, indent=1))
+
+
+def _load(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """A .keras file, and what built it where that is known; code in the file itself is not run."""
     if not str(path).endswith(".keras"):
         raise Refusal(f"{path} is no .keras file and no folder with a saved model")
-    return keras.models.load_model(str(path), safe_mode=True)
+    beside = Path(path).with_suffix(".json")
+    about = json.loads(beside.read_text()) if beside.is_file() else {}
+    if about:
+        builder(about["builder"])  # it registers its layers
+    return keras.models.load_model(str(path), safe_mode=True), about
 
 
 def _function(model: Any) -> Any:
