@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from spa.cli.options import add_json, check_outputs, parse_shapes
 from spa.errors import SettingError
-from spa.frameworks import FRAMEWORKS, framework
+from spa.frameworks import FRAMEWORKS, framework, framework_of
 from spa.graph.write import write_model
 
 
@@ -36,7 +35,12 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
-    name = args.framework or guess(args.model)
+    name = args.framework or framework_of(args.model)
+    if name is None:
+        raise SettingError(
+            f'It cannot be told whose model "{args.model}" is; say so with --framework '
+            f"({', '.join(sorted(FRAMEWORKS))})."
+        )
     check_outputs({"--output": args.output}, {})
     shapes = parse_shapes(args.shape) or None
     proto = framework(name).export(args.model, shapes)
@@ -53,24 +57,3 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         f"model's own outputs at two batch sizes\nwrote {args.output}"
     )
     return document, text
-
-
-def guess(model: str) -> str:
-    """Whose model a path or name is.
-
-    Raises:
-        SettingError: nobody can tell.
-    """
-    path = Path(model)
-    if path.suffix == ".keras" or (path / "saved_model.pb").is_file():
-        return "tensorflow"
-    if model.endswith("-symbol.json"):
-        return "mxnet"
-    if path.suffix == ".npz":
-        return "jax"
-    if ":" in model:
-        return "pytorch"
-    raise SettingError(
-        f'It cannot be told whose model "{model}" is; say so with --framework '
-        f"({', '.join(sorted(FRAMEWORKS))})."
-    )

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 import spa
 from spa.cli.options import MODEL, add_json, add_model, check_outputs, parse_inputs
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
+from spa.frameworks import Framework, framework, framework_of
 from spa.graph.model import Array
 from spa.graph.read import first_line
-from spa.graph.write import write_model
+from spa.graph.write import write_json, write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
 from spa.importance.registry import get, names
 from spa.progress import stage
@@ -31,7 +33,14 @@ def register(commands: Any) -> None:
     """Adds the sub-command."""
     parser = commands.add_parser("prune", help="remove channels and write the smaller model")
     add_model(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.onnx")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT.onnx",
+        help="where the smaller model goes: as ONNX, or in the format of the framework's own model "
+        "that came in (OUT.keras, OUT-symbol.json, OUT.npz)",
+    )
     parser.add_argument("--criterion", default="l1", help=f"one of {', '.join(names())}")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--rf", type=float, help="dense FLOPs over pruned FLOPs, such as 2")
@@ -87,8 +96,12 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         {"--output": args.output, "--plan": args.plan}, {MODEL: args.model, "--data": args.data}
     )
     shapes, data = parse_inputs(args.input), _read_data(args.data)
+    theirs = _framework(args.model, args.output)
+    # A framework's own inputs go by their place, and without the batch.
+    sizes = [shape[1:] for shape in shapes.values()] or None
     with stage(f"Loading {args.model}"):
-        model = spa.load(args.model, shapes)
+        source = args.model if theirs is None else theirs.export(args.model, sizes)
+        model = spa.load(source, shapes if theirs is None else None)
     with stage(f"Pruning by {args.criterion}"):
         result = spa.prune(
             model,
@@ -104,11 +117,33 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             best_effort=args.best_effort,
             verify=not args.no_verify,
         )
-    write_model(
-        args.output, result.model, {args.plan: result.plan.to_json()} if args.plan else None
-    )
+    beside = {args.plan: result.plan.to_json()} if args.plan else {}
+    if theirs is not None and args.output.endswith(theirs.suffix):
+        assert isinstance(source, onnx.ModelProto)
+        theirs.give_back(Path(args.model), Path(args.output), source, result, sizes)
+        for path, document in beside.items():
+            write_json(path, document)
+    else:
+        write_model(args.output, result.model, beside or None)
     document = _document(args, result)
     return document, _text(document)
+
+
+def _framework(model: str, output: str) -> Framework | None:
+    """The framework of a model that is no ONNX file.
+
+    Raises:
+        SettingError: the output is in another framework's format.
+    """
+    if Path(model).suffix == ".onnx":
+        return None
+    name, wanted = framework_of(model), framework_of(output)
+    if wanted is not None and wanted != name:
+        raise SettingError(
+            f"--output {output} is a file of {wanted}, but {model} is "
+            f"{'none of its models' if name is None else f'of {name}'}; write OUT.onnx."
+        )
+    return None if name is None else framework(name)
 
 
 def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:

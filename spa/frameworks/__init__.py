@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from spa.errors import SettingError, unknown
 from spa.frameworks.base import Framework, Source, Training
 from spa.frameworks.feed import Feed
@@ -10,7 +12,7 @@ from spa.frameworks.mxnet import MXNet
 from spa.frameworks.pytorch import PyTorch
 from spa.frameworks.tensorflow import TensorFlow
 
-__all__ = ["FRAMEWORKS", "Feed", "Framework", "Source", "Training", "framework"]
+__all__ = ["FRAMEWORKS", "Feed", "Framework", "Source", "Training", "framework", "framework_of"]
 
 FRAMEWORKS: dict[str, type[Framework]] = {
     kind.name: kind for kind in (JAX, MXNet, PyTorch, TensorFlow)
@@ -26,3 +28,15 @@ def framework(name: str) -> Framework:
     if name not in FRAMEWORKS:
         raise SettingError(unknown("framework", name, FRAMEWORKS))
     return FRAMEWORKS[name]()
+
+
+def framework_of(model: str) -> str | None:
+    """Whose model a path or a name of code is; None where it does not show (an ONNX file too)."""
+    path = Path(model)
+    for name, kind in FRAMEWORKS.items():
+        if model.endswith(kind.suffix):
+            return name
+    if (path / "saved_model.pb").is_file():
+        return "tensorflow"
+    is_code = ":" in path.name and not path.exists()
+    return "pytorch" if is_code else None

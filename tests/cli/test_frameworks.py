@@ -7,8 +7,10 @@ import onnx
 import pytest
 import torch
 
+from spa.frameworks import Source, environments, framework
 from spa.graph.execute import run
 from tests.frameworks.conftest import pins  # noqa: F401
+from tests.frameworks.test_round_trip import NETWORKS
 
 MODULE = """
 import torch
@@ -75,3 +77,35 @@ def test_what_cannot_be_exported_is_refused(spa_, module, arguments, words, monk
     assert words in result.err
     assert "defect" not in result.err
     assert not (module / "out.onnx").exists()
+
+
+def test_a_torch_module_is_pruned_by_its_name(good, module):
+    document = good(
+        "prune", "nets_of_mine.py:small", "--input", "input=2x3x8x8", "-o", "small.onnx",
+        "--ratio", "0.5", "--json",
+    ).document  # fmt: skip
+    assert document["reached"]["rp"] > 1.5
+    assert document["proof"]["equal"]
+    onnx.checker.check_model(onnx.load("small.onnx"), full_check=True)
+
+
+def test_a_result_in_another_framework_s_format_is_refused(spa_, module):
+    result = spa_("prune", "nets_of_mine.py:small", "--rf", "2", "-o", "small.keras")
+    assert result.code == 1
+    assert "is a file of tensorflow, but nets_of_mine.py:small is of pytorch" in result.err
+
+
+@pytest.mark.slow
+def test_a_keras_file_goes_in_and_comes_out(spa_, tmp_path):
+    environments.install("tensorflow")
+    source = Source(f"{NETWORKS}/small_keras.py:small", {"classes": 4})
+    keras = framework("tensorflow")
+    keras.build(source, tmp_path / "dense.keras", (3, 8, 8), 0)
+    smaller, plan = tmp_path / "smaller.keras", tmp_path / "plan.json"
+    result = spa_("prune", tmp_path / "dense.keras", "-o", smaller, "--rf", "2", "--plan", plan)
+    assert result.code == 0, result.err
+    assert f"wrote {smaller}" in result.out
+    assert plan.is_file()
+    x = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    assert keras.predict(smaller, x).shape == (4, 4)
+    assert smaller.stat().st_size < (tmp_path / "dense.keras").stat().st_size
