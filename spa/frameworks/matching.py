@@ -29,10 +29,12 @@ class Match:
     Attributes:
         variable: the variable's name.
         axes: for every axis of the weight, the variable's.
+        scaled: whether the weight is the variable times something, channel by channel.
     """
 
     variable: str
     axes: tuple[int, ...]
+    scaled: bool = False
 
 
 def matches(
@@ -78,15 +80,16 @@ def _match(weight: Array, variables: Mapping[str, Array]) -> Match | None:
         if variable.size != weight.size:
             continue
         for axes in _orders(weight, variable):
-            if _is_scaled(weight, variable.transpose(axes).reshape(weight.shape)):
+            turned = variable.transpose(axes).reshape(weight.shape)
+            if np.allclose(weight, turned, rtol=CLOSE, atol=0):
                 return Match(name, axes)
+            if _is_scaled(weight, turned):
+                return Match(name, axes, scaled=True)
     return None
 
 
 def _is_scaled(weight: Array, variable: Array) -> bool:
-    """Whether an array is another one, of a kernel each channel by a factor of its own."""
-    if np.allclose(weight, variable, rtol=CLOSE, atol=0):
-        return True
+    """Whether a kernel is another one, each channel by a factor of its own."""
     if sum(size > 1 for size in weight.shape) < 2:
         return False
     for axis in range(weight.ndim):

@@ -16,7 +16,7 @@ from spa.errors import FrameworkError
 from spa.frameworks.base import Array, Framework, Report, Shape, Source, Training
 from spa.frameworks.feed import Feed, fed
 from spa.frameworks.gate import passed, tidied
-from spa.frameworks.giving_back import check_equal, groups_of, removed_of
+from spa.frameworks.giving_back import check_equal, groups_of, removed_of, values_of
 from spa.frameworks.matching import Match, matches
 from spa.frameworks.process import Reply, call
 from spa.progress import Progress, stage
@@ -101,13 +101,17 @@ class WorkedFramework(Framework):
         with tempfile.TemporaryDirectory(prefix="spa-back-") as folder:
             found, variables = self._found(dense, {**spec, "onnx": folder})
             part = Path(folder) / f"part{self.suffix}"
+            removed = removed_of(pruned.plan, dense, found, variables)
+            values = values_of(pruned.model, found, variables, removed)
             order = {
                 **spec,
                 "out": str(part),
-                "removed": removed_of(pruned.plan, dense, found, variables),
+                "removed": removed,
                 "groups": groups_of(pruned.model, found),
+                "values": list(values),
             }
-            answer = self._call("shrink", order)
+            arrays = {f"value_{i}": array for i, array in enumerate(values.values())}
+            answer = self._call("shrink", order, arrays)
             check_equal(pruned.model, _rows(answer, "example"), _rows(answer, "model"), out)
             self._move(part, out)
 

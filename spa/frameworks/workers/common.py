@@ -207,6 +207,11 @@ def send_variables(orders: Orders, variables: Mapping[str, Any]) -> dict[str, An
     return {"variables": list(variables)}
 
 
+def new_values(orders: Orders) -> dict[str, Any]:
+    """Values of variables that are not what is left of the old ones."""
+    return {name: orders.array(f"value_{i}") for i, name in enumerate(orders.spec["values"])}
+
+
 def without(array: Any, removed: list[tuple[int, list[int]]]) -> Any:
     """An array less some indices of some axes."""
     for axis, indices in removed:

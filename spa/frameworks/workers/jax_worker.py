@@ -27,6 +27,7 @@ from common import (
     fitting,
     is_plain,
     main,
+    new_values,
     send_outputs,
     send_variables,
     taken,
@@ -147,6 +148,7 @@ def shrink(orders: Orders) -> None:
     leaves = _leaves(model)
     for path, removed in spec["removed"].items():
         leaves[path] = jnp.asarray(without(np.asarray(leaves[path]), removed))
+    leaves.update((path, jnp.asarray(value)) for path, value in new_values(orders).items())
     fields = dict(about.get("fields", {}))
     for path, part in nnx.iter_modules(model):
         key = "/".join(map(str, path))

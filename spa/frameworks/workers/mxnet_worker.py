@@ -22,6 +22,7 @@ from common import (
     fitting,
     is_plain,
     main,
+    new_values,
     send_outputs,
     send_variables,
     taken,
@@ -127,11 +128,13 @@ def shrink(orders: Orders) -> None:
     spec = orders.spec
     prefix, out = (spec[key][: -len("-symbol.json")] for key in ("model", "out"))
     parameters = mx.nd.load(_parameters_of(Path(spec["model"])))
-    shapes = {}
+    shapes, values = {}, new_values(orders)
     for key in parameters:
         name = key.partition(":")[2]
         if name in spec["removed"]:
             parameters[key] = mx.nd.array(without(parameters[key].asnumpy(), spec["removed"][name]))
+        if name in values:
+            parameters[key] = mx.nd.array(values[name])
         shapes[name] = parameters[key].shape
     symbol = json.loads(Path(f"{prefix}-symbol.json").read_text())
     for node in symbol["nodes"]:
@@ -150,6 +153,8 @@ def _resize(
     attributes = node.get("attrs", {})
     if node["op"] == "null" and "__shape__" in attributes and node["name"] in shapes:
         attributes["__shape__"] = str(tuple(shapes[node["name"]]))
+    if node["op"] == "BatchNorm" and inputs[1] in spec["values"]:
+        attributes["fix_gamma"] = "False"  # the file says what it scales by, be it one
     weight = shapes.get(inputs[1]) if len(inputs) > 1 else None
     if weight is None:
         return

@@ -26,6 +26,7 @@ from common import (
     fitting,
     is_plain,
     main,
+    new_values,
     send_outputs,
     send_variables,
     smooth,
@@ -137,6 +138,10 @@ def shrink(orders: Orders) -> None:
     first = spec["channels_first"]
     turned = [[_channels_last(a) if first else a for a in example] for example in given]
     smaller = shrunk(model, spec["removed"], spec["groups"], turned[0])
+    values = new_values(orders)
+    for old, new in zip(model.variables, smaller.variables, strict=True):
+        if old.path in values:
+            new.assign(values[old.path])
     _save(smaller, about, spec["out"])
     # What lies in the file is what is judged.
     smaller, _ = _load(spec["out"])
