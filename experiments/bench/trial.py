@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import sys
 import tempfile
 import time
@@ -116,7 +117,8 @@ def _judge(
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:600]
+    """An error's text, without the colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", f"{type(error).__name__}: {error}")[:600]
 
 
 def _interface(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
