@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from spa.cli.options import add_json, check_outputs, parse_shapes
+from spa.cli.options import add_code, add_json, check_outputs, parse_shapes
 from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS, framework, framework_of
 from spa.graph.write import write_model
@@ -29,6 +29,7 @@ def register(commands: Any) -> None:
         metavar="3x224x224",
         help="shape of one example of an input, without the batch; once for each input",
     )
+    add_code(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         )
     check_outputs({"--output": args.output}, {})
     shapes = parse_shapes(args.shape) or None
-    proto = framework(name).export(args.model, shapes)
+    proto = framework(name, args.code).export(args.model, shapes)
     write_model(args.output, proto)
     document = {
         "model": args.model,

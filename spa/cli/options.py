@@ -27,6 +27,17 @@ def add_model(parser: argparse.ArgumentParser, name: str = "model") -> None:
     )
 
 
+def add_code(parser: argparse.ArgumentParser) -> None:
+    """``--code``, which some models of frameworks need."""
+    parser.add_argument(
+        "--code",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="a file or module that builds the model or has its layers, and may be run; repeatable",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``, which every command takes."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

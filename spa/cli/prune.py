@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import onnx
 
 import spa
-from spa.cli.options import MODEL, add_json, add_model, check_outputs, parse_inputs
+from spa.cli.options import MODEL, add_code, add_json, add_model, check_outputs, parse_inputs
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of
@@ -75,6 +76,7 @@ def register(commands: Any) -> None:
         help="write the nearest reachable model where the target is out of reach",
     )
     parser.add_argument("--no-verify", action="store_true", help="skip the proof")
+    add_code(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -96,7 +98,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         {"--output": args.output, "--plan": args.plan}, {MODEL: args.model, "--data": args.data}
     )
     shapes, data = parse_inputs(args.input), _read_data(args.data)
-    theirs = _framework(args.model, args.output)
+    theirs = _framework(args.model, args.output, args.code)
     # A framework's own inputs go by their place, and without the batch.
     sizes = [shape[1:] for shape in shapes.values()] or None
     with stage(f"Loading {args.model}"):
@@ -129,7 +131,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return document, _text(document)
 
 
-def _framework(model: str, output: str) -> Framework | None:
+def _framework(model: str, output: str, code: Sequence[str]) -> Framework | None:
     """The framework of a model that is no ONNX file.
 
     Raises:
@@ -143,7 +145,7 @@ def _framework(model: str, output: str) -> Framework | None:
             f"--output {output} is a file of {wanted}, but {model} is "
             f"{'none of its models' if name is None else f'of {name}'}; write OUT.onnx."
         )
-    return None if name is None else framework(name)
+    return None if name is None else framework(name, code)
 
 
 def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from spa.errors import SettingError, unknown
@@ -19,15 +20,19 @@ FRAMEWORKS: dict[str, type[Framework]] = {
 }
 
 
-def framework(name: str) -> Framework:
+def framework(name: str, code: Sequence[str] = ()) -> Framework:
     """A framework by its name.
+
+    Args:
+        name: one of `FRAMEWORKS`.
+        code: modules and files (.py) that may be run where a model's file asks for them.
 
     Raises:
         SettingError: there is no such framework.
     """
     if name not in FRAMEWORKS:
         raise SettingError(unknown("framework", name, FRAMEWORKS))
-    return FRAMEWORKS[name]()
+    return FRAMEWORKS[name](code)
 
 
 def framework_of(model: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 
+from spa.errors import FrameworkError
 from spa.frameworks.feed import Feed
 from spa.pruning.prune import Pruned
 
@@ -55,11 +56,38 @@ class Training:
 
 
 class Framework(ABC):
-    """A framework. Its models are files or folders in its own format."""
+    """A framework. Its models are files or folders in its own format.
+
+    Some models say which code builds them, or has their layers. That code is run where it was named
+    by whoever uses this class, and never because a file asks for it.
+
+    Args:
+        code: modules and files (.py) that may be run; `build` adds the one that it is given.
+    """
 
     name: str
     #: End of a model's file name, which `build` and `train` expect of their output.
     suffix: str
+
+    def __init__(self, code: Sequence[str] = ()) -> None:
+        self.code = {_place(text) for text in code}
+
+    def allow(self, builder: str) -> None:
+        """Lets the code of a builder be run."""
+        self.code.add(_place(builder.rpartition(":")[0]))
+
+    def check_allowed(self, builder: str, model: Path | str) -> None:
+        """Refuses code that a file asks for.
+
+        Raises:
+            FrameworkError: nobody named it.
+        """
+        place = builder.rpartition(":")[0]
+        if _place(place) not in self.code:
+            raise FrameworkError(
+                f'{model} says that code in "{place}" builds it. Code is run where you name it: '
+                f"--code {place} (if you trust it)."
+            )
 
     @abstractmethod
     def build(
@@ -140,3 +168,8 @@ class Framework(ABC):
         Raises:
             FrameworkError: the model cannot be made smaller in its framework; nothing is written.
         """
+
+
+def _place(text: str) -> str:
+    """A module's name, or a file's full path."""
+    return str(Path(text).resolve()) if text.endswith(".py") else text

@@ -49,6 +49,7 @@ class PyTorch(Framework):
         import torch
 
         torch.manual_seed(seed)
+        self.allow(source.builder)
         about = {**asdict(source), "input_shape": tuple(shape)}
         net = _built(about)
         if weights is not None:
@@ -59,7 +60,7 @@ class PyTorch(Framework):
         """See `Framework.train`."""
         from spa.frameworks.loop import fit
 
-        net, about = _load(model)
+        net, about = self._load(model)
         with Progress("Training in pytorch", feed.epochs) as progress:
 
             def listen(row: dict[str, Any]) -> None:
@@ -75,7 +76,7 @@ class PyTorch(Framework):
 
         from spa.frameworks.loop import first
 
-        net, _ = _load(model)
+        net, _ = self._load(model)
         with torch.no_grad():
             parts = [
                 first(net(torch.from_numpy(np.ascontiguousarray(x[i : i + BATCH]))))
@@ -98,7 +99,7 @@ class PyTorch(Framework):
         if isinstance(model, str) and not Path(model).is_file():
             net = made(model, {})
         else:
-            net, about = _load(Path(model))
+            net, about = self._load(Path(model))
             shapes = [tuple(about["input_shape"])] if shapes is None else shapes
         if shapes is None:
             raise InputError(
@@ -124,6 +125,22 @@ class PyTorch(Framework):
         raise FrameworkError(
             "A module is given back by spa.prune(module, inputs=...).module; see the README."
         )
+
+    def _load(self, path: Path) -> tuple[nn.Module, dict[str, Any]]:
+        import torch
+
+        try:
+            stored = torch.load(path, weights_only=True)
+            about, state = dict(stored["about"]), stored["state"]
+            builder = str(about["builder"])
+        except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+            raise FrameworkError(
+                f"{path} is no model that SPA stored for PyTorch: {type(error).__name__}: {error}"
+            ) from error
+        self.check_allowed(builder, path)
+        net = _built(about)
+        net.load_state_dict(state)
+        return net, about
 
 
 def made(builder: str, arguments: Mapping[str, Any], **offered: Any) -> nn.Module:
@@ -197,18 +214,3 @@ def _save(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     import torch
 
     torch.save({"about": about, "state": net.state_dict()}, path)
-
-
-def _load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    import torch
-
-    try:
-        stored = torch.load(path, weights_only=True)
-        about, state = dict(stored["about"]), stored["state"]
-    except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
-        raise FrameworkError(
-            f"{path} is no model that SPA stored for PyTorch: {type(error).__name__}: {error}"
-        ) from error
-    net = _built(about)
-    net.load_state_dict(state)
-    return net, about

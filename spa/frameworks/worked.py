@@ -35,6 +35,7 @@ class WorkedFramework(Framework):
         weights: Path | None = None,
     ) -> None:
         """See `Framework.build`."""
+        self.allow(source.builder)
         spec = {**asdict(source), "model": str(model.resolve()), "shape": shape, "seed": seed}
         self._call("build", {**spec, "weights": str(weights.resolve()) if weights else None})
 
@@ -51,8 +52,9 @@ class WorkedFramework(Framework):
                     report(row)
                     progress.advance()
 
-            spec = {"model": str(model.resolve()), "out": str(out.resolve()), "feed": folder}
-            call(self.name, "train", {**spec, **asdict(training)}, listen=listen)
+            files = {"model": str(model.resolve()), "out": str(out.resolve()), "feed": folder}
+            spec = {**files, **asdict(training), "code": sorted(self.code)}
+            call(self.name, "train", spec, listen=listen)
 
     def predict(self, model: Path, x: Array) -> Array:
         """See `Framework.predict`."""
@@ -140,7 +142,7 @@ class WorkedFramework(Framework):
         self, verb: str, spec: dict[str, Any], arrays: dict[str, Array] | None = None
     ) -> Reply:
         with stage(f"{self.name}: {verb}"):
-            return call(self.name, verb, spec, arrays)
+            return call(self.name, verb, {**spec, "code": sorted(self.code)}, arrays)
 
 
 def _rows(reply: Reply, stem: str) -> list[list[Array]]:

@@ -96,3 +96,14 @@ def test_what_cannot_be_given_back_says_so_and_leaves_nothing(tmp_path, installe
     with pytest.raises(FrameworkError, match="Sin sin is not followed"):
         it.give_back(fresh, tmp_path / "smaller.keras", proto, result)
     assert not (tmp_path / "smaller.keras").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["jax", "pytorch", "tensorflow"])
+def test_code_that_a_file_asks_for_is_run_only_where_the_user_names_it(name, tmp_path, installed):
+    _, fresh = _built(name, tmp_path, installed)
+    place = f"{NETWORKS}/small_{FILES[name]}.py"
+    x = np.zeros((1, *SHAPE), np.float32)
+    with pytest.raises(FrameworkError, match=rf"small_{FILES[name]}.py\" builds it.*--code "):
+        framework(name).predict(fresh, x)
+    assert framework(name, [place]).predict(fresh, x).shape == (1, 4)

@@ -21,6 +21,8 @@ import numpy as np
 
 # Inputs and labels.
 Batch = tuple[Any, Any]
+# Modules and files whose code may be run although a file asks for it.
+ALLOWED: set[str] = set()
 # By name, what carries out an order and gives JSON-ready values back.
 Verbs = Mapping[str, Callable[["Orders"], "dict[str, Any] | None"]]
 
@@ -59,6 +61,7 @@ class Orders:
 def main(verbs: Verbs) -> None:
     """Carries out the orders of the folder named on the command line."""
     orders = Orders(sys.argv[1])
+    ALLOWED.update(orders.spec.get("code", ()))
     try:
         orders.report(**(verbs[orders.spec["verb"]](orders) or {}))
     except Refusal as error:
@@ -109,6 +112,17 @@ def _file(path: Path) -> Any:
     sys.modules[name] = module  # classes look for the module that they come from
     spec.loader.exec_module(module)
     return module
+
+
+def stored_builder(text: str, model: str | Path) -> Callable[..., Any]:
+    """As `builder`, of a name that stands in a file: its code must have been named by the user."""
+    place = text.rpartition(":")[0]
+    if (str(Path(place).resolve()) if place.endswith(".py") else place) not in ALLOWED:
+        raise Refusal(
+            f'{model} says that code in "{place}" builds it. Code is run where you name it: '
+            f"--code {place} (if you trust it)."
+        )
+    return builder(text)
 
 
 def absolute(text: str) -> str:

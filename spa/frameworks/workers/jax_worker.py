@@ -30,6 +30,7 @@ from common import (
     new_values,
     send_outputs,
     send_variables,
+    stored_builder,
     taken,
     tell,
     without,
@@ -231,7 +232,7 @@ def _descent(spec: dict[str, Any], rate: Any) -> Any:
 
 
 def _made(about: dict[str, Any], seed: int) -> Any:
-    function = builder(about["builder"])
+    function = stored_builder(about["builder"], "The model")
     arguments = taken(function, about["arguments"], input_shape=tuple(about["input_shape"]))
     model = function(rngs=nnx.Rngs(seed), **arguments)
     return _checked(model, about["builder"])

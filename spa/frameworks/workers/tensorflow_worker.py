@@ -30,6 +30,7 @@ from common import (
     send_outputs,
     send_variables,
     smooth,
+    stored_builder,
     taken,
     tell,
     woken,
@@ -167,7 +168,7 @@ def _load(path: str | Path) -> tuple[Any, dict[str, Any]]:
     beside = Path(path).with_suffix(".json")
     about = json.loads(beside.read_text()) if beside.is_file() else {}
     if about:
-        builder(about["builder"])  # it registers its layers
+        stored_builder(about["builder"], path)  # it registers its layers
     return keras.models.load_model(str(path), safe_mode=True), about
 
 
