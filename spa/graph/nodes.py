@@ -91,9 +91,14 @@ class Graph:
         """Every place that reads a tensor; reads from inside subgraphs are not listed."""
         table: dict[str, list[Use]] = {}
         for node in self.nodes:
+            index = node.index
             for position, name in enumerate(node.inputs):
-                if name:
-                    table.setdefault(name, []).append(Use(node.index, position))
+                if not name:
+                    continue
+                if name in table:
+                    table[name].append(Use(index, position))
+                else:
+                    table[name] = [Use(index, position)]
         return {name: tuple(uses) for name, uses in table.items()}
 
     @cached_property
