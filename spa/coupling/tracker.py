@@ -22,6 +22,7 @@ from spa.coupling.labels import (
     along,
     collapse,
     first_slices,
+    fits,
     lift,
     support,
 )
@@ -117,8 +118,9 @@ class Tracker:
         not be zero even so.
         """
         name = node.inputs[i]
-        in_file = self.is_constant(node, i) and self.model.root(name) in self.model.parameters
-        return in_file or name in self.zeros
+        if name in self.zeros:
+            return True
+        return self.is_constant(node, i) and self.model.root(name) in self.model.parameters
 
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
@@ -126,11 +128,13 @@ class Tracker:
         root = self._aliases.get(name, name)
         if root in self._shared:
             use = Use(node.index, i)
-            if use in self._private:
-                if use not in self.private_layers:
-                    self.private_layers[use] = self._label(root, (use,))
-                return self.private_layers[use]
-        return self.read_outside(root)
+            private = self.private_layers.get(use)
+            if private is None and use in self._private:
+                private = self.private_layers[use] = self._label(root, (use,))
+            if private is not None:
+                return private
+        layers = self.layers.get(root)
+        return self.read_outside(root) if layers is None else layers
 
     def read_outside(self, name: str) -> list[Layer]:
         """Layers of a tensor that something other than a node of the main graph reads."""
@@ -147,13 +151,23 @@ class Tracker:
 
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
-        if a.shape == b.shape:
-            first, other = self._runs.first(a), self._runs.first(b)
-            if first is not None and other is not None:
-                if first != other:
-                    self.stretches.append((first, other, a.size))
-                return
-            self._runs.note_twins(a, first, b, other)
+        self.equal_to_all(a, (b,), node)
+
+    def equal_to_all(self, a: Labels, others: Iterable[Labels], node: Node) -> None:
+        """States that labels are equal to each of several others, and looks at them once."""
+        first = self._runs.first(a)
+        for b in others:
+            if a.shape == b.shape:
+                other = self._runs.first(b)
+                if first is not None and other is not None:
+                    if first != other:
+                        self.stretches.append((first, other, a.size))
+                    continue
+                self._runs.note_twins(a, first, b, other)
+                first = self._runs.first(a)
+            self._equal_one_by_one(a, b, node)
+
+    def _equal_one_by_one(self, a: Labels, b: Labels, node: Node) -> None:
         a, b = self._runs.pairs(a, b)
         if not (a.all() and b.all()):  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
@@ -234,12 +248,17 @@ class Tracker:
         name = node.outputs[i] if i < len(node.outputs) else ""
         if not name:
             return
-        shape = self.out_shape(node, i)
+        shapes = self.model.shapes
+        shape = shapes[name]
+        source = node.inputs[0] if node.inputs else ""
+        if layers is self.layers.get(source) and shapes[source] == shape:
+            self.layers[name] = self.layers[source]  # all of it was seen to when that was written
+            return
         written = []
         for layer in layers:
             first = self.space.first_of_run(layer)
             layer = layer if first is not None else collapse(layer)
-            assert all(a in (1, b) for a, b in zip(layer.shape, shape, strict=True)), (
+            assert fits(layer, shape), (
                 f"{node}: a layer of shape {layer.shape} does not fit output {i} of shape {shape}"
             )
             if layer.size == 1:
@@ -247,7 +266,8 @@ class Tracker:
                 continue
             if first is None and not layer.any():
                 continue
-            self.open_grid(layer)
+            if layer.size not in layer.shape:
+                self.open_grid(layer)
             written.append(layer)
         self.layers[name] = written
 
@@ -278,8 +298,9 @@ class Tracker:
         """Keeps several axes whole; returns the layers without them."""
         result = list(layers)
         for axis in axes:
-            if any(layer.shape[axis] > 1 for layer in result):
-                result = [self.drop_axis(layer, axis, node, reason) for layer in result]
+            for i, layer in enumerate(result):
+                if layer.shape[axis] > 1:
+                    result[i] = self.drop_axis(layer, axis, node, reason)
         return [layer for layer in result if layer.size > 1]
 
     def vector(self, layers: Sequence[Layer], axis: int, size: int, node: Node) -> Labels:
@@ -335,13 +356,12 @@ class Tracker:
 
     def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:
         shape = self.model.shapes[name]
-        return [
-            along(
-                self.space.fresh(name, axis, size, is_parameter=True, uses=uses), axis, len(shape)
-            )
-            for axis, size in enumerate(shape)
-            if size > 1
-        ]
+        layers = []
+        for axis, size in enumerate(shape):
+            if size > 1:
+                labels = self.space.fresh(name, axis, size, is_parameter=True, uses=uses)
+                layers.append(labels if len(shape) == 1 else along(labels, axis, len(shape)))
+        return layers
 
 
 def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
