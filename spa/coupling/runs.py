@@ -23,13 +23,13 @@ class Runs:
     """
 
     def __init__(self, space: LabelSpace) -> None:
-        self._space = space
+        self._first_of_run = space.first_of_run
         # By the identity of an array of labels: that array, and the first label of its twin.
         self._twins: dict[int, tuple[Labels, int]] = {}
 
     def first(self, labels: Labels) -> int | None:
         """The first label of a run, or of one that labels were stated equal to (a Concat's)."""
-        first = self._space.first_of_run(labels)
+        first = self._first_of_run(labels)
         if first is None and self._twins:
             owner = _owner(labels)
             if owner is not None and id(owner) in self._twins:
@@ -45,7 +45,7 @@ class Runs:
 
     def pairs(self, a: Labels, b: Labels) -> Pairs:
         """Pairs of labels, broadcast; of equal ones in a row (a channel's pixels) one is enough."""
-        first_of_run = self._space.first_of_run
+        first_of_run = self._first_of_run
         if a.shape == b.shape:
             runs = first_of_run(a) is not None or first_of_run(b) is not None
             x, y = a.reshape(-1), b.reshape(-1)

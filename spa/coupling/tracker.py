@@ -6,6 +6,7 @@ with a reason, and set the layers of the outputs. Nothing is decided here.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -73,6 +74,7 @@ class Tracker:
 
     def __init__(self, model: Model, attention: str = "heads") -> None:
         self.model = model
+        self._shapes = model.shapes
         self.attention = attention
         # Tensors whose removed entries are zero in the zeroed dense model (spa.coupling.zeros).
         self.zeros: set[str] = set()
@@ -97,11 +99,11 @@ class Tracker:
 
     def shape(self, node: Node, i: int) -> Shape:
         """Shape of input ``i``."""
-        return self.model.shapes[node.inputs[i]]
+        return self._shapes[node.inputs[i]]
 
     def out_shape(self, node: Node, i: int = 0) -> Shape:
         """Shape of output ``i``."""
-        return self.model.shapes[node.outputs[i]]
+        return self._shapes[node.outputs[i]]
 
     def value(self, node: Node, i: int) -> Array | None:
         """Value of input ``i`` where it is small and depends on no input; None otherwise."""
@@ -133,15 +135,18 @@ class Tracker:
                 private = self.private_layers[use] = self._label(root, (use,))
             if private is not None:
                 return private
-        layers = self.layers.get(root)
-        return self.read_outside(root) if layers is None else layers
+        return self._layers_of(root)
 
     def read_outside(self, name: str) -> list[Layer]:
         """Layers of a tensor that something other than a node of the main graph reads."""
-        root = self._aliases.get(name, name)
-        if root not in self.layers:
-            self.layers[root] = self._label(root, ()) if root in self.model.parameters else []
-        return self.layers[root]
+        return self._layers_of(self._aliases.get(name, name))
+
+    def _layers_of(self, root: str) -> list[Layer]:
+        layers = self.layers.get(root)
+        if layers is None:
+            layers = self._label(root, ()) if root in self.model.parameters else []
+            self.layers[root] = layers
+        return layers
 
     def is_alias(self, name: str) -> bool:
         """Says whether a tensor is a parameter behind Identity nodes."""
@@ -248,11 +253,12 @@ class Tracker:
         name = node.outputs[i] if i < len(node.outputs) else ""
         if not name:
             return
-        shapes = self.model.shapes
-        shape = shapes[name]
+        shape = self._shapes[name]
         source = node.inputs[0] if node.inputs else ""
-        if layers is self.layers.get(source) and shapes[source] == shape:
-            self.layers[name] = self.layers[source]  # all of it was seen to when that was written
+        given = self.layers.get(source, ())
+        passed = len(given) == len(layers) > 0 and all(map(operator.is_, given, layers))
+        if passed and self._shapes[source] == shape:
+            self.layers[name] = self.layers[source]  # all was seen to when that was written
             return
         written = []
         for layer in layers:
@@ -355,7 +361,7 @@ class Tracker:
         self.choose(alternatives)
 
     def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:
-        shape = self.model.shapes[name]
+        shape = self._shapes[name]
         layers = []
         for axis, size in enumerate(shape):
             if size > 1:
