@@ -62,6 +62,14 @@ class Coupling:
         return np.array([axis.start for axis in self.axes], dtype=np.int64)
 
     @cached_property
+    def readers(self) -> tuple[tuple[int, ...], ...]:
+        """The nodes that read what every axis is of."""
+        uses = self.model.graph.uses
+        return tuple(
+            [tuple([use.node for use in x.uses or uses.get(x.tensor, ())]) for x in self.axes]
+        )
+
+    @cached_property
     def axis_of_label(self) -> Labels:
         """Position in `axes` of every label; -1 for KEPT."""
         sizes = [axis.size for axis in self.axes]

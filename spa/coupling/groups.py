@@ -116,17 +116,17 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
 
 def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
     members = _members(coupling, structure)
-    remarks = coupling.why_inexact[structure.components]
-    with_remark = remarks < len(coupling.inexact)
-    exact, why = not with_remark.any(), ""
-    if not exact:
-        remark = coupling.inexact[int(remarks[with_remark.argmax()])]
-        why = sentence(coupling, remark.node, remark.text)
-    graph = coupling.model.graph
-    readers: set[int] = set()
-    for entry, _ in members:
-        for use in entry.uses or graph.uses.get(entry.tensor, ()):
-            readers.add(use[0])
+    exact, why = True, ""
+    if coupling.inexact:
+        remarks = coupling.why_inexact[structure.components]
+        with_remark = remarks < len(coupling.inexact)
+        if with_remark.any():
+            remark = coupling.inexact[int(remarks[with_remark.argmax()])]
+            exact, why = False, sentence(coupling, remark.node, remark.text)
+    nodes = coupling.model.graph.nodes
+    readers: set[int] = set().union(
+        *[coupling.readers[axis] for axis in set(structure.axes.tolist())]
+    )
     return Group(
         id=number,
         channels=int(structure.components.size),
@@ -134,7 +134,7 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
         exact=exact,
         why_inexact=why,
         components=structure.components,
-        nodes=tuple([graph.nodes[i].name for i in sorted(readers)]),
+        nodes=tuple([nodes[i].name for i in sorted(readers)]),
         at_least=max([1, *(line.share(structure.components) for line in structure.lines)]),
     )
 

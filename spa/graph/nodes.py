@@ -95,10 +95,11 @@ class Graph:
             for position, name in enumerate(node.inputs):
                 if not name:
                     continue
+                use = tuple.__new__(Use, (index, position))  # as Use() does, in half the time
                 if name in table:
-                    table[name].append(Use(index, position))
+                    table[name].append(use)
                 else:
-                    table[name] = [Use(index, position)]
+                    table[name] = [use]
         return {name: tuple(uses) for name, uses in table.items()}
 
     @cached_property
