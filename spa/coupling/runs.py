@@ -40,7 +40,7 @@ class Runs:
         """Notes the run that labels of another sort, none of them kept, are stated equal to."""
         for labels, run in ((a, other), (b, first)):
             owner = None if run is None else _owner(labels)
-            if owner is not None and run is not None and labels.all():
+            if owner is not None and run is not None and np.count_nonzero(labels) == labels.size:
                 self._twins[id(owner)] = (owner, run)
 
     def pairs(self, a: Labels, b: Labels) -> Pairs:

@@ -174,12 +174,12 @@ class Tracker:
 
     def _equal_one_by_one(self, a: Labels, b: Labels, node: Node) -> None:
         a, b = self._runs.pairs(a, b)
-        if not (a.all() and b.all()):  # KEPT is 0
+        if np.count_nonzero(a) < a.size or np.count_nonzero(b) < b.size:  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
             self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
             a, b = a[~kept], b[~kept]
         different = a != b
-        if different.any():
+        if np.count_nonzero(different):
             self.equalities.append((a[different], b[different]))
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
@@ -270,7 +270,7 @@ class Tracker:
             if layer.size == 1:
                 self.keep(layer, node, "its removal would empty a tensor")
                 continue
-            if first is None and not layer.any():
+            if first is None and not np.count_nonzero(layer):  # faster than any()
                 continue
             if layer.size not in layer.shape:
                 self.open_grid(layer)
