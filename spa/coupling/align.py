@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from spa.coupling.components import Pairs
-from spa.coupling.labels import Layer, along, first_slices, lift, support
-from spa.coupling.tracker import Shape, Tracker, Way, lifted
+from spa.coupling.labels import Layer, along, first_slices, lift, lifted, support
+from spa.coupling.tracker import Shape, Tracker, Way
 from spa.graph.nodes import Node
 
 KEPT_OPERAND = "another operand's axis of the same size is kept"

@@ -14,9 +14,10 @@ import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.mixing import mixed_remarks
+from spa.coupling.remarks import Floor, Remark
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
-from spa.coupling.tracker import Floor, Remark, Tracker
+from spa.coupling.tracker import Tracker
 from spa.coupling.zeros import contracted_parameters, note_poles, note_zeros
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model

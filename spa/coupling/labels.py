@@ -14,6 +14,7 @@ Unsqueeze, whole Slices) makes other views of it. So such a *run* is known by wh
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -138,6 +139,11 @@ def lift(layer: Layer, rank: int) -> Layer:
     if layer.ndim == rank:
         return layer
     return layer.reshape((1,) * (rank - layer.ndim) + layer.shape)
+
+
+def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
+    """Layers of an operand, seen at the rank that broadcasting gives it."""
+    return [lift(layer, rank) for layer in layers]
 
 
 def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> Layer:

@@ -15,7 +15,8 @@ import numpy as np
 from spa.coupling.components import Components, Pairs
 from spa.coupling.connect import distinct
 from spa.coupling.labels import KEPT, Layer, first_slices, support
-from spa.coupling.tracker import Mixing, Remark, Tracker, Way
+from spa.coupling.remarks import Mixing, Remark
+from spa.coupling.tracker import Tracker, Way
 from spa.graph.nodes import Node
 
 

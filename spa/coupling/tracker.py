@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,10 +22,10 @@ from spa.coupling.labels import (
     collapse,
     first_slices,
     fits,
-    lift,
     support,
 )
 from spa.coupling.places import Stretch
+from spa.coupling.remarks import Floor, Mixing, Remark
 from spa.coupling.runs import Runs
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
@@ -35,32 +33,6 @@ from spa.graph.nodes import Node, Use
 Shape = tuple[int, ...]
 # An alternative, as a rule states it: name, and equalities that are broadcast.
 Way = tuple[str, Sequence[Pairs]]
-
-
-class Remark(NamedTuple):
-    """Something said of labels: why they are kept, or why their removal is not exact."""
-
-    labels: Labels
-    node: int | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """A layer whose entries a node mixes along some axes; see `spa.coupling.mixing`."""
-
-    layer: Layer
-    axes: tuple[int, ...]
-    node: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Floor:
-    """A line of labels along an axis of which so many must be left; see `spa.coupling.floors`."""
-
-    line: Labels
-    count: int
 
 
 class Tracker:
@@ -368,8 +340,3 @@ class Tracker:
                 labels = self.space.fresh(name, axis, size, is_parameter=True, uses=uses)
                 layers.append(labels if len(shape) == 1 else along(labels, axis, len(shape)))
         return layers
-
-
-def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
-    """Layers of an operand, seen at the rank that broadcasting gives it."""
-    return [lift(layer, rank) for layer in layers]
