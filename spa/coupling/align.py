@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from spa.coupling.components import Pairs
-from spa.coupling.labels import Layer, along, first_slices, lift, support
-from spa.coupling.tracker import Shape, Tracker, Way, lifted
+from spa.coupling.labels import Layer, along, first_slices, lift, lifted, support
+from spa.coupling.tracker import Shape, Tracker, Way
 from spa.graph.nodes import Node
 
 KEPT_OPERAND = "another operand's axis of the same size is kept"
@@ -51,10 +51,8 @@ def align(
     """
     simple = _along_one_axis(operands, rank)
     if simple is not None:
-        first, *others = simple
-        for other in others:
-            tracker.equal(first, other, node)
-        return [first]
+        tracker.equal_to_all(simple[0], simple[1:], node)
+        return simple[:1]
     full = [
         ((1,) * (rank - len(shape)) + tuple(shape), lifted(layers, rank))
         for shape, layers in operands
@@ -67,16 +65,17 @@ def align(
 
 def _along_one_axis(operands: Sequence[Operand], rank: int) -> list[Layer] | None:
     """The operands' layers where each has one, along one and the same axis: nearly always."""
-    found = []
+    found: list[Layer] = []
     for _, layers in operands:
         if len(layers) != 1:
             return None
-        (layer,) = layers
-        if layer.size == 1 or layer.size not in layer.shape:
+        layer = layers[0] if layers[0].ndim == rank else lift(layers[0], rank)
+        if found:
+            if layer.shape != found[0].shape:
+                return None
+        elif layer.size == 1 or layer.size not in layer.shape:
             return None
-        found.append(lift(layer, rank) if layer.ndim < rank else layer)
-        if found[-1].shape != found[0].shape:
-            return None
+        found.append(layer)
     return found
 
 
@@ -93,6 +92,12 @@ def _axis_blocks(layers: Sequence[Layer]) -> list[tuple[int, ...]]:
     return sorted(tuple(sorted(block)) for block in merged)
 
 
+def _extends(shape: Shape, block: tuple[int, ...]) -> bool:
+    if len(block) == 1:  # nearly always
+        return shape[block[0]] > 1
+    return any([shape[k] > 1 for k in block])
+
+
 def _align_block(
     tracker: Tracker,
     node: Node,
@@ -102,9 +107,9 @@ def _align_block(
 ) -> list[Layer]:
     # Operands that extend over the block at all, with their layers in it.
     extended = [
-        (shape, [layer for layer in layers if any(layer.shape[k] > 1 for k in block)])
+        (shape, [layer for layer in layers if _extends(layer.shape, block)])
         for shape, layers in operands
-        if any(shape[k] > 1 for k in block)
+        if _extends(shape, block)
     ]
     mine = [layers for _, layers in extended]
     if len(mine) == 1:
@@ -117,8 +122,7 @@ def _align_block(
         (axis,) = block
         rank = len(operands[0][0])
         vectors = [tracker.vector(layers, axis, shape[axis], node) for shape, layers in extended]
-        for vector in vectors[1:]:
-            tracker.equal(vectors[0], vector, node)
+        tracker.equal_to_all(vectors[0], vectors[1:], node)
         return [along(vectors[0], axis, rank)]
     same = all(len(layers) == 1 and support(layers[0]) == block for layers in mine)
     if same:

@@ -41,6 +41,8 @@ class ShapeArithmetic:
         self._model = model
         self.origins: dict[str, Origins] = {}
         for node in model.graph.nodes:
+            if node.op not in ("Shape", "Size") and self.origins.keys().isdisjoint(node.inputs):
+                continue
             origins = self._visit(node)
             if origins is not None:
                 self.origins[node.outputs[0]] = origins
@@ -54,7 +56,7 @@ class ShapeArithmetic:
 
     def reads(self) -> Iterator[tuple[Node, int]]:
         """Places where such numbers leave the arithmetic, read by a node that is no part of it."""
-        for node in self._model.graph.nodes:
+        for node in self._model.graph.nodes if self.origins else ():
             if self.origins.keys().isdisjoint(node.inputs) or node.op in ("Shape", "Size"):
                 continue
             if node.outputs and node.outputs[0] in self.origins:
@@ -71,7 +73,7 @@ class ShapeArithmetic:
         if node.op == "Size":
             rank = len(self._model.shapes.get(node.inputs[0], ()))
             return _array(frozenset((node.inputs[0], axis) for axis in range(rank)))
-        if self.origins.keys().isdisjoint(node.inputs) or len(node.outputs) != 1:
+        if len(node.outputs) != 1:
             return None
         shape = self._model.shapes.get(node.outputs[0])
         known = all(

@@ -157,6 +157,13 @@ class _Open:
         labels = np.concatenate([labels for side in sides for labels in side])
         return _Open(places.of[labels], bounds, choice.preferred)
 
+    def holds(self, components: Labels, kept: Mask) -> bool:
+        """Says whether the first alternative that is allowed holds already: none leaves more."""
+        first = self.preferred[0] if self.preferred else 0
+        if not np.array_equal(*self.pairs(first, components)):
+            return False
+        return first == 0 or not kept[components].all()
+
     def pairs(self, alternative: int, values: Labels) -> Pairs:
         """The two sides of an alternative, of something that stands for the places."""
         start, end = self.bounds[alternative : alternative + 2]
@@ -182,6 +189,8 @@ def _settle(pending: Sequence[_Open], of: Labels, kept: Mask) -> tuple[list[_Ope
     pairs: list[Pairs] = []
     for choice in pending:
         components = of[choice.places]
+        if choice.holds(components, kept):
+            continue  # it would be settled so, and change nothing
         touched = distinct(components)
         stays = kept[touched]
         # Kept components never change, so they order nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,9 +14,10 @@ import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.mixing import mixed_remarks
+from spa.coupling.remarks import Floor, Remark
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
-from spa.coupling.tracker import Floor, Remark, Tracker
+from spa.coupling.tracker import Tracker
 from spa.coupling.zeros import contracted_parameters, note_poles, note_zeros
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
@@ -59,6 +61,14 @@ class Coupling:
     def starts(self) -> Labels:
         """First label of every axis."""
         return np.array([axis.start for axis in self.axes], dtype=np.int64)
+
+    @cached_property
+    def readers(self) -> tuple[tuple[int, ...], ...]:
+        """The nodes that read what every axis is of."""
+        uses = self.model.graph.uses
+        return tuple(
+            [tuple([use.node for use in x.uses or uses.get(x.tensor, ())]) for x in self.axes]
+        )
 
     @cached_property
     def axis_of_label(self) -> Labels:
@@ -120,8 +130,10 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     tracker = Tracker(model, attention)
     contracted = contracted_parameters(model)
     tracker.zeros.update(contracted.difference(model.private_reads))
+    named = {name for node in model.graph.nodes for name in (*node.inputs, *node.outputs)}
+    unseen = named.difference(model.shapes, [""])  # nearly always none
     for node in model.graph.nodes:
-        _visit(node, tracker, contracted)
+        _visit(node, tracker, contracted, unseen)
     _keep_computed_sizes(tracker)
     for names, reason in (
         (model.graph.outputs, "it is an output of the model"),
@@ -150,10 +162,8 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     )
 
 
-def _visit(node: Node, tracker: Tracker, contracted: frozenset[str]) -> None:
+def _visit(node: Node, tracker: Tracker, contracted: frozenset[str], unseen: Set[str]) -> None:
     """Applies a node's rule; what has none, or was not seen in the run, keeps what it reads."""
-    shapes = tracker.model.shapes
-    unseen = [name for name in (*node.inputs, *node.outputs) if name and name not in shapes]
     if node.outputs and node.outputs[0] in tracker.arithmetic.origins:
         _keep_tables(node, tracker)
         return
@@ -163,16 +173,20 @@ def _visit(node: Node, tracker: Tracker, contracted: frozenset[str]) -> None:
         tracker.keep_inputs(node, f"{node.op} has subgraphs")
     elif node.op not in RULES:
         tracker.keep_inputs(node, f"there is no rule for {node.op}")
-    elif unseen:
-        tracker.keep_inputs(node, f'"{unseen[0]}" is not a plain tensor')
+    elif unseen and (strange := _first_of(unseen, (*node.inputs, *node.outputs))):
+        tracker.keep_inputs(node, f'"{strange}" is not a plain tensor')
     else:
         RULES[node.op](node, tracker)
         note_poles(node, tracker, contracted)
         note_zeros(node, tracker)
         return
     for i in range(len(node.outputs)):
-        if node.outputs[i] in shapes:
+        if node.outputs[i] in tracker.model.shapes:
             tracker.write(node, [], i)
+
+
+def _first_of(some: Set[str], names: Sequence[str]) -> str:
+    return next((name for name in names if name in some), "")
 
 
 def _keep_tables(node: Node, tracker: Tracker) -> None:

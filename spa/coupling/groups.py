@@ -115,33 +115,49 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
 
 
 def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
-    # Labels are sorted, so those of an axis lie together.
-    axes = structure.axes
-    starts = [0, *(np.flatnonzero(axes[1:] != axes[:-1]) + 1).tolist()]
-    entries = [coupling.axes[axis] for axis in axes[starts].tolist()]
-    indices = structure.of_all(structure.labels - coupling.starts[axes])
-    members = [
-        Member(entry, indices[:, start:end])
-        for entry, start, end in zip(entries, starts, [*starts[1:], axes.size], strict=True)
-    ]
-    remarks = coupling.why_inexact[structure.components]
-    with_remark = np.flatnonzero(remarks < len(coupling.inexact))
-    why = ""
-    if with_remark.size:
-        remark = coupling.inexact[int(remarks[with_remark[0]])]
-        why = sentence(coupling, remark.node, remark.text)
-    graph = coupling.model.graph
-    readers: set[int] = set()
-    for entry in entries:
-        uses = entry.uses or graph.uses.get(entry.tensor, ())
-        readers.update([node for node, _ in uses])
+    members = _members(coupling, structure)
+    exact, why = True, ""
+    if coupling.inexact:
+        remarks = coupling.why_inexact[structure.components]
+        with_remark = remarks < len(coupling.inexact)
+        if with_remark.any():
+            remark = coupling.inexact[int(remarks[with_remark.argmax()])]
+            exact, why = False, sentence(coupling, remark.node, remark.text)
+    nodes = coupling.model.graph.nodes
+    readers: set[int] = set().union(
+        *[coupling.readers[axis] for axis in set(structure.axes.tolist())]
+    )
     return Group(
         id=number,
         channels=int(structure.components.size),
-        members=tuple(members),
-        exact=not with_remark.size,
+        members=members,
+        exact=exact,
         why_inexact=why,
         components=structure.components,
-        nodes=tuple(graph.nodes[i].name for i in sorted(readers)),
+        nodes=tuple([nodes[i].name for i in sorted(readers)]),
         at_least=max([1, *(line.share(structure.components) for line in structure.lines)]),
+    )
+
+
+def _members(coupling: Coupling, structure: Structure) -> tuple[Member, ...]:
+    """The axes of a structure with the indices of every channel."""
+    axes = structure.axes.tolist()
+    first = structure.labels - coupling.starts[structure.axes]
+    if len(first) == 1 and len(set(axes)) == len(axes):
+        # One span, an index of each axis per channel: most axes begin alike, and then share.
+        columns: dict[int, Labels] = {}
+        members = []
+        for axis, start in zip(axes, first[0].tolist(), strict=True):
+            if start not in columns:
+                columns[start] = (structure.steps + start)[:, None]
+            members.append(Member(coupling.axes[axis], columns[start]))
+        return tuple(members)
+    indices = structure.of_all(first)
+    # Labels are sorted, so those of an axis lie together.
+    starts = [k for k, axis in enumerate(axes) if k == 0 or axis != axes[k - 1]]
+    return tuple(
+        [
+            Member(coupling.axes[axes[start]], indices[:, start:end])
+            for start, end in zip(starts, [*starts[1:], len(axes)], strict=True)
+        ]
     )

@@ -14,6 +14,7 @@ Unsqueeze, whole Slices) makes other views of it. So such a *run* is known by wh
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -84,17 +85,27 @@ class LabelSpace:
     def first_of_run(self, labels: Labels) -> int | None:
         """The first of labels that follow one another as they were handed out; else None."""
         base = labels.base
-        if base is None or not labels.flags.c_contiguous or not labels.size:
-            return None
         for ruler in self._rulers:
             if base is ruler:
-                return int(labels.item(0))
+                return labels.item(0) if labels.size and labels.flags.c_contiguous else None
         return None
 
 
 def along(labels: Labels, axis: int, rank: int) -> Layer:
     """Puts a vector of labels on one axis of a tensor of a given rank."""
-    return labels.reshape([-1 if k == axis else 1 for k in range(rank)])
+    shape = [1] * rank
+    shape[axis] = -1
+    return labels.reshape(shape)
+
+
+def fits(layer: Layer, shape: tuple[int, ...]) -> bool:
+    """Whether a layer has a shape's rank and broadcasts to it."""
+    if layer.ndim != len(shape):
+        return False
+    for mine, size in zip(layer.shape, shape, strict=True):  # noqa: SIM110  (asked at every node)
+        if mine not in (1, size):
+            return False
+    return True
 
 
 def support(layer: Layer) -> tuple[int, ...]:
@@ -130,6 +141,11 @@ def lift(layer: Layer, rank: int) -> Layer:
     return layer.reshape((1,) * (rank - layer.ndim) + layer.shape)
 
 
+def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
+    """Layers of an operand, seen at the rank that broadcasting gives it."""
+    return [lift(layer, rank) for layer in layers]
+
+
 def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> Layer:
     """What Reshape makes of a layer, expanded only over the axes that take part.
 
@@ -142,6 +158,8 @@ def reshape_layer(layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> L
     """
     if old == new:
         return layer
+    if len(old) == 1 and layer.size in new and layer.size > 1:
+        return layer.reshape(new)  # all other axes are of size 1
     place = _place_left(layer, old, new)
     if place is not None:
         return along(layer, place, len(new))

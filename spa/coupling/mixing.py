@@ -13,8 +13,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from spa.coupling.components import Components, Pairs
+from spa.coupling.connect import distinct
 from spa.coupling.labels import KEPT, Layer, first_slices, support
-from spa.coupling.tracker import Mixing, Remark, Tracker, Way
+from spa.coupling.remarks import Mixing, Remark
+from spa.coupling.tracker import Tracker, Way
 from spa.graph.nodes import Node
 
 
@@ -75,8 +77,11 @@ def mixed_remarks(mixed: Iterable[Mixing], components: Components) -> list[Remar
             -1, int(np.prod([entry.layer.shape[k] for k in entry.axes]))
         )
         of = components.of[lines]
-        torn = lines[(of != of[:, :1]).any(axis=1)]
-        labels = np.unique(torn[torn != KEPT])
+        torn = (of != of[:, :1]).any(axis=1)
+        if not torn.any():
+            continue
+        labels = lines[torn]
+        labels = distinct(labels[labels != KEPT])
         if labels.size:
             remarks.append(Remark(labels, entry.node, entry.text))
     return remarks

@@ -7,6 +7,8 @@ none of them is kept, they are known by that run from then on: it is their *twin
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from spa.coupling.components import Pairs
@@ -21,13 +23,13 @@ class Runs:
     """
 
     def __init__(self, space: LabelSpace) -> None:
-        self._space = space
+        self._first_of_run = space.first_of_run
         # By the identity of an array of labels: that array, and the first label of its twin.
         self._twins: dict[int, tuple[Labels, int]] = {}
 
     def first(self, labels: Labels) -> int | None:
         """The first label of a run, or of one that labels were stated equal to (a Concat's)."""
-        first = self._space.first_of_run(labels)
+        first = self._first_of_run(labels)
         if first is None and self._twins:
             owner = _owner(labels)
             if owner is not None and id(owner) in self._twins:
@@ -38,21 +40,34 @@ class Runs:
         """Notes the run that labels of another sort, none of them kept, are stated equal to."""
         for labels, run in ((a, other), (b, first)):
             owner = None if run is None else _owner(labels)
-            if owner is not None and run is not None and labels.all():
+            if owner is not None and run is not None and np.count_nonzero(labels) == labels.size:
                 self._twins[id(owner)] = (owner, run)
 
     def pairs(self, a: Labels, b: Labels) -> Pairs:
         """Pairs of labels, broadcast; of equal ones in a row (a channel's pixels) one is enough."""
-        shape = a.shape if a.shape == b.shape else np.broadcast(a, b).shape
-        runs = any(x.shape == shape and self._space.first_of_run(x) is not None for x in (a, b))
-        x, y = (
-            (labels if labels.shape == shape else np.broadcast_to(labels, shape)).reshape(-1)
-            for labels in (a, b)
-        )
+        first_of_run = self._first_of_run
+        if a.shape == b.shape:
+            runs = first_of_run(a) is not None or first_of_run(b) is not None
+            x, y = a.reshape(-1), b.reshape(-1)
+        else:
+            wide = np.broadcast(a, b)
+            runs = (a.size == wide.size and first_of_run(a) is not None) or (
+                b.size == wide.size and first_of_run(b) is not None
+            )
+            x, y = _spread(a, wide.shape), _spread(b, wide.shape)
         if x.size < 2 or runs:
             return x, y
         new = np.concatenate([[True], (x[1:] != x[:-1]) | (y[1:] != y[:-1])])
         return x[new], y[new]
+
+
+def _spread(labels: Labels, shape: tuple[int, ...]) -> Labels:
+    """Labels broadcast to a shape, flat; `numpy.broadcast_to` takes longer than to copy them."""
+    if labels.size == math.prod(shape):
+        return labels.reshape(-1)
+    wide = np.empty(shape, dtype=np.int64)
+    wide[...] = labels
+    return wide.reshape(-1)
 
 
 def _owner(labels: Labels) -> Labels | None:

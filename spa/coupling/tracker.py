@@ -6,9 +6,8 @@ with a reason, and set the layers of the outputs. Nothing is decided here.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,10 +21,11 @@ from spa.coupling.labels import (
     along,
     collapse,
     first_slices,
-    lift,
+    fits,
     support,
 )
 from spa.coupling.places import Stretch
+from spa.coupling.remarks import Floor, Mixing, Remark
 from spa.coupling.runs import Runs
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
@@ -33,32 +33,6 @@ from spa.graph.nodes import Node, Use
 Shape = tuple[int, ...]
 # An alternative, as a rule states it: name, and equalities that are broadcast.
 Way = tuple[str, Sequence[Pairs]]
-
-
-class Remark(NamedTuple):
-    """Something said of labels: why they are kept, or why their removal is not exact."""
-
-    labels: Labels
-    node: int | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """A layer whose entries a node mixes along some axes; see `spa.coupling.mixing`."""
-
-    layer: Layer
-    axes: tuple[int, ...]
-    node: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Floor:
-    """A line of labels along an axis of which so many must be left; see `spa.coupling.floors`."""
-
-    line: Labels
-    count: int
 
 
 class Tracker:
@@ -72,6 +46,7 @@ class Tracker:
 
     def __init__(self, model: Model, attention: str = "heads") -> None:
         self.model = model
+        self._shapes = model.shapes
         self.attention = attention
         # Tensors whose removed entries are zero in the zeroed dense model (spa.coupling.zeros).
         self.zeros: set[str] = set()
@@ -96,11 +71,11 @@ class Tracker:
 
     def shape(self, node: Node, i: int) -> Shape:
         """Shape of input ``i``."""
-        return self.model.shapes[node.inputs[i]]
+        return self._shapes[node.inputs[i]]
 
     def out_shape(self, node: Node, i: int = 0) -> Shape:
         """Shape of output ``i``."""
-        return self.model.shapes[node.outputs[i]]
+        return self._shapes[node.outputs[i]]
 
     def value(self, node: Node, i: int) -> Array | None:
         """Value of input ``i`` where it is small and depends on no input; None otherwise."""
@@ -117,8 +92,9 @@ class Tracker:
         not be zero even so.
         """
         name = node.inputs[i]
-        in_file = self.is_constant(node, i) and self.model.root(name) in self.model.parameters
-        return in_file or name in self.zeros
+        if name in self.zeros:
+            return True
+        return self.is_constant(node, i) and self.model.root(name) in self.model.parameters
 
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
@@ -126,18 +102,23 @@ class Tracker:
         root = self._aliases.get(name, name)
         if root in self._shared:
             use = Use(node.index, i)
-            if use in self._private:
-                if use not in self.private_layers:
-                    self.private_layers[use] = self._label(root, (use,))
-                return self.private_layers[use]
-        return self.read_outside(root)
+            private = self.private_layers.get(use)
+            if private is None and use in self._private:
+                private = self.private_layers[use] = self._label(root, (use,))
+            if private is not None:
+                return private
+        return self._layers_of(root)
 
     def read_outside(self, name: str) -> list[Layer]:
         """Layers of a tensor that something other than a node of the main graph reads."""
-        root = self._aliases.get(name, name)
-        if root not in self.layers:
-            self.layers[root] = self._label(root, ()) if root in self.model.parameters else []
-        return self.layers[root]
+        return self._layers_of(self._aliases.get(name, name))
+
+    def _layers_of(self, root: str) -> list[Layer]:
+        layers = self.layers.get(root)
+        if layers is None:
+            layers = self._label(root, ()) if root in self.model.parameters else []
+            self.layers[root] = layers
+        return layers
 
     def is_alias(self, name: str) -> bool:
         """Says whether a tensor is a parameter behind Identity nodes."""
@@ -147,20 +128,30 @@ class Tracker:
 
     def equal(self, a: Labels, b: Labels, node: Node) -> None:
         """States that labels are equal, element by element, after broadcasting."""
-        if a.shape == b.shape:
-            first, other = self._runs.first(a), self._runs.first(b)
-            if first is not None and other is not None:
-                if first != other:
-                    self.stretches.append((first, other, a.size))
-                return
-            self._runs.note_twins(a, first, b, other)
+        self.equal_to_all(a, (b,), node)
+
+    def equal_to_all(self, a: Labels, others: Iterable[Labels], node: Node) -> None:
+        """States that labels are equal to each of several others, and looks at them once."""
+        first = self._runs.first(a)
+        for b in others:
+            if a.shape == b.shape:
+                other = self._runs.first(b)
+                if first is not None and other is not None:
+                    if first != other:
+                        self.stretches.append((first, other, a.size))
+                    continue
+                self._runs.note_twins(a, first, b, other)
+                first = self._runs.first(a)
+            self._equal_one_by_one(a, b, node)
+
+    def _equal_one_by_one(self, a: Labels, b: Labels, node: Node) -> None:
         a, b = self._runs.pairs(a, b)
-        if not (a.all() and b.all()):  # KEPT is 0
+        if np.count_nonzero(a) < a.size or np.count_nonzero(b) < b.size:  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
             self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
             a, b = a[~kept], b[~kept]
         different = a != b
-        if different.any():
+        if np.count_nonzero(different):
             self.equalities.append((a[different], b[different]))
 
     def keep(self, labels: Labels, node: Node | None, reason: str) -> None:
@@ -234,20 +225,27 @@ class Tracker:
         name = node.outputs[i] if i < len(node.outputs) else ""
         if not name:
             return
-        shape = self.out_shape(node, i)
+        shape = self._shapes[name]
+        source = node.inputs[0] if node.inputs else ""
+        given = self.layers.get(source, ())
+        passed = len(given) == len(layers) > 0 and all(map(operator.is_, given, layers))
+        if passed and self._shapes[source] == shape:
+            self.layers[name] = self.layers[source]  # all was seen to when that was written
+            return
         written = []
         for layer in layers:
             first = self.space.first_of_run(layer)
             layer = layer if first is not None else collapse(layer)
-            assert all(a in (1, b) for a, b in zip(layer.shape, shape, strict=True)), (
+            assert fits(layer, shape), (
                 f"{node}: a layer of shape {layer.shape} does not fit output {i} of shape {shape}"
             )
             if layer.size == 1:
                 self.keep(layer, node, "its removal would empty a tensor")
                 continue
-            if first is None and not layer.any():
+            if first is None and not np.count_nonzero(layer):  # faster than any()
                 continue
-            self.open_grid(layer)
+            if layer.size not in layer.shape:
+                self.open_grid(layer)
             written.append(layer)
         self.layers[name] = written
 
@@ -278,8 +276,9 @@ class Tracker:
         """Keeps several axes whole; returns the layers without them."""
         result = list(layers)
         for axis in axes:
-            if any(layer.shape[axis] > 1 for layer in result):
-                result = [self.drop_axis(layer, axis, node, reason) for layer in result]
+            for i, layer in enumerate(result):
+                if layer.shape[axis] > 1:
+                    result[i] = self.drop_axis(layer, axis, node, reason)
         return [layer for layer in result if layer.size > 1]
 
     def vector(self, layers: Sequence[Layer], axis: int, size: int, node: Node) -> Labels:
@@ -334,16 +333,10 @@ class Tracker:
         self.choose(alternatives)
 
     def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:
-        shape = self.model.shapes[name]
-        return [
-            along(
-                self.space.fresh(name, axis, size, is_parameter=True, uses=uses), axis, len(shape)
-            )
-            for axis, size in enumerate(shape)
-            if size > 1
-        ]
-
-
-def lifted(layers: Sequence[Layer], rank: int) -> list[Layer]:
-    """Layers of an operand, seen at the rank that broadcasting gives it."""
-    return [lift(layer, rank) for layer in layers]
+        shape = self._shapes[name]
+        layers = []
+        for axis, size in enumerate(shape):
+            if size > 1:
+                labels = self.space.fresh(name, axis, size, is_parameter=True, uses=uses)
+                layers.append(labels if len(shape) == 1 else along(labels, axis, len(shape)))
+        return layers

@@ -51,18 +51,17 @@ KEEPS_COMMON_ZERO = frozenset({"Add", "Max", "Mean", "Min", "Sub", "Sum"})
 
 def weights_of(node: Node) -> tuple[str, ...]:
     """What a contracting node reads as weights or biases, constant or not; () for other nodes."""
-    if node.op not in CONTRACTIONS:
-        return ()
-    positions = CONTRACTIONS[node.op]
-    return tuple(
-        name for i, name in enumerate(node.inputs) if name and (positions is None or i in positions)
-    )
+    positions = CONTRACTIONS.get(node.op, ())
+    if positions is None:
+        return tuple(filter(None, node.inputs))
+    count = len(node.inputs)
+    return tuple([name for i in positions if i < count and (name := node.inputs[i])])
 
 
 def note_zeros(node: Node, tracker: Tracker) -> None:
     """Adds a node's outputs to ``tracker.zeros`` where its removed entries are zero."""
     if _is_zero(node, tracker):
-        tracker.zeros.update(name for name in node.outputs if name)
+        tracker.zeros.update(filter(None, node.outputs))
 
 
 def note_poles(node: Node, tracker: Tracker, contracted: frozenset[str]) -> None:
@@ -138,21 +137,19 @@ def contracted_parameters(model: Model, *, tables: bool = True) -> frozenset[str
     """
     found: set[str] = set()
     seen: set[str] = set()
-    pending = [
-        name
-        for node in model.graph.nodes
-        if node.op in CONTRACTIONS and (tables or node.op != "Gather")
-        for name in weights_of(node)
-        if name in model.constants
-    ]
-    adds = [node for node in model.graph.nodes if node.op == "Add"]
-    pending += [bias for node in adds if (bias := bias_of(node, model)) is not None]
+    constants, parameters = model.constants, model.parameters
+    pending: list[str] = []
+    for node in model.graph.nodes:
+        if node.op in CONTRACTIONS and (tables or node.op != "Gather"):
+            pending += [name for name in weights_of(node) if name in constants]
+        elif node.op == "Add" and (bias := bias_of(node, model)) is not None:
+            pending.append(bias)
     while pending:
         name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
-        if name in model.parameters:
+        if name in parameters:
             if name in model.quantised or model.dtype(name).kind not in "iub":
                 found.add(name)
         elif name in model.graph.producers:
@@ -191,12 +188,12 @@ def _is_zero(node: Node, tracker: Tracker) -> bool:
 
 def _repeats_one(node: Node, tracker: Tracker) -> bool:
     """Whether an axis of size 1 is repeated: such entries have labels of their own."""
+    if node.op not in ("Expand", "Gather", "Tile"):
+        return False
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     if node.op == "Gather":
         axis = node.attr("axis", 0)
         return old[axis] == 1 and bool(np.prod(tracker.shape(node, 1), dtype=np.int64) > 1)
-    if node.op not in ("Expand", "Tile"):
-        return False
     wide = (1,) * (len(new) - len(old)) + tuple(old)
     return any(before == 1 < after for before, after in zip(wide, new, strict=True))
 

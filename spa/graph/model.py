@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -139,18 +139,19 @@ class Model:
         return use.position == 0 and node.op in ("Gather", "Slice", "Split")
 
     @cached_property
-    def _reads(self) -> Mapping[str, list[Use]]:
+    def _reads(self) -> Mapping[str, Sequence[Use]]:
         """Reads of every parameter, Identity nodes looked through."""
+        nodes, aliases, parameters = self.graph.nodes, self.aliases, self.parameters
+        if not aliases:  # no Identity reads a parameter
+            return {name: uses for name, uses in self.graph.uses.items() if name in parameters}
         reads: dict[str, list[Use]] = {}
-        nodes, aliases = self.graph.nodes, self.aliases
         for name, uses in self.graph.uses.items():
             root = aliases.get(name, name)
-            if root in self.parameters:
+            if root in parameters:
                 known = reads.setdefault(root, [])
                 known += [use for use in uses if nodes[use.node].op != "Identity"]
-        if aliases:
-            for known in reads.values():
-                known.sort()
+        for known in reads.values():
+            known.sort()
         return reads
 
     def _may_be_coincidence(self, name: str) -> bool:
@@ -265,7 +266,7 @@ class Model:
         if self.varied is None:
             return value
         other = self.varied.values.get(name)
-        same = other is not None and value.shape == other.shape and np.array_equal(value, other)
+        same = other is not None and value.shape == other.shape and bool((value == other).all())
         return value if same else None
 
     def run_values(self, name: str) -> list[Array] | None:
@@ -317,7 +318,7 @@ class Model:
         for node in self.graph.nodes:
             if found.isdisjoint(node.inputs) or node.captured:
                 continue
-            if all(name in found for name in node.inputs if name):
+            if found.issuperset(filter(None, node.inputs)):
                 found.update(node.outputs)
         return frozenset(found)
 

@@ -83,7 +83,8 @@ class _Walk:
         self._entries: dict[str, Array] = {}
         self._declared: dict[str, tuple[bool, ...]] | None = None
         for node in graph.nodes:
-            self._visit(node)
+            if node.inputs or node.captured:  # constants depend on nothing
+                self._visit(node)
 
     def result(self) -> ValueSizes:
         """What was found."""

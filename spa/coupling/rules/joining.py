@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spa.coupling.align import align
-from spa.coupling.labels import Layer, along, lift, support
+from spa.coupling.labels import Layer, along, lift
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
@@ -47,17 +47,13 @@ def _join(
     node: Node, tracker: Tracker, parts: list[tuple[list[Layer], int]], axis: int, rank: int
 ) -> Layer:
     """Layers along the axis, one after another; zeros where a part is not followed."""
-    supports = {support(layer) for layers, _ in parts for layer in layers}
     single = all(len(layers) <= 1 for layers, _ in parts)
-    shapes = {
-        tuple(1 if k == axis else s for k, s in enumerate(layer.shape))
-        for layers, _ in parts
-        for layer in layers
-    }
-    if single and len(supports) == 1 and len(shapes) == 1:
-        (other,) = shapes
+    # Of the same shape but for the axis, which all follow, layers follow the same axes.
+    shapes = {(x.shape[:axis], x.shape[axis + 1 :]) for layers, _ in parts for x in layers}
+    if single and len(shapes) == 1:
+        ((before, after),) = shapes
         pieces = [
-            layers[0] if layers else np.zeros((*other[:axis], size, *other[axis + 1 :]), np.int64)
+            layers[0] if layers else np.zeros((*before, size, *after), np.int64)
             for layers, size in parts
         ]
         return np.concatenate(pieces, axis=axis)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from spa.coupling.align import Operand, align
 from spa.coupling.contract import ACTIVATIONS, contract
 from spa.coupling.labels import Layer, along
@@ -60,7 +58,7 @@ def multiply(tracker: Tracker, node: Node, left: Operand, right: Operand) -> lis
     # Over all axes: (batch..., M, K, N).
     operands = [
         ((*a, 1), [layer[..., None] for layer in of_a]),
-        ((*b[:-2], 1, *b[-2:]), [np.expand_dims(layer, -3) for layer in of_b]),
+        ((*b[:-2], 1, *b[-2:]), [layer[..., None, :, :] for layer in of_b]),
     ]
     layers = contract(tracker, node, operands, rank + 1, summed=[rank - 1], batch=range(rank - 2))
     layers = [layer.squeeze(-2) for layer in layers]

@@ -113,9 +113,9 @@ def _scaled(
 ) -> list[Layer]:
     """Aligns x with the vectors, which are ``per`` axis 1 (and 2) of it."""
     operands = [(shape, layers)]
+    wide = (1, *per) + (1,) * (len(shape) - 1 - len(per))
     for i in range(1, len(node.inputs)):
         flat = tracker.shape(node, i)
-        wide = per + (1,) * (len(shape) - 1 - len(per))
         operands.append((wide, [reshape_layer(x, flat, wide) for x in tracker.read(node, i)]))
     return align(tracker, node, operands, len(shape))
 
