@@ -47,13 +47,15 @@ def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
     try:
         large = path.stat().st_size > MAX_HELD_FILE
         skimmed = skim(path) if large else None
-        with path.open("rb") as file:
-            status = stamp(os.fstat(file.fileno()))
-            data = b"" if skimmed else file.read()
-            digest = hashlib.file_digest(file, "sha256") if skimmed else hashlib.sha256(data)
+        data = path.read_bytes() if skimmed is None else skimmed.data
+        digest, status = hashlib.sha256(b"" if skimmed else data), stamp(path.stat())
+        if skimmed is not None:
+            with path.open("rb") as file:
+                status = stamp(os.fstat(file.fileno()))
+                digest = hashlib.file_digest(file, "sha256")
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
-    proto = parse_model(skimmed.data if skimmed else data, str(path))
+    proto = parse_model(data, str(path))
     _load_external(proto, path)
     for number, (start, size) in (skimmed.places if skimmed else {}).items():
         _defer_inside(proto.graph.initializer[number], path, start, size, status)

@@ -99,7 +99,7 @@ def test_what_cannot_be_given_back_says_so_and_leaves_nothing(tmp_path, installe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["jax", "pytorch", "tensorflow"])
+@pytest.mark.parametrize("name", ["jax", "pytorch"])
 def test_code_that_a_file_asks_for_is_run_only_where_the_user_names_it(name, tmp_path, installed):
     _, fresh = _built(name, tmp_path, installed)
     place = f"{NETWORKS}/small_{FILES[name]}.py"

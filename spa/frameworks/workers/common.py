@@ -114,10 +114,16 @@ def _file(path: Path) -> Any:
     return module
 
 
+def is_allowed(text: str) -> bool:
+    """Whether the code of a builder may be run although a file asks for it."""
+    place = text.rpartition(":")[0]
+    return (str(Path(place).resolve()) if place.endswith(".py") else place) in ALLOWED
+
+
 def stored_builder(text: str, model: str | Path) -> Callable[..., Any]:
     """As `builder`, of a name that stands in a file: its code must have been named by the user."""
-    place = text.rpartition(":")[0]
-    if (str(Path(place).resolve()) if place.endswith(".py") else place) not in ALLOWED:
+    if not is_allowed(text):
+        place = text.rpartition(":")[0]
         raise Refusal(
             f'{model} says that code in "{place}" builds it. Code is run where you name it: '
             f"--code {place} (if you trust it)."

@@ -24,6 +24,7 @@ from common import (
     epochs,
     examples,
     fitting,
+    is_allowed,
     is_plain,
     main,
     new_values,
@@ -167,9 +168,14 @@ def _load(path: str | Path) -> tuple[Any, dict[str, Any]]:
         raise Refusal(f"{path} is no .keras file and no folder with a saved model")
     beside = Path(path).with_suffix(".json")
     about = json.loads(beside.read_text()) if beside.is_file() else {}
-    if about:
-        stored_builder(about["builder"], path)  # it registers its layers
-    return keras.models.load_model(str(path), safe_mode=True), about
+    if about and is_allowed(about["builder"]):
+        builder(about["builder"])  # it registers its layers
+    try:
+        return keras.models.load_model(str(path), safe_mode=True), about
+    except TypeError:
+        if about:
+            stored_builder(about["builder"], path)  # says what is missing
+        raise
 
 
 def _function(model: Any) -> Any:
