@@ -13,6 +13,7 @@ import onnx
 
 from spa.errors import FrameworkError
 from spa.frameworks.feed import Feed
+from spa.frameworks.workers.common import full_place, not_allowed
 from spa.pruning.prune import Pruned
 
 Array = npt.NDArray[Any]
@@ -70,11 +71,11 @@ class Framework(ABC):
     suffix: str
 
     def __init__(self, code: Sequence[str] = ()) -> None:
-        self.code = {_place(text) for text in code}
+        self.code = {full_place(text) for text in code}
 
     def allow(self, builder: str) -> None:
         """Lets the code of a builder be run."""
-        self.code.add(_place(builder.rpartition(":")[0]))
+        self.code.add(full_place(builder.rpartition(":")[0]))
 
     def check_allowed(self, builder: str, model: Path | str) -> None:
         """Refuses code that a file asks for.
@@ -82,12 +83,8 @@ class Framework(ABC):
         Raises:
             FrameworkError: nobody named it.
         """
-        place = builder.rpartition(":")[0]
-        if _place(place) not in self.code:
-            raise FrameworkError(
-                f'{model} says that code in "{place}" builds it. Code is run where you name it: '
-                f"--code {place} (if you trust it)."
-            )
+        if full_place(builder.rpartition(":")[0]) not in self.code:
+            raise FrameworkError(not_allowed(builder, model))
 
     @abstractmethod
     def build(
@@ -168,8 +165,3 @@ class Framework(ABC):
         Raises:
             FrameworkError: the model cannot be made smaller in its framework; nothing is written.
         """
-
-
-def _place(text: str) -> str:
-    """A module's name, or a file's full path."""
-    return str(Path(text).resolve()) if text.endswith(".py") else text

@@ -25,7 +25,7 @@ def worker(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "required", lambda name: Environment(name, tmp_path))
 
     def write(body):
-        text = f"from common import *\ndef verb(orders):\n    {body}\nmain({{'do': verb}})\n"
+        text = f"from common import *\ndef do(orders):\n    {body}\nmain(do)\n"
         (tmp_path / "toy_worker.py").write_text(text)
 
     return write

@@ -23,8 +23,8 @@ import numpy as np
 Batch = tuple[Any, Any]
 # Modules and files whose code may be run although a file asks for it.
 ALLOWED: set[str] = set()
-# By name, what carries out an order and gives JSON-ready values back.
-Verbs = Mapping[str, Callable[["Orders"], "dict[str, Any] | None"]]
+# Carries out an order of its own name, and gives JSON-ready values back.
+Verb = Callable[["Orders"], "dict[str, Any] | None"]
 
 # Seconds between two looks for a file that is not there yet.
 GLANCE = 0.02
@@ -58,12 +58,13 @@ class Orders:
         (self.folder / "report.json").write_text(json.dumps(values))
 
 
-def main(verbs: Verbs) -> None:
+def main(*verbs: Verb) -> None:
     """Carries out the orders of the folder named on the command line."""
     orders = Orders(sys.argv[1])
     ALLOWED.update(orders.spec.get("code", ()))
     try:
-        orders.report(**(verbs[orders.spec["verb"]](orders) or {}))
+        (verb,) = (verb for verb in verbs if verb.__name__ == orders.spec["verb"])
+        orders.report(**(verb(orders) or {}))
     except Refusal as error:
         sys.exit(str(error))
 
@@ -116,25 +117,34 @@ def _file(path: Path) -> Any:
 
 def is_allowed(text: str) -> bool:
     """Whether the code of a builder may be run although a file asks for it."""
+    return full_place(text.rpartition(":")[0]) in ALLOWED
+
+
+def full_place(place: str) -> str:
+    """A module's name as it is, or a file's full path."""
+    return str(Path(place).resolve()) if place.endswith(".py") else place
+
+
+def not_allowed(text: str, model: str | Path) -> str:
+    """What to say where a model's file asks for code that nobody named."""
     place = text.rpartition(":")[0]
-    return (str(Path(place).resolve()) if place.endswith(".py") else place) in ALLOWED
+    return (
+        f'{model} says that code in "{place}" builds it. Code is run where you name it: '
+        f"--code {place} (if you trust it)."
+    )
 
 
 def stored_builder(text: str, model: str | Path) -> Callable[..., Any]:
     """As `builder`, of a name that stands in a file: its code must have been named by the user."""
     if not is_allowed(text):
-        place = text.rpartition(":")[0]
-        raise Refusal(
-            f'{model} says that code in "{place}" builds it. Code is run where you name it: '
-            f"--code {place} (if you trust it)."
-        )
+        raise Refusal(not_allowed(text, model))
     return builder(text)
 
 
 def absolute(text: str) -> str:
     """A builder's name that holds in other folders too."""
     place, _, name = text.rpartition(":")
-    return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text
+    return f"{full_place(place)}:{name}" if place else text
 
 
 def taken(function: Callable[..., Any], arguments: Mapping[str, Any], **offered: Any) -> Any:
@@ -237,6 +247,11 @@ def without(array: Any, removed: list[tuple[int, list[int]]]) -> Any:
     for axis, indices in removed:
         array = np.delete(array, indices, axis)
     return array
+
+
+def channels_last(x: Any) -> Any:
+    """Pictures (N, C, H, W) as (N, H, W, C); anything else as it is."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x
 
 
 def smooth(y: Any, classes: int, smoothing: float) -> Any:

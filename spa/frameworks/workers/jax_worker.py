@@ -22,6 +22,7 @@ from common import (
     absolute,
     all_rates,
     builder,
+    channels_last,
     epochs,
     examples,
     fitting,
@@ -83,7 +84,7 @@ def train(orders: Orders) -> None:
     for number, (batches, epoch_rates) in enumerate(epochs(spec["feed"])):
         total, right, seen = 0.0, 0, 0
         for x, y in batches:
-            loss, found = step(model, optimizer, _channels_last(x), y)
+            loss, found = step(model, optimizer, channels_last(x), y)
             total += float(loss) * len(y)
             right += int((np.asarray(found) == y).sum())
             seen += len(y)
@@ -96,7 +97,7 @@ def predict(orders: Orders) -> None:
     model, _ = _load(orders.spec["model"])
     model.eval()
     x = orders.array("x")
-    parts = [FORWARD(model, _channels_last(x[i : i + 256])) for i in range(0, len(x), 256)]
+    parts = [FORWARD(model, channels_last(x[i : i + 256])) for i in range(0, len(x), 256)]
     orders.send("y", np.concatenate([np.asarray(part) for part in parts]))
 
 
@@ -206,7 +207,7 @@ def _export(model: Any, orders: Orders, given: Any, stem: str) -> None:
 def _send_outputs(model: Any, orders: Orders, given: Any, stem: str) -> list[Any]:
     """Sends what a model makes of the examples; returns these as the model takes them."""
     first = orders.spec["channels_first"]
-    turned = [[_channels_last(a) if first else a for a in example] for example in given]
+    turned = [[channels_last(a) if first else a for a in example] for example in given]
     for i, example in enumerate(turned):
         outputs = jax.tree.leaves(FORWARD(model, *example))
         send_outputs(orders, stem, i, [np.asarray(array) for array in outputs])
@@ -303,18 +304,5 @@ def _load(path: str | Path) -> Any:
     return _filled(known, path), known
 
 
-def _channels_last(x: Any) -> Any:
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x
-
-
 if __name__ == "__main__":
-    main(
-        {
-            "build": build,
-            "train": train,
-            "export": export,
-            "predict": predict,
-            "mark": mark,
-            "shrink": shrink,
-        }
-    )
+    main(build, train, export, predict, mark, shrink)

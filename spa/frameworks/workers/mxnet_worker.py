@@ -234,13 +234,4 @@ def _save(net: Any, path: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        {
-            "build": build,
-            "train": train,
-            "export": export,
-            "predict": predict,
-            "mark": mark,
-            "shrink": shrink,
-        }
-    )
+    main(build, train, export, predict, mark, shrink)

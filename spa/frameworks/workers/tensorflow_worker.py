@@ -21,6 +21,7 @@ from common import (
     Refusal,
     absolute,
     builder,
+    channels_last,
     epochs,
     examples,
     fitting,
@@ -40,7 +41,6 @@ from keras_shrinking import shrunk
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 OPSET = 15
-BATCH = 2  # of what is fed to see what a model gives
 
 
 def build(orders: Orders) -> None:
@@ -78,9 +78,7 @@ def train(orders: Orders) -> None:
         metrics=["accuracy", keras.metrics.CategoricalCrossentropy("entropy", from_logits=True)],
     )
     for number, (batches, rates) in enumerate(epochs(spec["feed"])):
-        rows = (
-            (_channels_last(x), smooth(y, classes, spec["label_smoothing"])) for x, y in batches
-        )
+        rows = ((channels_last(x), smooth(y, classes, spec["label_smoothing"])) for x, y in batches)
         history = model.fit(
             rows, steps_per_epoch=len(rates), callbacks=[_Rates(rates)], verbose=0, shuffle=False
         ).history
@@ -92,7 +90,7 @@ def train(orders: Orders) -> None:
 def predict(orders: Orders) -> None:
     """Outputs for inputs x (N, C, H, W)."""
     model, _ = _load(orders.spec["model"])
-    orders.send("y", model.predict(_channels_last(orders.array("x")), verbose=0))
+    orders.send("y", model.predict(channels_last(orders.array("x")), verbose=0))
 
 
 def export(orders: Orders) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def shrink(orders: Orders) -> None:
     model, about = _load(spec["model"])
     given = examples(orders, _shapes_of(spec, _function(model)))
     first = spec["channels_first"]
-    turned = [[_channels_last(a) if first else a for a in example] for example in given]
+    turned = [[channels_last(a) if first else a for a in example] for example in given]
     smaller = shrunk(model, spec["removed"], spec["groups"], turned[0])
     values = new_values(orders)
     for old, new in zip(model.variables, smaller.variables, strict=True):
@@ -217,7 +215,7 @@ def _export(orders: Orders, function: Any, stem: str, given: Any) -> None:
     """
     first = orders.spec["channels_first"]
     for i, example in enumerate(given):
-        arrays = [tf.constant(_channels_last(a) if first else a) for a in example]
+        arrays = [tf.constant(channels_last(a) if first else a) for a in example]
         by_name = sorted(function.structured_input_signature[1])  # as saved models take them
         named = dict(zip(by_name, arrays, strict=True)) if by_name else {}
         outputs = function(**named) if named else function(*arrays)
@@ -264,18 +262,5 @@ def _regularize(model: Any, decay: float) -> None:
         variable.regularizer = keras.regularizers.L2(decay / 2)
 
 
-def _channels_last(x: Any) -> Any:
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x
-
-
 if __name__ == "__main__":
-    main(
-        {
-            "build": build,
-            "train": train,
-            "export": export,
-            "predict": predict,
-            "mark": mark,
-            "shrink": shrink,
-        }
-    )
+    main(build, train, export, predict, mark, shrink)
