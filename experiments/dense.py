@@ -6,6 +6,7 @@
         metrics.jsonl one line an epoch     done.json     seconds, epochs; written last
         lock          held while it is trained; a process that dies lets go of it
 
+A network of another framework than PyTorch lies there in its framework's own format too.
 A second run that needs the same baseline waits for the first one. A baseline without done.json
 is trained again from the start.
 """
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments import files, paths
-from experiments.models import MODELS
-from experiments.seeds import seed_torch
+from experiments.models import MODELS, builder
+from experiments.seeds import seed_torch, whole
 from experiments.settings import Settings, dense_key
 from spa.errors import OutputError
 from spa.graph.deferred import held
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
     from experiments.data import Dataset
     from experiments.progress import Progress
+
+    Rows = list[dict[str, Any]]
+    # Before training, after it, and a row an epoch.
+    Made = tuple[onnx.ModelProto, onnx.ModelProto, Rows]
 
 
 @dataclass(frozen=True)
@@ -64,24 +69,10 @@ def baseline(settings: Settings, data: Dataset, progress: Progress) -> Baseline:
 
 
 def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> None:
-    from experiments.train import fit, prepare
-
     started = time.monotonic()
-    net, init = fresh(settings, data)
-    files.write_bytes(folder / "init.onnx", init.SerializeToString())
-    lines: list[dict[str, Any]] = []
-    if not settings.comes_trained:
-        fit(
-            net,
-            data.train,
-            settings.train,
-            seed=settings.seed,
-            stream="dense",
-            device=prepare(settings.device, settings.threads),
-            report=lines.append,
-            progress=progress,
-        )
-    dense = init if settings.comes_trained else export(net, init, data)
+    make = _in_torch if settings.framework == "pytorch" else _elsewhere
+    init, dense, lines = make(folder, settings, data, progress)
+    files.write_bytes(folder / "init.onnx", held(init).SerializeToString())
     files.write_bytes(folder / "dense.onnx", held(dense).SerializeToString())
     files.write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     files.write_json(folder / "key.json", settings.semantic() | {"seed": settings.seed})
@@ -91,6 +82,47 @@ def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -
         {"epochs": len(lines), "seconds": seconds, "model": settings.model, "seed": settings.seed},
     )
     progress.say(f"dense baseline trained in {seconds:.1f} s")
+
+
+def _in_torch(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> Made:
+    from experiments.train import fit, prepare
+
+    net, init = fresh(settings, data)
+    if settings.comes_trained:
+        return init, init, []
+    lines: Rows = []
+    fit(
+        net,
+        data.train,
+        settings.train,
+        seed=settings.seed,
+        stream="dense",
+        device=prepare(settings.device, settings.threads),
+        report=lines.append,
+        progress=progress,
+    )
+    return init, export(net, init, data), lines
+
+
+def _elsewhere(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> Made:
+    """Has a framework build, train and export its own network; its files stay beside ours."""
+    from experiments.train import feed, listener, training
+    from spa.frameworks import Source, framework
+
+    it = framework(settings.framework)
+    fresh, trained = (folder / f"{stem}{it.suffix}" for stem in ("init", "dense"))
+    source = Source(builder(it.name, settings.model), {"classes": data.classes})
+    it.build(source, fresh, data.shape, whole(settings.seed, "initial weights"))
+    init = it.export(fresh, [data.shape], channels_first=True)
+    lines: Rows = []
+    it.train(
+        fresh,
+        trained,
+        feed(data.train, settings.train, settings.seed, "dense"),
+        training(settings.train),
+        listener("dense", settings.train, lines.append, progress),
+    )
+    return init, it.export(trained, [data.shape], channels_first=True), lines
 
 
 def fresh(settings: Settings, data: Dataset) -> tuple[nn.Module, onnx.ModelProto]:

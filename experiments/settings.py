@@ -180,7 +180,7 @@ def parse(cfg: DictConfig) -> Settings:
     return Settings(
         experiment=str(cfg.experiment_name),
         model=str(cfg.model.name),
-        framework=str(cfg.framework.name),
+        framework=_framework(str(cfg.framework.name), str(cfg.model.name)),
         dataset=_mapping(cfg.dataset),
         method=method,
         options={
@@ -223,6 +223,15 @@ def parse(cfg: DictConfig) -> Settings:
         results=Path(str(cfg.results_dir)),
         data_root=_name_or_none(cfg.data_root),
     )
+
+
+def _framework(name: str, model: str) -> str:
+    """Checks that a framework exists and has the model; PyTorch takes any, files among them."""
+    from experiments.models import FOLDERS, builder
+
+    if _choice("framework", name, ("pytorch", *FOLDERS)) != "pytorch":
+        builder(name, model)
+    return name
 
 
 def _asked(target: DictConfig) -> dict[str, float]:

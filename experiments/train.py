@@ -67,6 +67,17 @@ def fit(
     seed_torch(seed, stream)  # dropout
     fed = feed(split, budget, seed, stream)
 
+    def on_step(epoch: int, step: int) -> None:
+        where = f"epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{fed.steps}"
+        progress.step(f"{stream}: {where}")
+
+    listen = listener(stream, budget, report, progress)
+    return fit_feed(net, fed, training(budget), device=device, report=listen, on_step=on_step)
+
+
+def listener(stream: str, budget: Budget, report: Report, progress: Progress) -> Report:
+    """What takes a row an epoch from any framework, records it and shows it."""
+
     def listen(row: dict[str, Any]) -> None:
         report({"stage": stream, **row})
         progress.step(
@@ -74,11 +85,7 @@ def fit(
             f"loss {row['loss']:.3f}, training accuracy {row['accuracy']:.1%}"
         )
 
-    def on_step(epoch: int, step: int) -> None:
-        where = f"epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{fed.steps}"
-        progress.step(f"{stream}: {where}")
-
-    return fit_feed(net, fed, training(budget), device=device, report=listen, on_step=on_step)
+    return listen
 
 
 def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:

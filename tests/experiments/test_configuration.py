@@ -18,6 +18,7 @@ from experiments.methods import METHODS
 from experiments.models import MODELS
 from experiments.settings import TIMES, dense_key
 from spa.errors import SettingError
+from spa.frameworks import FRAMEWORKS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
@@ -41,6 +42,7 @@ def every(*skip: str) -> list[str]:
         ("method", METHODS.names),
         ("time", lambda: TIMES),
         ("logger", lambda: LOGGERS),
+        ("framework", lambda: FRAMEWORKS),
     ],
 )
 def test_registry_names_are_the_yaml_stems(group, names):
@@ -73,8 +75,9 @@ def sweep_of(composed, name: str, *given: str) -> list[list[str]]:
     from hydra import compose
 
     composed()  # opens the configuration folder
-    cfg = compose("config", overrides=[f"experiment={name}"], return_hydra_config=True)
-    sweeper = OmegaConf.to_container(cfg.hydra.sweeper)
+    single = [text for text in given if "," not in text]
+    cfg = compose("config", overrides=[f"experiment={name}", *single], return_hydra_config=True)
+    sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
     if cfg.hydra.mode is None:
         return [[]]
     return expand(sweeper["grid"] or [], sweeper["params"] or {}, list(given), parser())
@@ -93,6 +96,24 @@ def test_the_demo_has_two_networks_three_times_and_four_ways(composed, parsed):
     assert {"l1", "snip", "random", None} <= {s.criterion for s in settings}
     assert {s.time for s in settings if s.method == "obspa"} == {"train_prune"}
     assert len({dense_key(s) for s in settings}) == 2  # trained once a network, shared by all
+
+
+def test_the_frameworks_train_the_same_networks_on_what_the_budget_is_for(composed, parsed):
+    def runs(*given):
+        lists = sweep_of(composed, "frameworks", *given)
+        return [parsed("experiment=frameworks", *run) for run in lists]
+
+    digits = runs("trainer=cpu")
+    assert len(digits) == 4 * 3 * 3
+    assert {s.framework for s in digits} == set(FRAMEWORKS)
+    assert {s.dataset["name"] for s in digits} == {"digits"}
+    epochs = {s.dataset["name"]: s.train.epochs for s in runs("trainer=paper")}
+    assert epochs == {"cifar10": 200, "imagenet": 90}
+
+
+def test_a_network_that_a_framework_lacks_is_refused(parsed):
+    with pytest.raises(SettingError, match='model in mxnet "vit_p4_192"'):
+        parsed("framework=mxnet", "model=vit_p4_192")
 
 
 def test_the_command_line_replaces_an_experiments_lists(composed):

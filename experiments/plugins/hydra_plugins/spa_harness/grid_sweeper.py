@@ -20,7 +20,7 @@ any run failed; the others have been run.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class GridSweeperConf:
     _target_: str = "hydra_plugins.spa_harness.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
-    grid: list[dict[str, Any]] | None = field(default=None)
+    grid: Any = None  # blocks, or where they stand: ${trainer.tasks}
 
 
 ConfigStore.instance().store(
