@@ -1,0 +1,241 @@
+"""What the bridge makes of networks: ``python -m experiments.bench.bridge``.
+
+Every network of the coverage benchmark is exported, read back as a torch module, and held to
+ONNX Runtime (outputs, at another batch size where the batch is free) and to torch itself (gradients
+of every parameter, for networks that began in torch). Every network has a process of its own.
+Results are appended as they come, so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.bench.coverage import read
+from experiments.bench.measure import RESULTS, goal, say, write_csv
+from experiments.bench.networks import LISTS, NETWORKS, listed
+from spa.graph.example import redrawn
+
+if TYPE_CHECKING:
+    import torch
+
+    from experiments.bench.networks import Network
+    from spa.bridge import OnnxModule
+    from spa.graph.model import Model
+
+SECONDS = 900
+WANTED = 1e-4
+WANTED_GRADIENTS = 1e-3
+ONE = "--one"
+COLUMNS = ("network", "stage", "outputs", "gradients", "trainable", "share", "reason")
+
+
+def judge(name: str) -> dict[str, Any]:
+    """Reads a network back and compares it; whatever goes wrong is part of the result.
+
+    Returns:
+        ``outputs`` and ``gradients`` are the largest differences, over the largest value of the
+        output or gradient; ``trainable`` is how many parameters' gradients were compared, and
+        ``share`` how many of the file's floating-point weights (by elements) are trained.
+    """
+    import torch
+
+    import spa
+    from spa.bridge import from_torch, to_torch
+
+    row: dict[str, Any] = {"network": name, "stage": "build"}
+    try:
+        torch.manual_seed(0)
+        network: Network = NETWORKS.get(name)()
+        row["stage"] = "export"
+        proto = network.proto or from_torch(network.module, network.inputs, network.batched)
+        row["stage"] = "load"
+        model = spa.load(proto, network.given)
+        row["stage"] = "read back"
+        net = to_torch(proto).eval()
+        row |= {"share": _share(net), "stage": "outputs"}
+        row["outputs"] = max(_compare_outputs(net, proto, feeds) for feeds in _examples(model))
+        row["stage"] = "gradients"
+        if network.module is not None:
+            row |= _compare_gradients(net, network)
+        row["stage"] = "done"
+    except Exception as error:  # that is what is measured
+        row["reason"] = f"{type(error).__name__}: {error}"[:600]
+    return row
+
+
+def _share(net: OnnxModule) -> float:
+    trained = sum(weight.numel() for weight in net.weights.values())
+    held = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    frozen = sum(buffer.numel() for buffer in held) - sum(
+        value.numel() for value in net.statistics.values()
+    )
+    return trained / max(trained + frozen, 1)
+
+
+def _examples(model: Model) -> Iterator[dict[str, Any]]:
+    """The example, and one of the other sizes where some are free."""
+    yield dict(model.example)
+    if model.varied is not None:
+        yield redrawn(model.example, model.varied.shapes)
+
+
+def _compare_outputs(net: OnnxModule, proto: Any, feeds: dict[str, Any]) -> float:
+    import torch
+
+    from spa.graph.execute import run
+
+    wanted = run(proto, feeds)
+    with torch.no_grad():
+        found = net(*(torch.from_numpy(np.array(feeds[name])) for name in net.input_names))
+    found = found if isinstance(found, tuple) else (found,)
+    return max(
+        _difference(ours.numpy(), theirs) for ours, theirs in zip(found, wanted, strict=True)
+    )
+
+
+def _difference(ours: Any, theirs: Any) -> float:
+    """Largest difference over the largest value."""
+    if ours.shape != theirs.shape:
+        raise ValueError(f"an output is of shape {ours.shape}, not {theirs.shape}")
+    if theirs.dtype.kind != "f":
+        return 0.0 if np.array_equal(ours, theirs) else 1.0
+    if not theirs.size:
+        return 0.0
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))  # infinities too
+    gaps = np.where(same, 0, np.abs(np.where(same, 0, ours) - np.where(same, 0, theirs)))
+    gaps = np.where(np.isnan(gaps), np.inf, gaps)
+    return float(gaps.max() / max(np.abs(theirs[np.isfinite(theirs)]).max(initial=0), 1e-6))
+
+
+def _compare_gradients(net: OnnxModule, network: Network) -> dict[str, Any]:
+    """Gradients of a random sum of all outputs, by the parameters' names."""
+    import torch
+
+    module = network.module.eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(True)
+        parameter.grad = None
+    for run in (module, net):
+        _random_sum(run(*network.inputs)).backward()
+    theirs = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    largest = max((float(grad.abs().max()) for grad in theirs.values()), default=0.0)
+    worst, compared = 0.0, 0
+    for name, weight in net.weights.items():
+        if name not in theirs or weight.shape != theirs[name].shape:
+            continue
+        compared += weight.numel()
+        ours = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        # Gradients that should vanish (a key's bias) are rounding errors of the others.
+        scale = max(float(theirs[name].abs().max()), 1e-3 * largest, 1e-12)
+        worst = max(worst, float((ours - theirs[name]).abs().max()) / scale)
+    return {"gradients": worst, "trainable": compared}
+
+
+def _random_sum(outputs: Any) -> torch.Tensor:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    parts = [tensor for tensor in _tensors(outputs) if tensor.is_floating_point()]
+    drawn = [torch.randn(part.shape, generator=generator) for part in parts]
+    return torch.stack([(part * c).sum() for part, c in zip(parts, drawn, strict=True)]).sum()
+
+
+def _tensors(outputs: Any) -> Iterable[torch.Tensor]:
+    import torch
+
+    leaves, _ = torch.utils._pytree.tree_flatten(outputs)
+    return (leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+
+
+def _in_a_process(name: str, seconds: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "experiments.bench.bridge", ONE, name]
+    lost = {"network": name, "stage": "process"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return {**lost, "reason": f"it took more than {seconds:g} s"}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        return {**lost, "reason": f"exit code {done.returncode}: {last}"}
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def report(rows: Sequence[dict[str, Any]]) -> str:
+    """How many networks are equal, by family of names, and what is not with the reason."""
+    lines = ["| networks | read back | outputs equal | gradients equal |", "|---|---:|---:|---:|"]
+    for family in sorted({row["network"].partition("/")[0] for row in rows}):
+        mine = [row for row in rows if row["network"].startswith(f"{family}/")]
+        mine = [row for row in mine if row["stage"] not in ("build", "export", "load")]
+        with_gradients = [row for row in mine if row.get("gradients") is not None]
+        lines.append(
+            f"| {family} | {sum(row.get('outputs') is not None for row in mine)} of {len(mine)} "
+            f"| {sum(row.get('outputs', 1) <= WANTED for row in mine)} "
+            f"| {sum(row['gradients'] <= WANTED_GRADIENTS for row in with_gradients)} "
+            f"of {len(with_gradients)} |"
+        )
+    lines += ["", "| not equal | at | outputs | gradients | reason |", "|---|---|---:|---:|---|"]
+    for row in rows:
+        if _is_equal(row) or row["stage"] in ("build", "export"):
+            continue
+        numbers = [f"{row[key]:.1e}" if row.get(key) is not None else "—" for key in COLUMNS[2:4]]
+        reason = " ".join(row.get("reason", "").split()).replace("|", "\\|")[:200]
+        lines.append(f"| {row['network']} | {row['stage']} | {' | '.join(numbers)} | {reason} |")
+    return "\n".join(lines)
+
+
+def _is_equal(row: dict[str, Any]) -> bool:
+    near = row.get("outputs", 1) <= WANTED and (row.get("gradients") or 0) <= WANTED_GRADIENTS
+    return row["stage"] == "done" and near
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing, and writes the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="*", help="names; all where left out")
+    parser.add_argument("--families", nargs="*", default=sorted(LISTS), help="families of names")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="limit for a network")
+    parser.add_argument("--jobs", type=int, default=1, help="networks at once")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(ONE, help="judge this network here, and print the result")
+    args = parser.parse_args(arguments)
+    if args.one:
+        print(json.dumps(judge(args.one)))
+        return
+    args.results.mkdir(parents=True, exist_ok=True)
+    path = args.results / "bridge.jsonl"
+    rows = read(path)
+    done = {row["network"] for row in rows}
+    missing = [name for name in args.networks or listed(*args.families) if name not in done]
+    with ThreadPoolExecutor(args.jobs) as pool, path.open("a") as file:
+        running = [pool.submit(_in_a_process, name, args.seconds) for name in missing]
+        for number, one in enumerate(as_completed(running), 1):
+            row = one.result()
+            what = "equal" if _is_equal(row) else row.get("reason", "not equal")
+            say(f"{number}/{len(missing)} {row['network']}: {what}"[:160])
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            rows.append(row)
+    rows.sort(key=lambda row: row["network"])
+    table = [{key: row.get(key) for key in COLUMNS} for row in rows]
+    write_csv(table, args.results / "bridge.csv")
+    text = report(rows)
+    (args.results / "bridge.md").write_text(f"{text}\n")
+    print(text)
+    judged = [row for row in rows if row["stage"] not in ("build", "export", "load")]
+    equal = sum(_is_equal(row) for row in judged)
+    found = f"{equal} of {len(judged)} networks that export"
+    print(goal("outputs equal to 1e-4, gradients to torch's", found, equal == len(judged)))
+
+
+if __name__ == "__main__":
+    main()
