@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import pickle
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments.data import DATASETS, calibration_inputs, idx, load
 from experiments.data.base import ArraySplit, batches, crop_and_flip, resize
 from spa.errors import InputError, SettingError
+from tests.experiments.tiny_files import write_cifar, write_imagenet
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
@@ -32,32 +31,6 @@ def fashion(tmp_path):
         for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
             (folder / f"{which}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx_bytes(values)))
     return tmp_path
-
-
-def cifar(root, name: str, classes: int) -> None:
-    """A CIFAR with five pictures in every batch, in the pickles that torchvision reads."""
-    rng = np.random.default_rng(0)
-
-    def dump(path, n):
-        label = "labels" if classes == 10 else "fine_labels"
-        data = rng.integers(0, 256, (n, 3072), dtype=np.uint8)
-        path.write_bytes(
-            pickle.dumps({"data": data, label: [int(i) % classes for i in range(n)]}, protocol=2)
-        )
-
-    folder = root / name
-    folder.mkdir(parents=True)
-    if classes == 10:
-        for i in range(1, 6):
-            dump(folder / f"data_batch_{i}", 5)
-        dump(folder / "test_batch", 5)
-        meta = {"label_names": [f"class {i}" for i in range(10)]}
-        (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
-    else:
-        dump(folder / "train", 25)
-        dump(folder / "test", 5)
-        meta = {"fine_label_names": [f"class {i}" for i in range(100)]}
-        (folder / "meta").write_bytes(pickle.dumps(meta, protocol=2))
 
 
 def test_digits_are_split_1400_to_397_and_normalised():
@@ -122,7 +95,7 @@ def test_a_broken_idx_file_is_refused_by_name(tmp_path, content):
     [("cifar10", "cifar-10-batches-py", 10), ("cifar100", "cifar-100-python", 100)],
 )
 def test_cifar_is_read_through_torchvision(tmp_path, name, folder, classes):
-    cifar(tmp_path, folder, classes)
+    write_cifar(tmp_path, folder, classes)
     options = {"name": name, "verify": False, "download": False}
     data = load(options, str(tmp_path))
     assert (len(data.train), len(data.test), data.shape) == (25, 5, (3, 32, 32))
@@ -135,22 +108,14 @@ def test_cifar_is_read_through_torchvision(tmp_path, name, folder, classes):
 def test_a_missing_or_altered_cifar_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="CIFAR10 cannot be read"):
         load({"name": "cifar10", "download": False}, str(tmp_path))
-    cifar(tmp_path, "cifar-10-batches-py", 10)  # sums that do not match
+    write_cifar(tmp_path, "cifar-10-batches-py", 10)  # sums that do not match
     with pytest.raises(InputError, match="CIFAR10 cannot be read"):
         load({"name": "cifar10", "download": False}, str(tmp_path))
 
 
 @pytest.fixture
 def imagenet(tmp_path):
-    rng = np.random.default_rng(0)
-    for part, n in (("train", 3), ("val", 2)):
-        for name in ("n02", "n01"):
-            folder = tmp_path / "imagenet" / part / name
-            folder.mkdir(parents=True)
-            for i in range(n):
-                picture = rng.integers(0, 256, (40 + 10 * i, 60, 3), dtype=np.uint8)
-                Image.fromarray(picture).save(folder / f"{i}.jpeg")
-            Image.new("L", (30, 30)).save(folder / "grey.png")
+    write_imagenet(tmp_path)
     return tmp_path
 
 

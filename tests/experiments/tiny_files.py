@@ -1,0 +1,48 @@
+"""Data sets that need a download, with a few pictures of noise in files of the real format."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def write_cifar(root: Path, name: str, classes: int) -> None:
+    """A CIFAR with five pictures in every batch, in the pickles that torchvision reads."""
+    rng = np.random.default_rng(0)
+
+    def dump(path, n):
+        label = "labels" if classes == 10 else "fine_labels"
+        data = rng.integers(0, 256, (n, 3072), dtype=np.uint8)
+        path.write_bytes(
+            pickle.dumps({"data": data, label: [int(i) % classes for i in range(n)]}, protocol=2)
+        )
+
+    folder = root / name
+    folder.mkdir(parents=True)
+    if classes == 10:
+        for i in range(1, 6):
+            dump(folder / f"data_batch_{i}", 5)
+        dump(folder / "test_batch", 5)
+        meta = {"label_names": [f"class {i}" for i in range(10)]}
+        (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+    else:
+        dump(folder / "train", 25)
+        dump(folder / "test", 5)
+        meta = {"fine_label_names": [f"class {i}" for i in range(100)]}
+        (folder / "meta").write_bytes(pickle.dumps(meta, protocol=2))
+
+
+def write_imagenet(root: Path) -> None:
+    """Two classes, four pictures of each to train on and three to test on."""
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 3), ("val", 2)):
+        for name in ("n02", "n01"):
+            folder = root / "imagenet" / part / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                picture = rng.integers(0, 256, (40 + 10 * i, 60, 3), dtype=np.uint8)
+                Image.fromarray(picture).save(folder / f"{i}.jpeg")
+            Image.new("L", (30, 30)).save(folder / "grey.png")
