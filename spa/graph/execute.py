@@ -160,14 +160,12 @@ def run_each(
     """As `run`, on several examples: loading the weights costs more than running them."""
     if is_long(proto, weights):
         wanted = [*(value.name for value in proto.graph.output), *also]
-        results = []
-        for feeds in examples:
-            inputs = {name: ort.OrtValue.ortvalue_from_numpy(v) for name, v in feeds.items()}
-            values, _owners = run_in_stages(
-                proto, inputs, wanted, weights=weights, optimize=optimize
-            )
-            results.append([value.numpy().copy() for value in values])
-        return results
+        inputs = [
+            {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
+            for feeds in examples
+        ]
+        found, _owners = run_in_stages(proto, inputs, wanted, weights=weights, optimize=optimize)
+        return [[value.numpy().copy() for value in values] for values in found]
     runner = session(proto, weights, also=also, optimize=optimize, once=True)
     return [_copied(bounded(functools.partial(runner.run, None, dict(f)))) for f in examples]
 
@@ -179,57 +177,63 @@ def _copied(outputs: Sequence[Any]) -> list[Any]:
 
 def run_in_stages(
     proto: onnx.ModelProto,
-    inputs: Mapping[str, ort.OrtValue],
+    inputs: Sequence[Mapping[str, ort.OrtValue]],
     wanted: Sequence[str],
     *,
     weights: Sequence[onnx.TensorProto] = (),
     optimize: bool = True,
     in_order: bool = False,
-) -> tuple[list[ort.OrtValue], list[ort.InferenceSession]]:
+) -> tuple[list[list[ort.OrtValue]], list[ort.InferenceSession]]:
     """Runs a model stage by stage, with the weights of one stage at a time (`spa.graph.stages`).
+
+    All examples pass a stage before the next one's weights are read.
 
     Args:
         proto: the model; it is not changed.
-        inputs: its inputs by name.
+        inputs: of each example, its inputs by name.
         wanted: tensors to return.
         weights: see `session`.
         optimize: see `session`; rewrites do not cross from one stage to another.
         in_order: see `session`.
 
     Returns:
-        The tensors, and the sessions, which may own some of them.
+        The tensors of each example, and the sessions, which may own some of them.
 
     Raises:
         ModelError: as in `run`.
     """
     owners: list[ort.InferenceSession] = []
+    known = [dict(feeds) for feeds in inputs]
     light, large = without_weights(proto)
-    known = dict(inputs)
     for stage in stages(light, [*large, *weights], wanted):
         if stage.gives:
-            types = {name: known[name].element_type() for name in stage.takes}
+            types = {name: known[0][name].element_type() for name in stage.takes}
             model = stage.model(light, types)
             owners.append(session(model, optimize=optimize, once=True, in_order=in_order))
-            feeds = {name: known[name] for name in stage.inputs(light, known)}
-            known.update(zip(stage.gives, _run_stage(stage, owners[-1], feeds), strict=True))
+            own = _weights_of(stage)
+            for values in known:
+                feeds = {name: values[name] for name in stage.inputs(light, values)}
+                given = fetch(owners[-1], stage.gives, {**feeds, **own})
+                values.update(zip(stage.gives, given, strict=True))
+            del own
         for name in stage.last:
-            known.pop(name, None)
+            for values in known:
+                values.pop(name, None)
     for tensor in (*light.graph.initializer, *large):
-        if tensor.name in wanted and tensor.name not in known:
-            known[tensor.name] = ort.OrtValue.ortvalue_from_numpy(array_of(tensor))
-    return [known[name] for name in wanted], owners
+        if tensor.name in wanted and tensor.name not in known[0]:
+            value = ort.OrtValue.ortvalue_from_numpy(array_of(tensor))
+            for values in known:
+                values[tensor.name] = value
+    return [[values[name] for name in wanted] for values in known], owners
 
 
-def _run_stage(
-    stage: Stage, runner: ort.InferenceSession, feeds: Mapping[str, ort.OrtValue]
-) -> list[ort.OrtValue]:
-    weights = {
+def _weights_of(stage: Stage) -> dict[str, ort.OrtValue]:
+    return {
         tensor.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
             np.ascontiguousarray(array_of(tensor)), tensor.data_type
         )
         for tensor in stage.weights
     }
-    return fetch(runner, stage.gives, {**feeds, **weights})
 
 
 def fetch(

@@ -129,9 +129,9 @@ class Observer:
         except RunError:
             if not self._deferred:
                 raise
-        outputs, _owners = run_in_stages(
+        (outputs,), _owners = run_in_stages(
             self._opened,
-            inputs,
+            [inputs],
             self._outputs,
             weights=self._large,
             optimize=False,

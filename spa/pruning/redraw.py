@@ -12,7 +12,7 @@ import onnx
 from spa.coupling.couple import Cut
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import VerificationError
-from spa.graph.deferred import Maker, array_of, defer, is_deferred, maker
+from spa.graph.deferred import Maker, array_of, defer, dtype_of, is_deferred, maker
 from spa.graph.model import Array, Model
 from spa.graph.quantised import SCALING
 from spa.graph.weightless import copy_lacking
@@ -44,11 +44,12 @@ def _edited(model: Model, names: frozenset[str], edit: Callable[[str, int], _Edi
     """The same structure with other values of some parameters."""
     proto = copy_lacking(model.proto, names)
     for number, name in enumerate(sorted(names)):
-        old, like = model.parameters[name], edit(name, number).like
+        old, change = model.parameters[name], edit(name, number)
         if old is None or not is_deferred(old):
-            tensor = onnx.numpy_helper.from_array(like(model.array(name)), name)
+            tensor = onnx.numpy_helper.from_array(change.like(model.array(name)), name)
         else:
-            tensor = defer(name, old.data_type, old.dims, _later(like, maker(old)))
+            source = maker(old) if change.reads else _stand_in(old)
+            tensor = defer(name, old.data_type, old.dims, _later(change.like, source))
         set_parameter(model, proto, name, tensor)
     return model.with_weights(proto)
 
@@ -58,7 +59,16 @@ def _later(like: Callable[[Array], Array], source: Maker) -> Maker:
     return lambda: like(source())
 
 
+def _stand_in(tensor: onnx.TensorProto) -> Maker:
+    """An array of a tensor's type and shape, without its values."""
+    return lambda: np.broadcast_to(np.zeros((), dtype_of(tensor)), tuple(tensor.dims))
+
+
 class _Edit(Protocol):
+    @property
+    def reads(self) -> bool:
+        """Whether the other array's values matter; else only its type and shape do."""
+
     def like(self, old: Array) -> Array:
         """Values that can stand in another array's place."""
 
@@ -72,6 +82,7 @@ class _Nudge:
     """
 
     seed: tuple[int, int]
+    reads: bool = True
 
     def like(self, old: Array) -> Array:
         signs = np.random.default_rng(self.seed).choice(np.array([-1, 1], np.int8), old.shape)
@@ -90,6 +101,11 @@ class _Draw:
 
     seed: tuple[int, int]
     may_be_scale: bool
+
+    @property
+    def reads(self) -> bool:
+        """See `_Edit`."""
+        return self.may_be_scale
 
     def like(self, old: Array) -> Array:
         """Values that can stand in another array's place."""

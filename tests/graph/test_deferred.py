@@ -98,7 +98,7 @@ def test_runs_in_stages_give_the_same(pair, go, optimize):
     for a, b in zip(want, have, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
     inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
-    (x,), _ = run_in_stages(pair[1], inputs, ["x"])
+    ((x,),), _ = run_in_stages(pair[1], [inputs], ["x"])
     np.testing.assert_array_equal(x.numpy(), feeds["x"])
 
 
