@@ -11,6 +11,7 @@ import torch
 import spa
 from experiments.models import MODELS, builder, builders
 from experiments.models.ported import port
+from spa.bridge import to_torch
 from spa.frameworks import Source, framework
 from spa.graph.execute import run
 from spa.importance.score import Scores
@@ -106,6 +107,23 @@ def test_a_network_is_the_same_as_in_pytorch(ported, name, kind):
     proof = spa.prune(proto, ratio=0.5).proof
     assert any(check.startswith("equals the zeroed dense model") for check in proof.checks)
     assert proof.equal == all(exact for _, _, exact in structure(proto))
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_the_bridge_trains_every_weight_of_an_export(ported, name, kind):
+    _, proto = ported(name, kind)
+    net = to_torch(proto)
+    result = net(torch.from_numpy(pictures()))
+    agree(result.detach().numpy(), outputs(proto))
+    (
+        result * torch.randn(result.shape, generator=torch.Generator().manual_seed(0))
+    ).sum().backward()
+    trained = {name for name, weight in net.weights.items() if weight.grad.abs().max() > 0}
+    arrays = {t.name for t in proto.graph.initializer if t.data_type == 1 and len(t.dims) > 1}
+    assert arrays <= trained
+    # A norm may be in a kernel and its bias, so less than a tenth may be missing.
+    whole = sum(parameter.numel() for parameter in network(name).parameters())
+    assert sum(net.weights[name].numel() for name in trained) > 0.9 * whole
 
 
 @pytest.mark.slow
