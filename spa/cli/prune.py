@@ -172,7 +172,7 @@ def _framework(model: str, output: str, code: Sequence[str]) -> Framework | None
     """The framework of a model that is no ONNX file.
 
     Raises:
-        SettingError: the output is in another framework's format.
+        SettingError: the output is in another framework's format, or in one that cannot be made.
     """
     if Path(model).suffix == ".onnx":
         return None
@@ -181,6 +181,12 @@ def _framework(model: str, output: str, code: Sequence[str]) -> Framework | None
         raise SettingError(
             f"--output {output} is a file of {wanted}, but {model} is "
             f"{'none of its models' if name is None else f'of {name}'}; write OUT.onnx."
+        )
+    if wanted is not None and (wanted == "pytorch" or Path(model).is_dir()):
+        raise SettingError(
+            f"--output {output} cannot be made of {model}, which "
+            f"{'is code' if wanted == 'pytorch' else 'has no layers, as a saved model'}; write "
+            "OUT.onnx."
         )
     return None if name is None else framework(name, code)
 

@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 # nodes read may be one for some and another for others, in the export or in the pruned file.
 Place = tuple[str, int]
 CLOSE = 1e-4
+MOVES = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -57,32 +58,37 @@ def matches(
     Raises:
         FrameworkError: the two files are not of the same graph.
     """
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in marked.graph.initializer}
-    names = {tensor.name for tensor in proto.graph.initializer}
-    known = {name: _match(value, variables) for name, value in values.items()}
+    ours, theirs = ({t.name: t for t in graph.initializer} for graph in (proto.graph, marked.graph))
+    known = {n: _match(numpy_helper.to_array(t), variables) for n, t in theirs.items()}
     found: dict[Place, Match] = {}
-    for mine, other in _pairs(proto.graph, marked.graph):
-        for i, (name, name_there) in enumerate(zip(mine.input, other.input, strict=True)):
-            match = known.get(name_there)
-            if name in names and match is not None:
-                found[mine.output[0], i] = match
+    for place, name, name_there in _pairs(proto.graph, marked.graph):
+        match = known.get(name_there)
+        if match is not None and name in ours and ours[name].dims == theirs[name_there].dims:
+            found[place] = match
     return found
 
 
-def _pairs(
-    ours: onnx.GraphProto, theirs: onnx.GraphProto
-) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]:
-    """Nodes that are in the same place of two graphs, from the outputs on.
+def _pairs(ours: onnx.GraphProto, theirs: onnx.GraphProto) -> Iterator[tuple[Place, str, str]]:
+    """Places of a graph, what is read there, and what is read in the same place of another.
 
-    Exporters write equal graphs in another order, and with other names, each time.
+    Equal graphs are written in another order, and with other names, each time; tf2onnx also leaves
+    more of the transposes that it adds, or fewer. So both are followed from the outputs on, and
+    what only moves entries is passed over.
     """
     mine, others = ({o: n for n in graph.node for o in n.output} for graph in (ours, theirs))
-    left = [(a.name, b.name) for a, b in zip(ours.output, theirs.output, strict=True)]
+    start = [("", i) for i in range(len(ours.output))]
+    names, names_there = ([value.name for value in graph.output] for graph in (ours, theirs))
+    left = list(zip(start, names, names_there, strict=True))
     seen = set()
     while left:
-        name, name_there = left.pop()
+        place, name, name_there = left.pop()
+        (place, name), (_, name_there) = (
+            _moved(place, name, mine),
+            _moved(place, name_there, others),
+        )
+        yield place, name, name_there
         node, other = mine.get(name), others.get(name_there)
-        if node is None and other is None or name in seen:
+        if (node is None and other is None) or name in seen:
             continue
         if node is None or other is None or _form(node) != _form(other):
             raise FrameworkError(
@@ -91,8 +97,17 @@ def _pairs(
                 "is."
             )
         seen.update(node.output)
-        yield node, other
-        left += zip(node.input, other.input, strict=True)
+        left += [
+            ((node.output[0], i), *pair)
+            for i, pair in enumerate(zip(node.input, other.input, strict=True))
+        ]
+
+
+def _moved(place: Place, name: str, producers: Mapping[str, onnx.NodeProto]) -> tuple[Place, str]:
+    """Where the first of a row of nodes that only move entries reads, and what."""
+    while name in producers and producers[name].op_type in MOVES:
+        place, name = (producers[name].output[0], 0), producers[name].input[0]
+    return place, name
 
 
 def _form(node: onnx.NodeProto) -> tuple[str, int, int]:

@@ -204,6 +204,8 @@ def _times(layer: Any, kernel: Any, scale: Any) -> Any:
 
 
 def _same(value: Any, own: Any) -> bool:
+    if value.shape != own.shape:
+        return False  # it cannot be given, and what comes out is judged
     return bool(np.abs(value - own).max(initial=0) <= SAME * np.abs(own).max(initial=0) + 1e-12)
 
 

@@ -171,6 +171,9 @@ def _resize(
             entry[field] = variable.shape[axis] - len(gone.get(axis % len(variable.shape), ()))
         if entry.get("groups", 1) != 1:
             entry["groups"] = groups.get(variable.path, entry["groups"])
+    if isinstance(layer, L.GroupNormalization):  # whole groups may go
+        kept = _kept(masks[layer.name][0], layer.axis).reshape(layer.groups, -1)
+        entry["groups"] = int(kept.any(axis=1).sum())
     if isinstance(layer, L.Reshape):
         output = masks[layer.name][1]
         entry["target_shape"] = [int(_kept(output, k).sum()) for k in range(1, output.ndim)]
