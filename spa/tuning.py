@@ -12,6 +12,7 @@ are of the pruned model as it was before; no proof says what training should giv
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 import time
 from collections.abc import Iterator
@@ -113,6 +114,7 @@ def finetune(
     Raises:
         SettingError: the data does not fit the model, or the loss is no longer finite.
         BridgeError: the model has an operator that the bridge to PyTorch lacks.
+        MissingExtra: PyTorch is not installed.
         VerificationError: the tuned model does not run, or not as it was trained.
 
     Example:
@@ -120,18 +122,14 @@ def finetune(
         >>> tuned = spa.finetune(result, x, y, spa.Tuning(epochs=20))
         >>> spa.save(tuned.pruned.model, "smaller.onnx")
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("PyTorch", "torch", "Fine-tuning") from error
-    from spa.bridge import to_onnx, to_torch
-
     tuning = tuning or Tuning()
     started = time.perf_counter()
     model = load(pruned.model, _example(pruned.model, np.shape(x)))
     check_data(model, x, y)
     x = np.ascontiguousarray(x, dtype=model.declared[0].dtype)
     y = np.asarray(y).astype(np.int64)
+    from spa.bridge import to_onnx, to_torch
+
     net = to_torch(pruned.model)
     rows = _trained(net, model, x, y, tuning, seed % SEEDS)
     tuned = to_onnx(net, pruned.model)
@@ -162,7 +160,10 @@ def check_data(model: Model, x: Array, y: Array) -> None:
 
     Raises:
         SettingError: it cannot; the message says why.
+        MissingExtra: PyTorch is not installed.
     """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("torch", "torch", "Fine-tuning")
     if len(model.graph.inputs) != 1:
         raise SettingError(
             "Fine-tuning takes labelled data for models of one input; this one has "

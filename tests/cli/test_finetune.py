@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import numpy as np
 import onnx
@@ -176,3 +177,22 @@ def test_a_framework_s_own_format(spa_, tmp_path, name):
     guessed = it.predict(smaller, np.moveaxis(x, -1, 1) if layout == "last" else x).argmax(1)
     after = result.document["finetune"]["training_accuracy"]["after"]
     assert (guessed == y).mean() == pytest.approx(after, abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_saved_model(spa_, tmp_path):
+    python = environments.install("tensorflow").python
+    framework("tensorflow").build(
+        Source(f"{NETWORKS}/small_keras.py:small", {"classes": CLASSES}),
+        tmp_path / "dense.keras", (3, 8, 8), 0,
+    )  # fmt: skip
+    code = "import keras, sys; keras.models.load_model(sys.argv[1]).export(sys.argv[2])"
+    files = [str(tmp_path / name) for name in ("dense.keras", "saved")]
+    subprocess.run([python, "-c", code, *files], check=True, capture_output=True)
+    data, out = samples(tmp_path / "data.npz", layout="last"), tmp_path / "small.onnx"
+    result = spa_(
+        "prune", files[1], "-o", out, "--rf", 2, "--finetune", data, *FAST, "--json"
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    tuned_well(result.document)
+    assert accuracy(onnx.load(out), data) > 0.9

@@ -102,7 +102,8 @@ def export(orders: Orders) -> dict[str, Any]:
     spec = orders.spec
     path = Path(spec["model"])
     if path.is_dir():
-        function = tf.saved_model.load(str(path)).signatures["serving_default"]
+        loaded = tf.saved_model.load(str(path))  # the function alone does not keep its variables
+        function = loaded.signatures["serving_default"]
         _export(orders, function, "model", examples(orders, _shapes_of(spec, function)))
         return {"probed": False}
     model, _ = _load(path)
