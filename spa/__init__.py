@@ -3,7 +3,8 @@
     model -> graph -> labels -> groups -> importance -> plan -> surgery -> proof -> model
 
 `prune` does it all in one call; `load`, `find_groups`, `score`, `make_plan`, `apply_plan` and
-`verify` are its parts. Heavy packages are imported only where they are used.
+`verify` are its parts; `finetune` trains what comes out. Heavy packages are imported only where
+they are used.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from spa.pruning.prune import Pruned, Reached, prune
 from spa.pruning.surgery import apply_plan
 from spa.pruning.target import Limits, Target
 from spa.pruning.verify import Proof, verify
+from spa.tuning import Tuned, Tuning, finetune
 
 __version__ = "0.1.0"
 
@@ -41,6 +43,7 @@ __all__ = [
     # verbs
     "apply_plan",
     "find_groups",
+    "finetune",
     "load",
     "make_plan",
     "measure_cost",
@@ -62,6 +65,8 @@ __all__ = [
     "Reached",
     "Scores",
     "Target",
+    "Tuned",
+    "Tuning",
     # errors
     "BridgeError",
     "InfeasibleTarget",

@@ -5,13 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from spa.errors import InputError, OutputError
+import numpy as np
+
+from spa.errors import InputError, OutputError, SettingError
+from spa.graph.model import Array
+from spa.graph.read import first_line
 from spa.graph.write import check_writable
 
 # What `check_outputs` calls the model that is read.
 MODEL = "the input model"
+_FORM = (
+    "an .npz file with arrays x (inputs, the first axis is the batch) and y (integer labels, one "
+    "per input) is needed."
+)
 _DIGITS = re.compile("[0-9]{1,18}")
 
 
@@ -93,3 +104,31 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Mapping[str, str | 
             raise OutputError(f"{what} and {other} are the same file, {path}; name another one.")
         seen[real] = what
         check_writable(path)
+
+
+def read_labelled(option: str, path: str | None) -> tuple[Array, Array] | None:
+    """Arrays x (N, ...) of numbers and y (N,) of integers, of the file that an option names.
+
+    Raises:
+        SettingError: it cannot be read, or holds something else.
+    """
+    if path is None:
+        return None
+    try:
+        with np.load(Path(path), allow_pickle=False) as arrays:
+            x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
+    # A .npy file gives an array, which is no context; a damaged archive fails in its own ways.
+    except (
+        OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise SettingError(
+            f"{option} {path} cannot be read ({first_line(error)}); {_FORM}"
+        ) from error
+    if x.ndim < 1 or y.shape != x.shape[:1] or not y.size:
+        raise SettingError(f"{option} {path} has x of {x.shape} and y of {y.shape}; {_FORM}")
+    if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
+        raise SettingError(f"{option} {path} has x of {x.dtype} and y of {y.dtype}; {_FORM}")
+    if not np.isfinite(x).all():
+        raise SettingError(f"{option} {path} has values in x that are not finite; {_FORM}")
+    return x, y

@@ -1,33 +1,32 @@
-"""``spa prune``: an ONNX file in, a smaller one out, proven."""
+"""``spa prune``: a model in, a smaller one out, proven; and fine-tuned where that is asked for."""
 
 from __future__ import annotations
 
 import argparse
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 import spa
-from spa.cli.options import MODEL, add_code, add_json, add_model, check_outputs, parse_inputs
+from spa.cli.options import (
+    MODEL,
+    add_code,
+    add_json,
+    add_model,
+    check_outputs,
+    parse_inputs,
+    read_labelled,
+)
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of
-from spa.graph.model import Array
-from spa.graph.read import first_line
 from spa.graph.write import write_json, write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
 from spa.importance.registry import get, names
 from spa.progress import stage
-
-_FORM = (
-    "an .npz file with arrays x (inputs, the first axis is the batch) and y (integer labels, one "
-    "per input) is needed."
-)
+from spa.tuning import check_data
 
 
 def register(commands: Any) -> None:
@@ -76,6 +75,19 @@ def register(commands: Any) -> None:
         help="write the nearest reachable model where the target is out of reach",
     )
     parser.add_argument("--no-verify", action="store_true", help="skip the proof")
+    group = parser.add_argument_group(
+        "fine-tuning",
+        "The smaller model is trained on labelled data before it is written. The proof and the "
+        "plan are of the model before that.",
+    )
+    default = spa.Tuning()
+    for name, kind, metavar, text in (
+        ("--finetune", str, "DATA.npz", "arrays x (inputs as the model takes them) and y (labels)"),
+        ("--finetune-epochs", int, "N", f"how often all data is seen ({default.epochs})"),
+        ("--finetune-lr", float, "X", f"AdamW's first rate; falls as a cosine ({default.lr:g})"),
+        ("--finetune-batch", int, "N", f"samples in a step ({default.batch})"),
+    ):
+        group.add_argument(name, type=kind, metavar=metavar, help=text)
     add_code(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -94,16 +106,21 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         include=args.include,
         exclude=args.exclude,
     )
+    tuning = _tuning(args)
     check_outputs(
-        {"--output": args.output, "--plan": args.plan}, {MODEL: args.model, "--data": args.data}
+        {"--output": args.output, "--plan": args.plan},
+        {MODEL: args.model, "--data": args.data, "--finetune": args.finetune},
     )
-    shapes, data = parse_inputs(args.input), _read_data(args.data)
+    shapes, data = parse_inputs(args.input), read_labelled("--data", args.data)
+    samples = read_labelled("--finetune", args.finetune)
     theirs = _framework(args.model, args.output, args.code)
     # A framework's own inputs go by their place, and without the batch.
     sizes = [shape[1:] for shape in shapes.values()] or None
     with stage(f"Loading {args.model}"):
         source = args.model if theirs is None else theirs.export(args.model, sizes)
         model = spa.load(source, shapes if theirs is None else None)
+    if samples is not None:
+        check_data(model, *samples)
     with stage(f"Pruning by {args.criterion}"):
         result = spa.prune(
             model,
@@ -119,6 +136,10 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             best_effort=args.best_effort,
             verify=not args.no_verify,
         )
+    tuned = None
+    if samples is not None:
+        tuned = spa.finetune(result, *samples, tuning, seed=args.seed)
+        result = tuned.pruned
     beside = {args.plan: result.plan.to_json()} if args.plan else {}
     if theirs is not None and args.output.endswith(theirs.suffix):
         assert isinstance(source, onnx.ModelProto)
@@ -127,15 +148,31 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             write_json(path, document)
     else:
         write_model(args.output, result.model, beside or None)
-    document = _document(args, result)
+    document = {**_document(args, result), "finetune": _finetune_document(tuned)}
     return document, _text(document)
+
+
+def _tuning(args: argparse.Namespace) -> spa.Tuning:
+    """How to fine-tune.
+
+    Raises:
+        SettingError: a number has no meaning, or there is nothing to fine-tune on.
+    """
+    given = {name: getattr(args, f"finetune_{name}") for name in ("epochs", "lr", "batch")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and args.finetune is None:
+        raise SettingError(
+            f"--finetune-{next(iter(given))} says how to fine-tune, but not on what; add "
+            "--finetune DATA.npz."
+        )
+    return spa.Tuning(**given)
 
 
 def _framework(model: str, output: str, code: Sequence[str]) -> Framework | None:
     """The framework of a model that is no ONNX file.
 
     Raises:
-        SettingError: the output is in another framework's format.
+        SettingError: the output is in another framework's format, or in one that cannot be made.
     """
     if Path(model).suffix == ".onnx":
         return None
@@ -144,6 +181,12 @@ def _framework(model: str, output: str, code: Sequence[str]) -> Framework | None
         raise SettingError(
             f"--output {output} is a file of {wanted}, but {model} is "
             f"{'none of its models' if name is None else f'of {name}'}; write OUT.onnx."
+        )
+    if wanted is not None and (wanted == "pytorch" or Path(model).is_dir()):
+        raise SettingError(
+            f"--output {output} cannot be made of {model}, which "
+            f"{'is code' if wanted == 'pytorch' else 'has no layers, as a saved model'}; write "
+            "OUT.onnx."
         )
     return None if name is None else framework(name, code)
 
@@ -169,6 +212,18 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
     }
 
 
+def _finetune_document(tuned: spa.Tuned | None) -> dict[str, Any] | None:
+    if tuned is None:
+        return None
+    return {
+        "epochs": len(tuned.rows),
+        "loss": {"first": tuned.rows[0]["loss"], "last": tuned.rows[-1]["loss"]},
+        "training_accuracy": {"before": tuned.before, "after": tuned.after},
+        "checks": list(tuned.checks),
+        "seconds": round(tuned.seconds, 3),
+    }
+
+
 def _text(document: dict[str, Any]) -> str:
     asked = ", ".join(f"{name} {value:g}" for name, value in document["asked"].items())
     reached = ", ".join(f"{name} {value:.3f}" for name, value in document["reached"].items())
@@ -184,29 +239,13 @@ def _text(document: dict[str, Any]) -> str:
         lines.append("not verified (--no-verify)")
     else:
         lines += [f"verified: {check}" for check in document["proof"]["checks"]]
+    tuned = document["finetune"]
+    if tuned is not None:
+        loss, accuracy = tuned["loss"], tuned["training_accuracy"]
+        lines += [
+            f"fine-tuned: {tuned['epochs']} epochs, loss {loss['first']:.4g} -> {loss['last']:.4g},"
+            f" training accuracy {accuracy['before']:.1%} -> {accuracy['after']:.1%}",
+            *tuned["checks"],
+        ]
     lines.append(f"wrote {document['output']}")
     return "\n".join(lines)
-
-
-def _read_data(path: str | None) -> tuple[Array, Array] | None:
-    """Arrays x (N, ...) of numbers and y (N,) of integers."""
-    if path is None:
-        return None
-    try:
-        with np.load(Path(path), allow_pickle=False) as arrays:
-            x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
-    # A .npy file gives an array, which is no context; a damaged archive fails in its own ways.
-    except (
-        OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError,
-        zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        raise SettingError(
-            f"--data {path} cannot be read ({first_line(error)}); {_FORM}"
-        ) from error
-    if x.ndim < 1 or y.shape != x.shape[:1] or not y.size:
-        raise SettingError(f"--data {path} has x of {x.shape} and y of {y.shape}; {_FORM}")
-    if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
-        raise SettingError(f"--data {path} has x of {x.dtype} and y of {y.dtype}; {_FORM}")
-    if not np.isfinite(x).all():
-        raise SettingError(f"--data {path} has values in x that are not finite; {_FORM}")
-    return x, y

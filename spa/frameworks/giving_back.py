@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from spa.errors import FrameworkError
-from spa.frameworks.matching import Match, axis_of
+from spa.frameworks.matching import Match, Place, axis_of, places
 from spa.graph.deferred import array_of
 from spa.graph.execute import run
 from spa.graph.nodes import real_inputs
@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 def removed_of(
     plan: Plan,
     proto: onnx.ModelProto,
-    found: Mapping[str, Match],
+    found: Mapping[Place, Match],
     variables: Mapping[str, tuple[int, ...]],
 ) -> Removed:
     """What goes of every variable.
@@ -40,55 +40,67 @@ def removed_of(
     Args:
         plan: what goes of the file's weights.
         proto: the dense file.
-        found: the variable of each weight.
+        found: the variable that is read in each place.
         variables: shapes of the variables.
     """
     shapes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    readers: dict[str, list[Place]] = {}
+    for place, name in places(proto):
+        readers.setdefault(name, []).append(place)
     removed: Removed = {}
     for entry in plan.parameters:
-        match = found.get(entry.name)
-        if match is None:
-            continue
-        axis = axis_of(match, shapes[entry.name], variables[match.variable], entry.axis)
-        known = dict(removed.setdefault(match.variable, []))
+        some = [(proto.graph.node[index].output[0], i) for index, i in entry.uses]
         indices = [int(i) for i in entry.removed]
-        if known.get(axis, indices) != indices:
-            raise FrameworkError(
-                f'Variable "{match.variable}" is read in two ways, which lose different channels.'
-            )
-        if axis not in known:
-            removed[match.variable].append((axis, indices))
+        for place in some or readers.get(entry.name, []):
+            match = found.get(place)
+            if match is None:
+                continue
+            axis = axis_of(match, shapes[entry.name], variables[match.variable], entry.axis)
+            known = dict(removed.setdefault(match.variable, []))
+            if known.get(axis, indices) != indices:
+                raise FrameworkError(
+                    f'Variable "{match.variable}" is read in two ways, which lose different '
+                    "channels."
+                )
+            if axis not in known:
+                removed[match.variable].append((axis, indices))
     return removed
 
 
 def values_of(
     pruned: onnx.ModelProto,
-    found: Mapping[str, Match],
+    found: Mapping[Place, Match],
     variables: Mapping[str, tuple[int, ...]],
     removed: Removed,
-) -> dict[str, Array]:
-    """Values of the smaller model's variables that stand in the pruned file as they are.
+) -> tuple[dict[str, Array], list[str]]:
+    """Values of the smaller model's variables in the pruned file.
 
     They may have been trained since, or refitted.
+
+    Returns:
+        The values, and the names of those that were multiplied by something, channel by channel.
     """
-    values = {}
-    for tensor in pruned.graph.initializer:
-        match = found.get(tensor.name)
-        if match is None or match.scaled:
+    tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
+    values, scaled = {}, set()
+    for place, name in places(pruned):
+        match = found.get(place)
+        if match is None or name not in tensors:
             continue
         shape = list(variables[match.variable])
         for axis, indices in removed.get(match.variable, ()):
             shape[axis] -= len(indices)
-        turned = array_of(tensor).reshape([shape[k] for k in match.axes])
+        turned = array_of(tensors[name]).reshape([shape[k] for k in match.axes])
         values[match.variable] = turned.transpose(np.argsort(match.axes))
-    return values
+        if match.scaled:
+            scaled.add(match.variable)
+    return values, sorted(scaled)
 
 
-def groups_of(pruned: onnx.ModelProto, found: Mapping[str, Match]) -> dict[str, int]:
+def groups_of(pruned: onnx.ModelProto, found: Mapping[Place, Match]) -> dict[str, int]:
     """Number of groups of every convolution that is left, by its kernel's variable."""
     groups = {}
     for node in pruned.graph.node:
-        match = found.get(node.input[1]) if "Conv" in node.op_type else None
+        match = found.get((node.output[0], 1)) if "Conv" in node.op_type else None
         if match is not None:
             groups[match.variable] = next(
                 (int(a.i) for a in node.attribute if a.name == "group"), 1
@@ -113,6 +125,5 @@ def check_equal(
             if have.shape != want.shape or not np.abs(have - want).max() <= TOLERANCE * scale:
                 raise FrameworkError(
                     f"{what} would not compute what the pruned ONNX file does, so it was not "
-                    "written; the ONNX file is right. (Keras has no way yet to take weights back "
-                    "that were trained since, where a norm was folded into them.)"
+                    "written; the ONNX file is right: name an output that ends in .onnx."
                 )

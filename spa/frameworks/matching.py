@@ -7,7 +7,7 @@ channel. What is left to tell them by is their values.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,11 @@ from onnx import numpy_helper
 from spa.errors import FrameworkError
 
 Array = npt.NDArray[Any]
+# Where a node reads something: its first output, and the input's position. Weights that several
+# nodes read may be one for some and another for others, in the export or in the pruned file.
+Place = tuple[str, int]
 CLOSE = 1e-4
+MOVES = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Match:
 
 def matches(
     proto: onnx.ModelProto, marked: onnx.ModelProto, variables: Mapping[str, Array]
-) -> dict[str, Match]:
+) -> dict[Place, Match]:
     """Finds the variable of every weight that is one.
 
     Args:
@@ -49,32 +53,76 @@ def matches(
         variables: by name.
 
     Returns:
-        By name of the weight in ``proto``. Weights that are no variable (constants, a bias that a
-        norm's shift was added to) are left out.
+        By place in ``proto``. Weights that are no variable (constants) are left out.
 
     Raises:
         FrameworkError: the two files are not of the same graph.
     """
-    ours, theirs = proto.graph.node, marked.graph.node
-    if [node.op_type for node in ours] != [node.op_type for node in theirs]:
-        raise FrameworkError(
-            "Two exports of the model with different weights gave different graphs, so that its "
-            "weights cannot be told. The ONNX file is right; the model itself stays as it is."
-        )
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in marked.graph.initializer}
-    names = {tensor.name for tensor in proto.graph.initializer}
-    found: dict[str, Match] = {}
-    for mine, other in zip(ours, theirs, strict=True):
-        for name, name_there in zip(mine.input, other.input, strict=True):
-            if name in names and name not in found and name_there in values:
-                match = _match(values[name_there], variables)
-                if match is not None:
-                    found[name] = match
+    ours, theirs = ({t.name: t for t in graph.initializer} for graph in (proto.graph, marked.graph))
+    known = {n: _match(numpy_helper.to_array(t), variables) for n, t in theirs.items()}
+    found: dict[Place, Match] = {}
+    for place, name, name_there in _pairs(proto.graph, marked.graph):
+        match = known.get(name_there)
+        if match is not None and name in ours and ours[name].dims == theirs[name_there].dims:
+            found[place] = match
     return found
 
 
+def _pairs(ours: onnx.GraphProto, theirs: onnx.GraphProto) -> Iterator[tuple[Place, str, str]]:
+    """Places of a graph, what is read there, and what is read in the same place of another.
+
+    Equal graphs are written in another order, and with other names, each time; tf2onnx also leaves
+    more of the transposes that it adds, or fewer. So both are followed from the outputs on, and
+    what only moves entries is passed over.
+    """
+    mine, others = ({o: n for n in graph.node for o in n.output} for graph in (ours, theirs))
+    start = [("", i) for i in range(len(ours.output))]
+    names, names_there = ([value.name for value in graph.output] for graph in (ours, theirs))
+    left = list(zip(start, names, names_there, strict=True))
+    seen = set()
+    while left:
+        place, name, name_there = left.pop()
+        (place, name), (_, name_there) = (
+            _moved(place, name, mine),
+            _moved(place, name_there, others),
+        )
+        yield place, name, name_there
+        node, other = mine.get(name), others.get(name_there)
+        if (node is None and other is None) or name in seen:
+            continue
+        if node is None or other is None or _form(node) != _form(other):
+            raise FrameworkError(
+                "Two exports of the model with different weights gave different graphs, so that "
+                "its weights cannot be told. The ONNX file is right; the model itself stays as it "
+                "is."
+            )
+        seen.update(node.output)
+        left += [
+            ((node.output[0], i), *pair)
+            for i, pair in enumerate(zip(node.input, other.input, strict=True))
+        ]
+
+
+def _moved(place: Place, name: str, producers: Mapping[str, onnx.NodeProto]) -> tuple[Place, str]:
+    """Where the first of a row of nodes that only move entries reads, and what."""
+    while name in producers and producers[name].op_type in MOVES:
+        place, name = (producers[name].output[0], 0), producers[name].input[0]
+    return place, name
+
+
+def _form(node: onnx.NodeProto) -> tuple[str, int, int]:
+    return node.op_type, len(node.input), len(node.output)
+
+
+def places(proto: onnx.ModelProto) -> Iterator[tuple[Place, str]]:
+    """Every place of a graph, and the name that is read there."""
+    for node in proto.graph.node:
+        for i, name in enumerate(node.input):
+            yield (node.output[0], i), name
+
+
 def _match(weight: Array, variables: Mapping[str, Array]) -> Match | None:
-    if weight.dtype.kind != "f" or weight.size < 2:
+    if weight.dtype.kind != "f" or not weight.ndim:
         return None
     for name, variable in variables.items():
         if variable.size != weight.size:

@@ -17,7 +17,7 @@ from spa.frameworks.base import Array, Framework, Report, Shape, Source, Trainin
 from spa.frameworks.feed import Feed, fed
 from spa.frameworks.gate import passed, tidied
 from spa.frameworks.giving_back import check_equal, groups_of, removed_of, values_of
-from spa.frameworks.matching import Match, matches
+from spa.frameworks.matching import Match, Place, matches, places
 from spa.frameworks.process import Reply, call
 from spa.progress import Progress, stage
 from spa.pruning.prune import Pruned
@@ -104,13 +104,14 @@ class WorkedFramework(Framework):
             found, variables = self._found(dense, {**spec, "onnx": folder})
             part = Path(folder) / f"part{self.suffix}"
             removed = removed_of(pruned.plan, dense, found, variables)
-            values = values_of(pruned.model, found, variables, removed)
+            values, scaled = values_of(pruned.model, found, variables, removed)
             order = {
                 **spec,
                 "out": str(part),
                 "removed": removed,
                 "groups": groups_of(pruned.model, found),
                 "values": list(values),
+                "scaled": scaled,
             }
             arrays = {f"value_{i}": array for i, array in enumerate(values.values())}
             answer = self._call("shrink", order, arrays)
@@ -119,17 +120,20 @@ class WorkedFramework(Framework):
 
     def _found(
         self, dense: onnx.ModelProto, spec: dict[str, Any]
-    ) -> tuple[dict[str, Match], dict[str, Shape]]:
-        """The variable of every weight of an export, and the variables' shapes."""
+    ) -> tuple[dict[Place, Match], dict[str, Shape]]:
+        """The variable that every place of an export reads, and the variables' shapes."""
         reply = self._call("mark", spec)
         names = reply.report["variables"]
         variables = {name: reply.arrays[f"variable_{i}"] for i, name in enumerate(names)}
-        marked = Path(spec["onnx"]) / "marked.onnx"
         if reply.report.get("named"):
-            found = {name: Match(name, tuple(range(a.ndim))) for name, a in variables.items()}
+            found = {
+                place: Match(name, tuple(range(variables[name].ndim)))
+                for place, name in places(dense)
+                if name in variables
+            }
         else:
-            other = tidied(onnx.load(marked)) if marked.is_file() else dense
-            found = matches(dense, other, variables)
+            marked = tidied(onnx.load(Path(spec["onnx"]) / "marked.onnx"))
+            found = matches(dense, marked, variables)
         return found, {name: array.shape for name, array in variables.items()}
 
     def _move(self, part: Path, out: Path) -> None:

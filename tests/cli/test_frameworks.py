@@ -95,6 +95,16 @@ def test_a_result_in_another_framework_s_format_is_refused(spa_, module):
     assert "is a file of tensorflow, but nets_of_mine.py:small is of pytorch" in result.err
 
 
+def test_a_format_that_cannot_be_made_is_refused_before_the_work(refused, module, tmp_path):
+    message = refused("prune", "nets_of_mine.py:small", "--rf", "2", "-o", "small.pt")
+    assert "cannot be made of nets_of_mine.py:small, which is code; write OUT.onnx" in message
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"")
+    message = refused("prune", folder, "--rf", "2", "-o", "small.keras")
+    assert "has no layers, as a saved model; write OUT.onnx" in message
+
+
 @pytest.mark.slow
 def test_a_keras_file_goes_in_and_comes_out(spa_, tmp_path):
     environments.install("tensorflow")

@@ -1,5 +1,7 @@
 """Pools: a window over the spatial axes; channels pass. x: (N, C, in...)   y: (N, C, out...).
 
+Global pools have no window and are reductions.
+
 MaxPool's second output numbers the entries of all of x, channels included. MaxUnpool undoes it with
 these numbers: as both lose the same channels, the numbers that the smaller model makes are the ones
 that it needs, if its maps are as large as x's. Anything else that reads them keeps the channels.
@@ -17,7 +19,7 @@ from spa.graph.model import Model
 from spa.graph.nodes import Node
 
 
-@rule("AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool")
+@rule("AveragePool", "LpPool", "MaxPool")
 def pool(node: Node, tracker: Tracker) -> None:
     spatial = range(2, len(tracker.shape(node, 0)))
     layers = tracker.keep_axes(tracker.read(node, 0), spatial, node, WINDOW)

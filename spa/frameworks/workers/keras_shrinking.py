@@ -70,7 +70,7 @@ def shrunk(model: Any, removed: dict[str, Any], groups: dict[str, int], example:
     for entry, layer in _entries(config, model):
         _resize(entry, layer, removed, groups, masks)
     smaller = type(model).from_config(config)
-    for old, new in zip(_layers(model), _layers(smaller), strict=True):
+    for old, new in zip(layers_of(model), layers_of(smaller), strict=True):
         for before, after in zip(old.variables, new.variables, strict=True):
             array = _cut(old, before, removed, masks)
             if array.shape != tuple(after.shape):
@@ -82,13 +82,14 @@ def shrunk(model: Any, removed: dict[str, Any], groups: dict[str, int], example:
     return smaller
 
 
-def _layers(model: Any) -> list[Any]:
+def layers_of(model: Any) -> list[Any]:
+    """Layers that do something."""
     return [layer for layer in model.layers if not isinstance(layer, L.InputLayer)]
 
 
 def _entries(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
     """Configurations of layers, and the layers."""
-    by_name = {layer.name: layer for layer in _layers(model)}
+    by_name = {layer.name: layer for layer in layers_of(model)}
     for entry in config["layers"]:
         entry.pop("build_config", None)  # shapes of old; layers take what they are given
         name = entry["config"].get("name")
@@ -117,7 +118,7 @@ def _masks(model: Any, removed: dict[str, Any], example: Any) -> dict[str, tuple
 
 def _passed(layer: Any, inputs: list[Any], arguments: Any, removed: dict[str, Any]) -> Any:
     """The mask that a layer gives."""
-    known = _kernel(layer)
+    known = kernel_of(layer)
     if known is not None:
         variable, axis, _ = known
         stays = np.ones(variable.shape[axis], np.float32)
@@ -140,7 +141,7 @@ def _passed(layer: Any, inputs: list[Any], arguments: Any, removed: dict[str, An
     )
 
 
-def _kernel(layer: Any) -> tuple[Any, int, str] | None:
+def kernel_of(layer: Any) -> tuple[Any, int, str] | None:
     """A layer's kernel, the axis of it that is the output's, and the field that says its size."""
     known = KERNELS.get(type(layer))
     if known is None:
@@ -162,7 +163,7 @@ def _resize(
     masks: dict[str, tuple[Any, Any]],
 ) -> None:
     """Sizes in a layer's configuration."""
-    known = _kernel(layer)
+    known = kernel_of(layer)
     if known is not None:
         variable, axis, field = known
         if field:
@@ -170,6 +171,9 @@ def _resize(
             entry[field] = variable.shape[axis] - len(gone.get(axis % len(variable.shape), ()))
         if entry.get("groups", 1) != 1:
             entry["groups"] = groups.get(variable.path, entry["groups"])
+    if isinstance(layer, L.GroupNormalization):  # whole groups may go
+        kept = _kept(masks[layer.name][0], layer.axis).reshape(layer.groups, -1)
+        entry["groups"] = int(kept.any(axis=1).sum())
     if isinstance(layer, L.Reshape):
         output = masks[layer.name][1]
         entry["target_shape"] = [int(_kept(output, k).sum()) for k in range(1, output.ndim)]
@@ -182,7 +186,7 @@ def _cut(layer: Any, variable: Any, removed: dict[str, Any], masks: dict[str, An
         return without(array, removed[variable.path])
     before, after = masks[layer.name]
     # A bias goes with the output, a norm's vectors and slopes with the input; both from the end.
-    mask = after if _kernel(layer) is not None else before
+    mask = after if kernel_of(layer) is not None else before
     for axis in range(-array.ndim, 0):
         if array.shape[axis] > 1 and -axis < mask.ndim and array.shape[axis] == mask.shape[axis]:
             array = np.compress(_kept(mask, axis), array, axis)

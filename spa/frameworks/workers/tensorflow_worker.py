@@ -37,6 +37,7 @@ from common import (
     tell,
     woken,
 )  # fmt: skip
+from keras_norms import exported, mark_all, put, restore, told_apart
 from keras_shrinking import shrunk
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -101,7 +102,8 @@ def export(orders: Orders) -> dict[str, Any]:
     spec = orders.spec
     path = Path(spec["model"])
     if path.is_dir():
-        function = tf.saved_model.load(str(path)).signatures["serving_default"]
+        loaded = tf.saved_model.load(str(path))  # the function alone does not keep its variables
+        function = loaded.signatures["serving_default"]
         _export(orders, function, "model", examples(orders, _shapes_of(spec, function)))
         return {"probed": False}
     model, _ = _load(path)
@@ -119,15 +121,20 @@ def export(orders: Orders) -> dict[str, Any]:
         _export(orders, _function(model), "probe", given)
         for (v, _), value in zip(vectors, kept, strict=True):
             v.assign(value)
+    old = told_apart(model)
     _export(orders, _function(model), "model", given)
+    restore(model, old)
     return {"probed": plain}
 
 
 def mark(orders: Orders) -> dict[str, Any]:
-    """Sends the kernels; the rest of the variables follows from these (`keras_shrinking`)."""
+    """Exports the model with random values in all variables, and sends what it may show of them."""
     model, _ = _load(orders.spec["model"])
-    kernels = {v.path: np.asarray(v) for v in model.variables if len(v.shape) > 1}
-    return send_variables(orders, kernels)
+    function = _function(model)
+    given = examples(orders, _shapes_of(orders.spec, function))
+    mark_all(model)
+    _export(orders, _function(model), "marked", given)
+    return send_variables(orders, exported(model))
 
 
 def shrink(orders: Orders) -> None:
@@ -138,10 +145,7 @@ def shrink(orders: Orders) -> None:
     first = spec["channels_first"]
     turned = [[channels_last(a) if first else a for a in example] for example in given]
     smaller = shrunk(model, spec["removed"], spec["groups"], turned[0])
-    values = new_values(orders)
-    for old, new in zip(model.variables, smaller.variables, strict=True):
-        if old.path in values:
-            new.assign(values[old.path])
+    put(smaller, model, new_values(orders), set(spec["scaled"]))
     _save(smaller, about, spec["out"])
     # What lies in the file is what is judged.
     smaller, _ = _load(spec["out"])

@@ -17,16 +17,6 @@ def test_windows_over_pixels(op, opset):
     prove(proto)
 
 
-@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
-@pytest.mark.parametrize("rank", [1, 2, 3])
-def test_global_pools(op, rank):
-    g = Builder()
-    x = g.node(op, [g.conv(g.input(*[3, *[4] * rank]), 3, 8, rank=rank)])
-    proto = g.model(g.gemm(g.node("Flatten", [x]), 8, 5))
-    assert described(proto) == ["8: b0.0 w0.0 w1.1"]
-    prove(proto)
-
-
 def test_the_indices_of_max_pool_keep_the_channels():
     g = Builder()
     x, indices = g.node("MaxPool", [g.conv(g.input(3, 4, 4), 3, 8)], 2, kernel_shape=[2, 2])

@@ -74,3 +74,26 @@ def test_some_channel_is_left_of_those_that_are_reduced(op):
     proto = g.model(g.conv(g.node("Mul", [x, mask]), 8, 5))
     assert described(proto) == ["6: b0.0 w0.0 w1.1", "~2: b0.0 w0.0 w1.1"]
     prove(proto, equal=False, plain=False, ratio=0.8)
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_global_pools_over_pixels(op, rank):
+    g = Builder()
+    x = g.node(op, [g.conv(g.input(*[3, *[4] * rank]), 3, 8, rank=rank)])
+    proto = g.model(g.gemm(g.node("Flatten", [x]), 8, 5))
+    assert described(proto) == ["8: b0.0 w0.0 w1.1"]
+    prove(proto)
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
+def test_a_global_pool_over_former_channels_is_a_reduction(op):
+    """As tf2onnx writes a layer norm's mean: x (N, T, C) is made (N, T, 1, C) first."""
+    exact = op == "GlobalLpPool"
+    g = Builder(15)
+    x = g.node("MatMul", [g.input(4, 7), g.normal(7, 6)])
+    pooled = g.node(op, [g.unsqueeze(x, [2])])
+    x = g.node("Sub", [x, g.squeeze(pooled, [2])])
+    proto = g.model(g.node("MatMul", [x, g.normal(6, 5)]))
+    assert described(proto) == [("" if exact else "~") + "6: w0.1 w1.0"]
+    prove(proto, equal=exact, plain=False)

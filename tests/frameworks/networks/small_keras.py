@@ -22,3 +22,20 @@ def unfollowed(input_shape, classes):
     images = keras.Input(input_shape)
     x = keras.ops.sin(layers.Conv2D(8, 3)(images))
     return keras.Model(images, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
+def normed(input_shape, classes):
+    """Norms in every place: with and without gamma, beta and a bias before; folded and not."""
+    images = keras.Input(input_shape)
+    x = layers.Conv2D(12, 3, padding="same", bias_initializer="ones")(images)
+    x = layers.ReLU()(layers.BatchNormalization(scale=False)(layers.Dropout(0.1)(x)))
+    x = layers.SeparableConv2D(16, 3, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization(center=False)(x))
+    x = layers.BatchNormalization(scale=False, center=False)(x)
+    x = layers.Conv2D(16, 3, padding="same")(x)
+    x = layers.PReLU(shared_axes=[1, 2])(layers.GroupNormalization(4)(x))
+    x = layers.BatchNormalization()(layers.Conv2DTranspose(10, 2, strides=2, use_bias=False)(x))
+    x = layers.LayerNormalization()(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    x = layers.BatchNormalization()(layers.Dense(14)(x))
+    return keras.Model(images, layers.Dense(classes)(layers.ReLU()(x)))
