@@ -68,6 +68,22 @@ def large(rngs):
         nnx.Conv(512, 512, (3, 3), rngs=rngs),
         lambda x: x.mean(axis=(1, 2)),
     )
+
+class Pools(nnx.Module):
+    def __init__(self, pooled, rngs):
+        self.conv, self.pooled = nnx.Conv(3, 4, (3, 3), rngs=rngs), pooled
+
+    def __call__(self, x):
+        return self.pooled(self.conv(x)).mean(axis=(1, 2))
+
+def by_place(rngs):
+    return Pools(lambda x: nnx.avg_pool(nnx.max_pool(x, (2, 2), (2, 2), "SAME"), (2, 2)), rngs)
+
+def in_numbers(rngs):
+    def pooled(x):
+        x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)))
+        return nnx.avg_pool(x, (3, 3), padding=((1, 0), (0, 1)), count_include_pad=False)
+    return Pools(pooled, rngs)
 """
 FLAX_ALONE = """
 import sys, numpy as np
@@ -88,6 +104,11 @@ from mxnet.gluon import nn
 def fixed():
     net = nn.HybridSequential()
     net.add(nn.Conv2D(4, 3), nn.BatchNorm(scale=False), nn.GlobalAvgPool2D(), nn.Flatten())
+    return net
+
+def averaged():
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3), nn.HybridLambda(lambda F, x: F.mean(x, axis=(2, 3))))
     return net
 """
 GLUON_ALONE = """
@@ -174,6 +195,20 @@ def test_flax_data_beside_the_file(written, tmp_path):
     assert "FileExistsError" in written("jax", FLAX, FLAX_ALONE, "large", "2").stderr
     proto = exported("jax", "large", tmp_path)
     assert not any(weight.external_data for weight in proto.graph.initializer)
+
+
+@pytest.mark.parametrize("function", ["by_place", "in_numbers"])
+def test_flax_pools(written, tmp_path, function):
+    """jax2onnx's stand-ins take settings by keyword alone, and no padding in numbers."""
+    assert written("jax", FLAX, FLAX_ALONE, function, "1").returncode != 0
+    kinds = {node.op_type for node in exported("jax", function, tmp_path).graph.node}
+    assert {"MaxPool", "AveragePool"} <= kinds
+
+
+def test_mxnet_axes_of_a_mean(written, tmp_path):
+    """MXNet writes them as opset 13 has them, and checks them as the newest that onnx knows."""
+    assert "Unrecognized attribute: axes" in written("mxnet", GLUON, GLUON_ALONE, "averaged").stderr
+    exported("mxnet", "averaged", tmp_path)
 
 
 def test_mxnet_a_fixed_gamma(written, tmp_path):

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import flax_pools
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +42,7 @@ from flax import nnx
 from jax2onnx import to_onnx
 
 OPSET = 23
+flax_pools.mend()
 # Variables that are kept in files.
 WEIGHTS = (nnx.Param, nnx.BatchStat)
 FORWARD = nnx.jit(lambda model, *inputs: model(*inputs))
