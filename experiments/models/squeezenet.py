@@ -1,9 +1,9 @@
 """SqueezeNet 1.1: fire modules of 1x1 and 3x3 convolutions that are concatenated; no norms.
 
-Iandola et al. (arXiv 1602.07360), in the authors' later version. As their own code has it, the first
-convolution does not pad, pools take what is left over at the border (``ceil_mode``), and the last
-convolution is the head. On small pictures the stem keeps the resolution. `experiments.carried` has
-its ImageNet weights.
+Iandola et al. (arXiv 1602.07360), in the authors' later version. As their own code has it, the
+first convolution does not pad, pools take what is left over at the border (``ceil_mode``), and the
+last convolution is the head. Small pictures keep their size in the stem. `experiments.carried` has
+the ImageNet weights.
 """
 
 from __future__ import annotations

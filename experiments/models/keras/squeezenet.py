@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 (Iandola et al., arXiv 1602.07360); on small pictures the stem keeps their size."""
+"""SqueezeNet 1.1 (Iandola et al., arXiv 1602.07360); small pictures keep their size in the stem."""
 
 from __future__ import annotations
 

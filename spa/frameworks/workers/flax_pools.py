@@ -1,8 +1,9 @@
 """Flax's pools as jax2onnx takes them.
 
-While it exports, jax2onnx puts functions of its own in the place of Flax's pools. They take settings
-by keyword alone, and "SAME" or "VALID" for padding, though Flax takes settings by place and padding
-in numbers. Here the first are named, and the second become a padding of their own before the pool.
+While it exports, jax2onnx puts functions of its own in the place of Flax's pools. They take
+settings by keyword alone, and "SAME" or "VALID" for padding, though Flax takes settings by place
+and padding in numbers. Here the first are named, and the second become a padding of their own
+before the pool.
 """
 
 from __future__ import annotations
