@@ -51,8 +51,9 @@ TRIALS: tuple[tuple[str, Scope], ...] = (
     ("photos", "local"),
 )
 COLUMNS = {
-    "framework": "framework", "method": "method", "scope": "scope", "top1": "top-1 of 20", "top5": "top-5 of 20",
-    "rf": "RF", "rp": "RP", "difference": "largest difference", "seconds": "seconds",
+    "framework": "framework", "method": "method", "scope": "scope",
+    "top1": "top-1 of 20", "top5": "top-5 of 20", "rf": "RF", "rp": "RP",
+    "difference": "largest difference", "seconds": "seconds",
 }  # fmt: skip
 
 
