@@ -26,6 +26,11 @@ def exact_gelu(input_shape):
     x = layers.Activation("gelu")(layers.Conv2D(4, 3)(x))
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
 
+def grouped(input_shape):
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(8, 3, groups=4)(layers.Conv2D(8, 3)(inputs))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
 @keras.saving.register_keras_serializable("mine")
 class Table(layers.Layer):
     def build(self, shape):
@@ -173,6 +178,14 @@ def test_keras_an_exact_gelu(written, tmp_path):
     assert "Erf" in {
         node.op_type for node in exported("tensorflow", "exact_gelu", tmp_path).graph.node
     }
+
+
+def test_keras_a_grouped_convolution(written, tmp_path):
+    """Keras compiles it as a function of its own, which tf2onnx leaves as a call."""
+    assert written("tensorflow", KERAS, KERAS_ALONE, "grouped").returncode == 0
+    refused("not valid ONNX: .*PartitionedCall")
+    nodes = exported("tensorflow", "grouped", tmp_path).graph.node
+    assert [a.i for n in nodes if n.op_type == "Conv" for a in n.attribute if a.name == "group"]
 
 
 def test_keras_constants_made_while_building(written, tmp_path):

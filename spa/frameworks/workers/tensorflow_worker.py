@@ -220,7 +220,13 @@ def _function(model: Any) -> Any:
     def forward(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    return forward.get_concrete_function()
+    # Keras compiles grouped convolutions as functions of their own, which the exporter cannot look
+    # into; so they are traced as if they were none.
+    tf.config.run_functions_eagerly(True)
+    try:
+        return forward.get_concrete_function()
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def _shapes_of(spec: dict[str, Any], function: Any) -> Any:
