@@ -44,7 +44,7 @@ KERAS = {
     "InceptionV3": Case(75),
     "NASNetMobile": Case(),
     "MobileNet": Case(),
-    "MobileNetV3Small": Case(kept="is not followed"),
+    "MobileNetV3Small": Case(),
     "ConvNeXtTiny": Case(kept="is not followed"),
 }
 GLUON = {
