@@ -141,44 +141,14 @@ def squeezenet() -> nn.Module:
     import torch
     from torch import nn
 
-    class Fire(nn.Module):
-        def __init__(self, cin: int, squeeze: int, expand: int) -> None:
-            super().__init__()
-            self.squeeze1x1 = nn.Conv2d(cin, squeeze, 1)
-            self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
-            self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
+    from experiments.models import MODELS
 
-        def forward(self, x):
-            x = torch.relu(self.squeeze1x1(x))
-            return torch.cat([torch.relu(self.expand1x1(x)), torch.relu(self.expand3x3(x))], 1)
-
-    class SqueezeNet(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv1 = nn.Conv2d(3, 64, 3, stride=2)
-            self.fires = nn.ModuleDict()
-            width = 64
-            for i, (squeeze, expand) in enumerate(
-                [(16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256),
-                 (64, 256)], start=2
-            ):  # fmt: skip
-                self.fires[f"fire{i}"] = Fire(width, squeeze, expand)
-                width = 2 * expand
-            self.conv10 = nn.Conv2d(width, 1000, 1)
-            self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
-
-        def forward(self, x):
-            x = self.pool(torch.relu(self.conv1(x)))
-            for i, fire in enumerate(self.fires.values()):
-                x = fire(self.pool(x) if i in (2, 4) else x)
-            return torch.relu(self.conv10(x)).mean((2, 3))
-
-    net = SqueezeNet()
+    net = MODELS.get("squeezenet1_1")((3, 227, 227), 1000)
     arrays = squeezenet_arrays()
     with torch.no_grad():
         for name, module in net.named_modules():
             if isinstance(module, nn.Conv2d):
-                kernel, bias = arrays.pop(name.removeprefix("fires.").replace(".", "/"))
+                kernel, bias = arrays.pop(name.replace(".", "/"))
                 module.weight.copy_(torch.from_numpy(kernel).permute(3, 2, 0, 1))
                 module.bias.copy_(torch.from_numpy(bias))
     assert not arrays

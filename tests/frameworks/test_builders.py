@@ -13,7 +13,10 @@ from experiments.models.ported import port, ported
 from spa.errors import FrameworkError, SettingError
 from spa.frameworks import Source, framework
 
-EVERYWHERE = {"resnet8", "resnet20", "resnet18", "vgg16_bn", "mobilenet_v2", "densenet121"}
+EVERYWHERE = {
+    *("resnet8", "resnet20", "resnet18", "vgg16_bn"),
+    *("mobilenet_v2", "densenet121", "squeezenet1_1"),
+}
 
 
 def test_the_same_networks_are_in_all_frameworks():

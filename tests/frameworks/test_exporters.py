@@ -26,6 +26,11 @@ def exact_gelu(input_shape):
     x = layers.Activation("gelu")(layers.Conv2D(4, 3)(x))
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
 
+def grouped(input_shape):
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(8, 3, groups=4)(layers.Conv2D(8, 3)(inputs))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
 @keras.saving.register_keras_serializable("mine")
 class Table(layers.Layer):
     def build(self, shape):
@@ -68,6 +73,22 @@ def large(rngs):
         nnx.Conv(512, 512, (3, 3), rngs=rngs),
         lambda x: x.mean(axis=(1, 2)),
     )
+
+class Pools(nnx.Module):
+    def __init__(self, pooled, rngs):
+        self.conv, self.pooled = nnx.Conv(3, 4, (3, 3), rngs=rngs), pooled
+
+    def __call__(self, x):
+        return self.pooled(self.conv(x)).mean(axis=(1, 2))
+
+def by_place(rngs):
+    return Pools(lambda x: nnx.avg_pool(nnx.max_pool(x, (2, 2), (2, 2), "SAME"), (2, 2)), rngs)
+
+def in_numbers(rngs):
+    def pooled(x):
+        x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)))
+        return nnx.avg_pool(x, (3, 3), padding=((1, 0), (0, 1)), count_include_pad=False)
+    return Pools(pooled, rngs)
 """
 FLAX_ALONE = """
 import sys, numpy as np
@@ -88,6 +109,11 @@ from mxnet.gluon import nn
 def fixed():
     net = nn.HybridSequential()
     net.add(nn.Conv2D(4, 3), nn.BatchNorm(scale=False), nn.GlobalAvgPool2D(), nn.Flatten())
+    return net
+
+def averaged():
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3), nn.HybridLambda(lambda F, x: F.mean(x, axis=(2, 3))))
     return net
 """
 GLUON_ALONE = """
@@ -133,12 +159,12 @@ def refused(words):
         passed(onnx.load("alone.onnx"), [[x]], [[y]], "it")
 
 
-def exported(kind, function, tmp_path):
+def exported(kind, function, tmp_path, shapes=((3, 8, 8),)):
     """Ours, which has passed the gate; once more held to what the framework predicts."""
     it = framework(kind)
     model = tmp_path / f"ours{it.suffix}"
     it.build(Source(f"{tmp_path}/net.py:{function}"), model, (3, 8, 8), 0)
-    proto = it.export(model, [(3, 8, 8)], channels_first=True)
+    proto = it.export(model, shapes, channels_first=True)
     x = np.random.default_rng(1).standard_normal((3, 3, 8, 8)).astype(np.float32)
     (found,) = run(proto, {proto.graph.input[0].name: x})
     np.testing.assert_allclose(found, it.predict(model, x), atol=1e-4)
@@ -154,11 +180,20 @@ def test_keras_an_exact_gelu(written, tmp_path):
     }
 
 
+def test_keras_a_grouped_convolution(written, tmp_path):
+    """Keras compiles it as a function of its own, which tf2onnx leaves as a call."""
+    assert written("tensorflow", KERAS, KERAS_ALONE, "grouped").returncode == 0
+    refused("not valid ONNX: .*PartitionedCall")
+    nodes = exported("tensorflow", "grouped", tmp_path).graph.node
+    assert [a.i for n in nodes if n.op_type == "Conv" for a in n.attribute if a.name == "group"]
+
+
 def test_keras_constants_made_while_building(written, tmp_path):
     """tf2onnx makes inputs of what the function captured."""
     assert written("tensorflow", KERAS, KERAS_ALONE, "table").returncode == 0
     refused("2 inputs .* made inputs of constants")
-    assert len(exported("tensorflow", "table", tmp_path).graph.input) == 1
+    # They are no inputs that shapes would be needed for, either.
+    assert len(exported("tensorflow", "table", tmp_path, shapes=None).graph.input) == 1
 
 
 def test_flax_shapes_of_another_layout(written, tmp_path):
@@ -174,6 +209,20 @@ def test_flax_data_beside_the_file(written, tmp_path):
     assert "FileExistsError" in written("jax", FLAX, FLAX_ALONE, "large", "2").stderr
     proto = exported("jax", "large", tmp_path)
     assert not any(weight.external_data for weight in proto.graph.initializer)
+
+
+@pytest.mark.parametrize("function", ["by_place", "in_numbers"])
+def test_flax_pools(written, tmp_path, function):
+    """jax2onnx's stand-ins take settings by keyword alone, and no padding in numbers."""
+    assert written("jax", FLAX, FLAX_ALONE, function, "1").returncode != 0
+    kinds = {node.op_type for node in exported("jax", function, tmp_path).graph.node}
+    assert {"MaxPool", "AveragePool"} <= kinds
+
+
+def test_mxnet_axes_of_a_mean(written, tmp_path):
+    """MXNet writes them as opset 13 has them, and checks them as the newest that onnx knows."""
+    assert "Unrecognized attribute: axes" in written("mxnet", GLUON, GLUON_ALONE, "averaged").stderr
+    exported("mxnet", "averaged", tmp_path)
 
 
 def test_mxnet_a_fixed_gamma(written, tmp_path):

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import flax_pools
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,9 +39,11 @@ from common import (
     woken,
 )  # fmt: skip
 from flax import nnx
+from flax_linen import as_nnx
 from jax2onnx import to_onnx
 
 OPSET = 23
+flax_pools.mend()
 # Variables that are kept in files.
 WEIGHTS = (nnx.Param, nnx.BatchStat)
 FORWARD = nnx.jit(lambda model, *inputs: model(*inputs))
@@ -266,7 +269,10 @@ def _filled(about: dict[str, Any], path: str | Path) -> Any:
 
 def _checked(model: Any, source: str) -> Any:
     if not isinstance(model, nnx.Module):
-        raise Refusal(f"{source} made a {type(model).__name__}, not a flax.nnx.Module")
+        raise Refusal(
+            f"{source} made a {type(model).__name__}, neither a flax.nnx.Module nor a module of "
+            "flax.linen with its variables"
+        )
     return model
 
 
@@ -295,8 +301,7 @@ def _save(model: Any, about: dict[str, Any], path: str | Path) -> None:
 
 def _load(path: str | Path) -> Any:
     if ":" in Path(path).name and not Path(path).exists():
-        model = builder(str(path))()
-        return _checked(model, str(path)), {}
+        return _checked(as_nnx(builder(str(path))(), str(path)), str(path)), {}
     about = Path(path).with_suffix(".json")
     if not about.is_file():
         raise Refusal(f"no {about.name} lies beside {path}; it says what builds the network")

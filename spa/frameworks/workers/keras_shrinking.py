@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 from common import Refusal, without
+from keras.src.ops import numpy as operations
 
 L = keras.layers
 # Layers with kernels: the variable, the axis of it that is the output's channels, and the field of
@@ -38,6 +39,11 @@ PASSES = (
     L.RMSNormalization, L.GroupNormalization, L.Normalization, L.Rescaling, L.Identity,
 )  # fmt: skip
 MEETS = (L.Add, L.Multiply, L.Subtract, L.Average, L.Maximum, L.Minimum)
+# What +, -, * and / make; one side may be a number.
+ARITHMETIC = (
+    operations.Add, operations.Subtract, operations.Multiply, operations.Divide,
+    operations.TrueDivide,
+)  # fmt: skip
 MOVES = (
     L.Concatenate, L.Flatten, L.Reshape, L.Permute, L.RepeatVector, L.ZeroPadding1D,
     L.ZeroPadding2D, L.ZeroPadding3D, L.Cropping1D, L.Cropping2D, L.Cropping3D, L.UpSampling1D,
@@ -128,7 +134,9 @@ def _passed(layer: Any, inputs: list[Any], arguments: Any, removed: dict[str, An
         return np.broadcast_to(stays, np.asarray(layer(*arguments)).shape)
     if isinstance(layer, PASSES):
         return inputs[0]
-    if isinstance(layer, MEETS):
+    if isinstance(layer, ARITHMETIC):
+        inputs = [array for array in inputs if array.ndim]
+    if isinstance(layer, (*MEETS, *ARITHMETIC)):
         result = inputs[0]
         for other in inputs[1:]:
             result = np.minimum(*np.broadcast_arrays(result, other))

@@ -33,6 +33,9 @@ from common import (
 from mxnet import autograd, gluon
 
 OPSET = 13
+# Its exporter writes operators as they are in this opset, but checks and names them as of the
+# newest that its onnx knows, where some take their axes as inputs.
+onnx.checker.DEFAULT_CONTEXT.opset_imports = {"": OPSET}
 # Vectors of norms by the end of their names, and whether they must be positive.
 NORM_VECTORS = {"gamma": True, "running_var": True, "moving_var": True, "beta": False,
                 "running_mean": False, "moving_mean": False}  # fmt: skip
@@ -181,7 +184,6 @@ def _export(net: Any, orders: Orders, given: Any, stem: str) -> None:
         dynamic=True, dynamic_input_shapes=[("batch", *shape[1:])],
     )  # fmt: skip
     model = onnx.load(f"{prefix}.onnx")
-    # It names the newest opset that its onnx knows, over operators as they were in 13.
     model.opset_import[0].version = OPSET
     onnx.save(model, f"{prefix}.onnx")
 

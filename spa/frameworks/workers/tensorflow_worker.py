@@ -8,6 +8,7 @@ Keras has pictures as (N, H, W, C). What comes from outside is (N, C, H, W), and
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from common import (
 )  # fmt: skip
 from keras_norms import exported, mark_all, put, restore, told_apart
 from keras_shrinking import shrunk
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 OPSET = 15
@@ -102,8 +104,7 @@ def export(orders: Orders) -> dict[str, Any]:
     spec = orders.spec
     path = Path(spec["model"])
     if path.is_dir():
-        loaded = tf.saved_model.load(str(path))  # the function alone does not keep its variables
-        function = loaded.signatures["serving_default"]
+        function = _served(path)
         _export(orders, function, "model", examples(orders, _shapes_of(spec, function)))
         return {"probed": False}
     model, _ = _load(path)
@@ -166,6 +167,11 @@ def _save(model: Any, about: dict[str, Any], path: str | Path) -> None:
 
 def _load(path: str | Path) -> tuple[Any, dict[str, Any]]:
     """A .keras file, and what built it where that is known; code in the file itself is not run."""
+    if Path(path).is_dir():
+        raise Refusal(
+            f"{path} is a saved model: a graph without the layers that could be made smaller. It "
+            "is exported and pruned as ONNX; write OUT.onnx"
+        )
     if not str(path).endswith(".keras"):
         raise Refusal(f"{path} is no .keras file and no folder with a saved model")
     beside = Path(path).with_suffix(".json")
@@ -178,6 +184,30 @@ def _load(path: str | Path) -> tuple[Any, dict[str, Any]]:
         if about:
             stored_builder(about["builder"], path)  # says what is missing
         raise
+
+
+def _served(path: Path) -> Any:
+    """What a saved model serves.
+
+    What optimizers of older Kerases kept beside each weight is left out: newer ones cannot load it.
+    """
+    stored = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for node in stored.meta_graphs[0].object_graph_def.nodes:
+        del node.slot_variables[:]
+    with tempfile.TemporaryDirectory() as folder:
+        for part in path.resolve().iterdir():
+            (Path(folder) / part.name).symlink_to(part)
+        (Path(folder) / "saved_model.pb").unlink()
+        (Path(folder) / "saved_model.pb").write_bytes(stored.SerializeToString())
+        loaded = tf.saved_model.load(folder)
+    if "serving_default" not in loaded.signatures:
+        known = ", ".join(sorted(loaded.signatures)) or "none"
+        raise Refusal(
+            f'{path} has no signature "serving_default", which is exported (has: {known})'
+        )
+    function = loaded.signatures["serving_default"]
+    function.keeps = loaded  # its variables, which it only refers to
+    return function
 
 
 def _function(model: Any) -> Any:
@@ -193,7 +223,13 @@ def _function(model: Any) -> Any:
     def forward(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    return forward.get_concrete_function()
+    # Keras compiles grouped convolutions as functions of their own, which the exporter cannot look
+    # into; so they are traced as if they were none.
+    tf.config.run_functions_eagerly(True)
+    try:
+        return forward.get_concrete_function()
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def _shapes_of(spec: dict[str, Any], function: Any) -> Any:
@@ -209,7 +245,8 @@ def _shapes_of(spec: dict[str, Any], function: Any) -> Any:
 
 
 def _inputs(function: Any) -> list[Any]:
-    return [t for t in function.inputs if t.dtype != tf.resource]
+    """What a function takes, without what it captured (variables, constants), which comes after."""
+    return function.inputs[: len(function.inputs) - len(function.captured_inputs)]
 
 
 def _export(orders: Orders, function: Any, stem: str, given: Any) -> None:

@@ -12,6 +12,7 @@ def small(input_shape, classes):
     y = layers.Activation("gelu")(layers.BatchNormalization()(y))
     y = layers.DepthwiseConv2D(3, padding="same")(y)
     x = layers.Add()([y, layers.Conv2D(16, 1, strides=2)(x)])
+    x = x * (layers.ReLU(6.0)(x + 3.0) / 6.0)
     x = layers.BatchNormalization()(layers.Concatenate()([x, y]))
     x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
     return keras.Model(images, layers.Dense(classes)(x))
