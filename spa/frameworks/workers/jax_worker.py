@@ -39,6 +39,7 @@ from common import (
     woken,
 )  # fmt: skip
 from flax import nnx
+from flax_convolutions import quicken
 from flax_linen import as_nnx
 from jax2onnx import to_onnx
 
@@ -69,6 +70,7 @@ def train(orders: Orders) -> None:
     spec = orders.spec
     model, about = _load(spec["model"])
     model.train()
+    quicken(model)
     smoothing = spec["label_smoothing"]
     rates = jnp.asarray(all_rates(spec["feed"]), jnp.float32)
     optimizer = nnx.Optimizer(model, _descent(spec, lambda step: rates[step]), wrt=nnx.Param)
