@@ -38,6 +38,7 @@ from common import (
     tell,
     woken,
 )  # fmt: skip
+from keras_fusing import keep_nodes, norms_as_nodes
 from keras_norms import exported, mark_all, put, restore, told_apart
 from keras_shrinking import shrunk
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -227,7 +228,8 @@ def _function(model: Any) -> Any:
     # into; so they are traced as if they were none.
     tf.config.run_functions_eagerly(True)
     try:
-        return forward.get_concrete_function()
+        with norms_as_nodes():
+            return forward.get_concrete_function()
     finally:
         tf.config.run_functions_eagerly(False)
 
@@ -269,6 +271,7 @@ def _export(orders: Orders, function: Any, stem: str, given: Any) -> None:
     names |= {name: "output" if len(outputs) == 1 else f"output_{i}"
               for i, name in enumerate(outputs)}  # fmt: skip
     graph = frozen.graph.as_graph_def()
+    keep_nodes()
     model, _ = tf2onnx.convert.from_graph_def(
         graph, input_names=inputs, output_names=outputs, opset=OPSET, tensors_to_rename=names,
         inputs_as_nchw=pictures, custom_op_handlers={"Erfc": (_erfc, [])},
