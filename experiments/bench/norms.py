@@ -25,8 +25,8 @@ _WRITTEN = frozenset(
     {"Add", "Cast", "Div", "Mul", "Neg", "Pow", "Reciprocal", "ReduceMean", "Sqrt", "Sub"}
 )  # fmt: skip
 _FURTHEST = 12
-# What gives a scale the axes of what it scales.
-_SHAPES = frozenset({"Reshape", "Unsqueeze"})
+# What gives a scale the axes or the type of what it scales.
+_SHAPES = frozenset({"Cast", "Reshape", "Unsqueeze"})
 # Norms that are not followed: over groups, and by other means.
 _OTHERS = frozenset({
     "GroupNormalization", "InstanceNormalization", "LpNormalization", "ReduceL2", "ReduceSum",
@@ -48,11 +48,14 @@ def over_what_is_left(proto: onnx.ModelProto, kept: Kept) -> bool:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    # A scale that is given other axes is still the scale.
+    # A scale that is given other axes, or that is one more than a weight, is still the scale.
     kept = dict(kept)
+    numbers = _numbers(graph)
     for node in graph.node:
-        if node.op_type in _SHAPES and len(kept.get(node.input[0], ())) == 1:
-            kept[node.output[0]] = kept[node.input[0]]
+        given = [name for name in node.input if len(kept.get(name, ())) == 1]
+        shifted = node.op_type == "Add" and numbers & set(node.input)
+        if len(given) == 1 and (shifted or (node.op_type in _SHAPES and given[0] == node.input[0])):
+            kept[node.output[0]] = kept[given[0]]
     nodes: list[onnx.NodeProto] = []
     followed = True
     for node in graph.node:
@@ -68,6 +71,15 @@ def over_what_is_left(proto: onnx.ModelProto, kept: Kept) -> bool:
     del graph.node[:]
     graph.node.extend(nodes)
     return followed
+
+
+def _numbers(graph: onnx.GraphProto) -> set[str]:
+    """Constants of one entry."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].HasField("t"):
+            tensors[node.output[0]] = node.attribute[0].t
+    return {name for name, tensor in tensors.items() if int(np.prod(tensor.dims)) == 1}
 
 
 def _gathered(graph: onnx.GraphProto, node: onnx.NodeProto, kept: Kept) -> list[onnx.NodeProto]:

@@ -115,6 +115,8 @@ def support(layer: Layer) -> tuple[int, ...]:
 
 def collapse(layer: Layer) -> Layer:
     """Drops every axis along which a layer is constant: it does not follow that axis."""
+    if not layer.size:
+        return layer
     for k in support(layer):
         beside = [0] * layer.ndim
         beside[k] = 1

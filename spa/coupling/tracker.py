@@ -234,6 +234,8 @@ class Tracker:
             return
         written = []
         for layer in layers:
+            if not layer.size:
+                continue  # a tensor without entries loses none
             first = self.space.first_of_run(layer)
             layer = layer if first is not None else collapse(layer)
             assert fits(layer, shape), (

@@ -81,7 +81,16 @@ def _fused(g, x, channels):
     return g.node("LayerNormalization", [x, g.normal(channels), g.normal(channels)])
 
 
-@pytest.mark.parametrize("norm", [_fused, _written_out])
+def _one_more(g, x, channels):
+    """A norm by the root of the mean square, whose weight is the scale less one (Gemma's)."""
+    square = g.node("Pow", [x, g.weight(np.float32(2.0))])
+    mean = g.node("Add", [g.reduce("ReduceMean", square, [-1]), g.weight(np.float32(1e-5))])
+    x = g.node("Div", [x, g.node("Sqrt", [mean])])
+    scale = g.node("Add", [g.normal(channels), g.weight(np.float32(1.0))])
+    return g.node("Mul", [x, scale])
+
+
+@pytest.mark.parametrize("norm", [_fused, _written_out, _one_more])
 def test_a_network_less_some_channels_of_a_norm_is_exact_but_for_it(norm):
     g = Builder()
     x = g.node("MatMul", [g.input(5, 6), g.normal(6, 8)])

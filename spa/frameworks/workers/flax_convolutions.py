@@ -1,8 +1,8 @@
 """Convolutions that train on a CPU.
 
 XLA hands most convolutions on to fast kernels. Two kinds it computes in plain loops, a hundred
-times slower: those with a kernel for every channel, and those whose kernel is larger than the picture.
-Both are sums, over the kernel's places, of what lies under that place times its weights.
+times slower: those with a kernel for every channel, and those whose kernel is larger than the
+picture. Both are sums, over the kernel's places, of what lies under that place times its weights.
 """
 
 from __future__ import annotations

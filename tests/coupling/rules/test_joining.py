@@ -66,6 +66,31 @@ def test_concat_of_a_branch_of_one_channel():
     prove(proto)
 
 
+@pytest.mark.parametrize("at", [0, 3, 8])
+def test_concat_with_a_branch_without_entries(at):
+    """Phi-3 rotates all of a head, and joins what is left over: nothing."""
+    body = f"""o = Constant<value_ints=[1]>()
+      i = Constant<value_ints=[{at}]>()
+      e = Slice(a, i, i, o)"""
+    for parts in ("a, e", "e, a"):
+        proto = _concat(parts, 8, body=body)
+        assert described(proto) == ["8: A.0 C.1"]
+        pruned = prove(proto)
+        assert initializer(pruned, "C").shape == (5, 4, 1, 1)
+
+
+def test_heads_joined_with_what_is_left_of_them():
+    """The leftover follows heads and their entries at once."""
+    g = Builder(batch=2)
+    x = g.node("MatMul", [g.input(6, 12), g.normal(12, 12, stem="w")])
+    x = g.reshape(x, [0, 6, 3, 4])
+    x = g.node("Concat", [x, g.slice(x, 4, 4, axis=3)], axis=-1)
+    x = g.reshape(x, [0, 6, 12])
+    proto = g.model(g.node("MatMul", [x, g.normal(12, 5, stem="v")]))
+    assert described(proto) == ["4: v0.0*3 w0.1*3"]
+    prove(proto)
+
+
 def test_dense_connections():
     """DenseNet: every layer reads all before it, at its own offsets."""
     g = Builder()
