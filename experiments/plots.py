@@ -1,4 +1,4 @@
-"""Accuracy over RF: one panel for each model and time, one line for each method.
+"""Accuracy over RF: a panel for each model and time, a line for each method and setting.
 
 Every line starts at the dense network (RF 1). Colours are Okabe and Ito's, which stay apart for
 the colour-blind; markers and dashes differ too, so that a grey print can be read.
@@ -6,6 +6,7 @@ the colour-blind; markers and dashes differ too, so that a grey print can be rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ def accuracy_over_rf(rows: Sequence[Row], stem: Path) -> None:
     models = list(dict.fromkeys(row.names["model"] for row in shown))
     times = [time for time in TIMES if any(row.names["time"] == time for row in shown)]
     methods = sorted({_series(row) for row in shown})
+    ends = [cell for row in shown for cell in (final(row), row.cells["acc_dense"])]
+    least = min((100 * (c.mean - (c.std or 0)) for c in ends if c.mean is not None), default=0)
+    lowest = max(0, 10 * math.floor(least / 10 - 0.2))
     # Fixed names inside the SVG and no date: the same records give the same file.
     with mpl.rc_context({"svg.hashsalt": "spa", "font.size": 9}):
         shape = (max(len(models), 1), max(len(times), 1))
@@ -38,6 +42,7 @@ def accuracy_over_rf(rows: Sequence[Row], stem: Path) -> None:
             for panel, time in zip(axes, times, strict=True):
                 mine = [r for r in shown if r.names["model"] == model and r.names["time"] == time]
                 _panel(panel, mine, methods)
+                panel.set_ylim(lowest, 100 + (100 - lowest) * 0.03)
                 panel.set_title(f"{model}, {time.replace('_', '-')}", fontsize=9)
         for panel in panels[-1]:
             panel.set_xlabel("RF (dense / pruned FLOPs)")
@@ -48,7 +53,9 @@ def accuracy_over_rf(rows: Sequence[Row], stem: Path) -> None:
                 panels[0][0].plot([], [], label=name, **_look(i))[0]
                 for i, name in enumerate(methods)
             ]
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(methods), 6))
+            figure.legend(
+                handles=handles, loc="outside lower center", ncols=min(len(methods), 2 * shape[1])
+            )
         stem.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(f"{stem}.svg", metadata={"Date": None})
         figure.savefig(f"{stem}.png", dpi=150, metadata={"Software": None})
@@ -75,11 +82,12 @@ def _panel(panel: Any, rows: Sequence[Row], methods: Sequence[str]) -> None:
             panel.errorbar(x, y, yerr=spread, capsize=2, **_look(i))
     panel.grid(color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
-    panel.set_ylim(0, 103)
 
 
 def _series(row: Row) -> str:
-    return row.names["method"]
+    """The method, and the settings that differ between the table's rows."""
+    panel = ("model", "time", "method", "asked")
+    return ", ".join([row.names["method"], *(v for k, v in row.names.items() if k not in panel)])
 
 
 def _look(i: int) -> dict[str, Any]:

@@ -160,6 +160,16 @@ def test_write_makes_three_tables_and_a_plot_that_never_change(tmp_path, made_re
     assert "0123456789" in text  # the code version
 
 
+def test_a_plot_has_a_line_for_each_setting_that_differs(tmp_path, made_result):
+    for name, run_id in (("jax", "aaaaaaaaaa"), ("mxnet", "bbbbbbbbbb")):
+        result = made_result(framework=name, run_id=run_id)
+        files.write_json(paths.run(tmp_path, "made", run_id, 0) / "result.json", result)
+    assert tables.main(["--experiment", "made", "--results", str(tmp_path)]) == 0
+    drawn = (tmp_path / "tables" / "made.svg").read_text()
+    assert "l1, jax" in drawn
+    assert "l1, mxnet" in drawn
+
+
 def test_a_torn_file_is_named(tmp_path, made_result, capsys):
     path = paths.run(tmp_path, "made", "aaaaaaaaaa", 0) / "result.json"
     files.write_text(path, json.dumps(made_result())[:-20])
