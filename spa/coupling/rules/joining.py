@@ -29,9 +29,6 @@ def concat(node: Node, tracker: Tracker) -> None:  # 1
     axis = normal_axis(int(node.attr("axis", 1)), rank)
     shapes = [tracker.shape(node, i) for i in range(len(node.inputs))]
     read = [tracker.read(node, i) for i in range(len(node.inputs))]
-    # Operands without entries (what a whole rotary embedding leaves over) say nothing.
-    some = [i for i, shape in enumerate(shapes) if shape[axis]]
-    shapes, read = [shapes[i] for i in some], [read[i] for i in some]
     others = [
         ((*shape[:axis], 1, *shape[axis + 1 :]), [x for x in layers if x.shape[axis] == 1])
         for shape, layers in zip(shapes, read, strict=True)
