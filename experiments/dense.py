@@ -70,8 +70,10 @@ def baseline(settings: Settings, data: Dataset, progress: Progress) -> Baseline:
 
 def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> None:
     started = time.monotonic()
-    make = _in_torch if settings.framework == "pytorch" else _elsewhere
-    init, dense, lines = make(folder, settings, data, progress)
+    if settings.framework == "pytorch":
+        init, dense, lines = _in_torch(settings, data, progress)
+    else:
+        init, dense, lines = _elsewhere(folder, settings, data, progress)
     files.write_bytes(folder / "init.onnx", held(init).SerializeToString())
     files.write_bytes(folder / "dense.onnx", held(dense).SerializeToString())
     files.write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
@@ -84,7 +86,7 @@ def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -
     progress.say(f"dense baseline trained in {seconds:.1f} s")
 
 
-def _in_torch(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> Made:
+def _in_torch(settings: Settings, data: Dataset, progress: Progress) -> Made:
     from experiments.train import fit, prepare
 
     net, init = fresh(settings, data)

@@ -121,7 +121,7 @@ class PyTorch(Framework):
         *,
         channels_first: bool = False,
     ) -> None:
-        """See `Framework.give_back`; the file holds what `rebuild` needs beside the state_dict."""
+        """Refuses: `spa.prune` itself gives modules back."""
         raise FrameworkError(
             "A module is given back by spa.prune(module, inputs=...).module; see the README."
         )
