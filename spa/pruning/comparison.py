@@ -14,7 +14,7 @@ from spa.errors import ModelError, VerificationError
 from spa.graph.execute import run_each
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
-from spa.pruning.compare import NOISE_FACTOR, compare, is_flat, limits
+from spa.pruning.compare import NOISE_FACTOR, compare, limits
 from spa.pruning.fixing import Example, Fixing, Runs, Tensors, fixing, jumping_nodes, made_tensors
 from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.parameters import rewrite_parameters, zero_slices
@@ -33,12 +33,10 @@ class Found:
     Attributes:
         difference: the largest one, as a share of a tensor's scale.
         jumps: whether the outputs of operators that jump had to be fixed.
-        flat: whether all that was compared hardly depends on the example.
     """
 
     difference: float
     jumps: bool
-    flat: bool
 
 
 @dataclass(frozen=True)
@@ -80,19 +78,29 @@ class Comparison:
             where = describe(node, self.cut, self.groups)
             raise VerificationError(f"The pruned model does not run: {error}{where}") from error
 
-    def of(self, feeds: Sequence[Example], fixed: Fixing) -> list[Found]:
-        """Compares on some examples; where operators jump, again with their outputs fixed."""
+    def on(self, feeds: Sequence[Example], fixed: Fixing) -> Runs:
+        """Runs the zeroed dense model on some examples.
+
+        Raises:
+            ModelError: it does not run.
+            VerificationError: neither it nor the pruned one does, which does not run at all.
+        """
         try:
-            runs = self._runs(feeds, fixed)
-            pairs = zip(
-                runs.reference, runs.of_pruned(self.pruned, optimize=self.optimize), strict=True
-            )
+            return self._runs(feeds, fixed)
         except ModelError:
             self.run(feeds)
             raise
+
+    def of(self, runs: Runs) -> list[Found]:
+        """Compares with what the dense model gave; where operators jump, with these fixed too."""
+        try:
+            found = runs.of_pruned(self.pruned, optimize=self.optimize)
+        except ModelError:
+            self.run(runs.feeds)
+            raise
         return [
-            self._compared(feed, fixed, want, have)
-            for feed, (want, have) in zip(feeds, pairs, strict=True)
+            self._compared(feed, runs.fixed, want, have)
+            for feed, want, have in zip(runs.feeds, runs.reference, found, strict=True)
         ]
 
     def _runs(self, feeds: Sequence[Example], fixed: Fixing) -> Runs:
@@ -120,10 +128,9 @@ class Comparison:
     def _once(
         self, feed: Example, fixed: Fixing, want: Tensors, have: Tensors, *, jumps: bool
     ) -> Found:
-        flat = is_flat(want.values())
         tolerance, most = limits(self.model)
         try:
-            return Found(compare(want, have, self.what, tolerance), jumps, flat)
+            return Found(compare(want, have, self.what, tolerance), jumps)
         except VerificationError:
             # By what the dense model itself rounds, if it must be.
             runs = self._runs([feed], fixed)
@@ -136,7 +143,7 @@ class Comparison:
             allowed = min(most, NOISE_FACTOR * noise)
             if allowed <= tolerance:
                 raise
-            return Found(compare(want, have, self.what, allowed), jumps, flat)
+            return Found(compare(want, have, self.what, allowed), jumps)
 
     def _noise(self, want: Mapping[str, Array], other: Mapping[str, Array], most: float) -> float:
         try:

@@ -119,8 +119,8 @@ class Runs:
         optimize: bool = True,
     ) -> None:
         self._cut = cut
-        self._feeds = feeds
-        self._fixed = fixed
+        self.feeds = feeds
+        self.fixed = fixed
         # Several fixed nodes may follow one another, so one dense run gives all their values.
         wanted = (*fixed.outputs, *fixed.watched)
         found = _run(dense, feeds, [{} for _ in feeds], wanted, optimize)
@@ -143,13 +143,13 @@ class Runs:
         """The same of the pruned model."""
         values = [{name: kept_of(v, self._cut, name) for name, v in fixed.items()}
                   for fixed in self._values]  # fmt: skip
-        return _run(pruned, self._feeds, values, self._fixed.watched, optimize)
+        return _run(pruned, self.feeds, values, self.fixed.watched, optimize)
 
     def _on_dense(self, dense: onnx.ModelProto, optimize: bool) -> list[Tensors]:
-        return _run(dense, self._feeds, self._values, self._fixed.watched, optimize)
+        return _run(dense, self.feeds, self._values, self.fixed.watched, optimize)
 
     def _less(self, found: Sequence[Tensors]) -> list[Tensors]:
-        fixed = set(self._fixed.outputs)
+        fixed = set(self.fixed.outputs)
         return [
             {name: kept_of(v, self._cut, name) for name, v in tensors.items() if name not in fixed}
             for tensors in found

@@ -112,10 +112,13 @@ class _Draw:
         rng = np.random.default_rng(self.seed)
         if old.dtype.kind in "iu":
             return _drawn_integers(old, rng)
-        # In the type itself where it can be: a large weight takes seconds.
+        # Even (a normal distribution takes ten times as long), and in the type itself where it can
+        # be: a large weight takes seconds. Its variance is one over the number of terms of a sum.
         kind = old.dtype if old.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-        value = rng.standard_normal(old.shape, dtype=kind.type)
-        value /= kind.type(np.sqrt(max(1, int(np.prod(old.shape[1:])))))
+        bound = kind.type(np.sqrt(3 / max(1, int(np.prod(old.shape[1:])))))
+        value = rng.random(old.shape, dtype=kind.type)
+        value *= 2 * bound
+        value -= bound
         if self.may_be_scale and (old >= 0).all():
             # It may be a variance, a divisor or under a root.
             value = np.abs(value) + 0.5

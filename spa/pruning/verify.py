@@ -9,8 +9,7 @@
    are left alone. Around operators that are random, or at which a removal is not exact, all else is
    compared (`spa.pruning.fixing`).
 4. A constant output proves nothing (a head that starts at zero, dead ReLUs). Then every weight of
-   the file is compared with what the same cut gives, and the file's outputs are compared again with
-   random weights in both.
+   the file is compared with what the same cut gives, and 3 is done with random weights in both.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ from spa.graph.example import redrawn
 from spa.graph.execute import Array, run
 from spa.graph.model import Model
 from spa.graph.nodes import real_inputs
-from spa.pruning.comparison import Comparison, zeroed
+from spa.pruning.compare import is_flat
+from spa.pruning.comparison import Comparison, Found, zeroed
 from spa.pruning.fixing import fixing, inexact_nodes, jumping_nodes, random_nodes
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.redraw import compare_weights, with_random_weights
@@ -95,34 +95,37 @@ def _verify(
     feeds += _other_values(model, reference, optimize=optimize)
     what = "the zeroed dense model"
     comparison = Comparison(model, cut, groups, reference, pruned, what, optimize)
-    worst, jumps, flat = 0.0, False, True
     if first is None or first.nodes:
         comparison.run(feeds)
-    for found in comparison.of(feeds, first) if first is not None else ():
-        worst, jumps = max(worst, found.difference), jumps or found.jumps
-        flat = flat and found.flat
+    found: list[Found] = []
+    flat = False
+    if first is not None:
+        runs = comparison.on(feeds, first)
+        flat = all(is_flat(tensors.values()) for tensors in runs.reference)
+        if flat:
+            compare_weights(pruned, cut_model(model, cut))
+            other, filled = with_random_weights(model, pruned, cut)
+            what = "the zeroed random model"
+            comparison = Comparison(model, cut, groups, zeroed(other, cut), filled, what, optimize)
+            runs = comparison.on(feeds, first)
+        found = comparison.of(runs)
+    worst = max((each.difference for each in found), default=0.0)
     shapes = " and ".join(dict.fromkeys(_describe(feed) for feed in feeds))
     how = "" if optimize else ", without rewriting: it rewrites the dense model to one that fails"
     checks.append(f"runs on ONNX Runtime ({shapes}){how}")
     if first is None:
         checks.append("unproven: outputs are not compared, as NumPy lacks the type of a tensor")
         return Proof(tuple(checks), False, float("nan"))
+    how = f"(largest difference {worst:.1e} of the scale)"
     if flat:
-        compare_weights(pruned, cut_model(model, cut))
-        other, filled = with_random_weights(model, pruned, cut)
-        what = "the zeroed random model"
-        reference = zeroed(other, cut)
-        comparison = Comparison(model, cut, groups, reference, filled, what, optimize)
-        (found,) = comparison.of(feeds[:1], first)
-        worst, jumps = max(worst, found.difference), jumps or found.jumps
-        how = "with random weights too (its own output hardly varies)"
-    else:
-        how = f"(largest difference {worst:.1e} of the scale)"
+        checks.append("has the weights that the plan leaves")
+        how += ", both with random weights (its own output hardly varies)"
     checks.append(f"equals the zeroed dense model {how}")
+    jumps = jumping_nodes(model) if any(each.jumps for each in found) else []
     for nodes, why in (
         (random, "they are random"),
         (inexact, "a removal is not exact there (see the plan)"),
-        (jumping_nodes(model) if jumps else [], "rounding decides what they select"),
+        (jumps, "rounding decides what they select"),
     ):
         if nodes:
             some = ", ".join(str(node) for node in nodes[:3]) + (", ..." if nodes[3:] else "")

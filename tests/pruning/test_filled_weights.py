@@ -34,7 +34,7 @@ def test_filled_weights_are_compared_with_random_ones():
     _, result = _pruned()
     assert result.plan.exact
     assert result.proof.equal
-    assert "random weights too" in result.proof.checks[-1]
+    assert "both with random weights" in result.proof.checks[-1]
     assert result.pruned.params < result.dense.params
     # They stay filled: the file does not grow.
     assert sum(node.op_type == "ConstantOfShape" for node in result.model.graph.node) == 6
