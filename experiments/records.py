@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from experiments import files, paths, provenance
-from experiments.schema import REQUIRED, SCHEMA_VERSION, Result
+from experiments.schema import REQUIRED, SCHEMA_VERSION, Result, checksum
 from experiments.settings import Settings
 from spa.errors import InputError, MissingExtra, SettingError, SpaError
 from spa.graph.deferred import held
@@ -69,7 +69,7 @@ class RunFolder:
 
     def finish(self, result: Result) -> None:
         """Write the result, then the status: in this order, so that done means done."""
-        self.write_json("result.json", result)
+        write_result(self.path / "result.json", result)
         self._status("done")
         if self.logger is not None:
             self.logger.finish(result)
@@ -134,7 +134,14 @@ def read_result(path: Path) -> Result:
     missing = [key for key in REQUIRED if key not in content]
     if missing:
         raise InputError(f"{path} is torn or was edited: it lacks {', '.join(missing)}")
+    if content["checksum"] != checksum(content):
+        raise InputError(f"{path} was edited: its content does not give its checksum")
     return cast(Result, content)
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result file with its checksum."""
+    files.write_json(path, {**result, "checksum": checksum(result)})
 
 
 def result_files(source: Path, experiment: str) -> list[Path]:
@@ -180,7 +187,7 @@ def collect(results: Path, experiment: str) -> list[Path]:
     for result in read_results(results / "runs", experiment):
         name = f"{result['run_id']}_seed_{result['seed']}.json"
         made.append(paths.records(results, experiment) / name)
-        files.write_json(made[-1], result)
+        write_result(made[-1], result)
     if not made:
         raise SettingError(f"there is no finished run in {paths.runs(results, experiment)}")
     for stale in set(paths.records(results, experiment).glob("*.json")) - set(made):

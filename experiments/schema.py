@@ -5,9 +5,14 @@ Raise SCHEMA_VERSION when a key is renamed or changes its meaning; adding keys n
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# How every method's FLOPs are counted, its own count aside (`spa.graph.cost`).
+FLOPS = "1 MAC = 2 FLOPs; of convolutions, matrix products, recurrent cells and attention"
 
 
 class Pair(TypedDict):
@@ -32,10 +37,32 @@ class Accuracy(TypedDict):
     finetuned: float | None
 
 
+class Width(TypedDict):
+    """A group of coupled channels: how many there are of them."""
+
+    name: str  # the parameter that is first in the group, by its name in plan_input's file
+    dense: int
+    pruned: int
+
+
+class Seconds(TypedDict):
+    """Wall clock of one run, waiting for a shared baseline and what was done before a resume too.
+
+    What is left of the total is the harness's own.
+    """
+
+    total: float | None
+    dense: float | None  # until the dense baseline was there
+    prune: float
+    finetune: float
+    measure: float | None  # accuracy and latency
+
+
 class Result(TypedDict):
     """One finished run."""
 
     schema_version: int
+    checksum: str  # sha256 of everything else; see `checksum`
     run_id: str
     experiment: str
     # As typed.
@@ -62,16 +89,29 @@ class Result(TypedDict):
     prune_seconds: float  # scoring, planning, reconstruction, surgery and proof
     latency_ms: Pair  # median of one batch, ONNX Runtime, CPU
     latency: dict[str, int]  # batch, threads, warmup, repeats
+    widths: list[Width]
+    seconds: Seconds
     # Provenance.
+    config: dict[str, Any]  # what the run id is a hash of
+    flops: str  # the convention by which FLOPs are counted
+    data_sha256: str | None  # of the data set's samples; None: not recorded
     dense_sha256: str  # of dense.onnx
     plan_input: dict[str, str]  # file and sha256 of what plan.json applies to; weights: see README
     proof: list[Any]
     scores: str | None  # OBSPA: static or renewed; None elsewhere
     details: dict[str, Any]  # what else the method says about itself
-    training: dict[str, Any]  # epochs and seconds of each stage, and the budget
+    training: dict[str, Any]  # epochs, seconds, processes of each stage, and the budget
     hardware: dict[str, Any]
     code: dict[str, Any]  # git commit, whether the tree had changes, version
-    finished: str  # UTC, ISO 8601
+    started: str | None  # UTC, ISO 8601; of the first try that was gone on with
+    finished: str
 
 
 REQUIRED = tuple(Result.__annotations__)
+
+
+def checksum(result: Mapping[str, Any]) -> str:
+    """Hash a result without its own checksum, whatever the order of its keys."""
+    content = {key: value for key, value in result.items() if key != "checksum"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from experiments.data import Dataset, load
 from experiments.dense import baseline
 from experiments.evaluate import accuracy, latency_ms
 from experiments.methods import METHODS
-from experiments.schema import SCHEMA_VERSION, Result
+from experiments.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
 from experiments.seeds import whole
 from experiments.settings import Budget, Settings
 from experiments.task import Task
@@ -29,22 +31,26 @@ if TYPE_CHECKING:
 
     from experiments.progress import Progress
     from experiments.records import RunFolder
+    from spa.pruning.plan import Plan
 
 
 def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result:
     """Do what the settings say and return what result.json holds."""
     from experiments.train import prepare
 
+    watch = Watch()
     prepare(settings.device, settings.threads)
     data = load(settings.dataset, settings.data_root, settings.workers)
-    base = baseline(settings, data, progress)
+    with watch.stage("dense"):
+        base = baseline(settings, data, progress)
     for row in base.metrics:
         folder.log(row)
     dense = _take(base.dense, folder.path / "dense.onnx")
     early = settings.time == "prune_train"
     source = _take(base.init, folder.path / "init.onnx") if early else dense
 
-    pruned = prune(source, data, settings, progress)
+    with watch.stage("prune"):
+        pruned = prune(source, data, settings, progress)
     folder.write_model("pruned.onnx", pruned.model)
     folder.write_json("plan.json", pruned.plan.to_json())
     plan_input = {"file": source.name, "sha256": _sha256(source)}
@@ -55,16 +61,18 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
     training: dict[str, Any] = {"dense": base.training}
     if settings.time != "train_prune":
         budget = settings.train if early else settings.finetune
-        started = time.monotonic()
-        tuned = tune(pruned.model, data, budget, settings, folder, progress)
+        with watch.stage("finetune"):
+            tuned = tune(pruned.model, data, budget, settings, folder, progress)
         folder.write_model("finetuned.onnx", tuned)
-        training["finetune"] = {"epochs": budget.epochs, "seconds": time.monotonic() - started}
+        training["finetune"] = {"epochs": budget.epochs, "seconds": watch.seconds["finetune"]}
 
-    acc = measure(folder, data)
-    latency = latency_ms(dense, folder.path / "pruned.onnx", data.shape, **settings.latency)
+    with watch.stage("measure"):
+        acc = measure(folder, data)
+        latency = latency_ms(dense, folder.path / "pruned.onnx", data.shape, **settings.latency)
     details = dict(pruned.details or {})
     return {
         "schema_version": SCHEMA_VERSION,
+        "checksum": "",  # written with the file
         "run_id": settings.run_id,
         "experiment": settings.experiment,
         "model": settings.model,
@@ -88,6 +96,11 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
         "prune_seconds": float(pruned.seconds),
         "latency_ms": latency,
         "latency": settings.latency,
+        "widths": widths(pruned.plan),
+        "seconds": watch.all(),
+        "config": settings.semantic(),
+        "flops": FLOPS,
+        "data_sha256": data.fingerprint(),
         "dense_sha256": _sha256(dense),
         "plan_input": plan_input,
         "proof": [str(check) for check in pruned.proof.checks],
@@ -96,8 +109,48 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
         "training": training | {"budget": settings.semantic()["trainer"]},
         "hardware": provenance.hardware(),
         "code": provenance.code(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": watch.started,
+        "finished": now(),
     }
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Watch:
+    """Wall clock by stage."""
+
+    def __init__(self) -> None:
+        self.started = now()
+        self.seconds = dict.fromkeys(("dense", "prune", "finetune", "measure"), 0.0)
+        self._began = time.monotonic()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - began
+
+    def all(self) -> Seconds:
+        """Return the seconds of every stage, and those since the start."""
+        return {"total": time.monotonic() - self._began, **self.seconds}  # type: ignore[typeddict-item]
+
+
+def widths(plan: Plan) -> list[Width]:
+    """Return how many channels every group of a plan had and has."""
+    return [
+        {
+            "name": group.members[0][0],
+            "dense": group.channels,
+            "pruned": group.channels - len(group.removed),
+        }
+        for group in plan.groups
+    ]
 
 
 def prune(source: Path, data: Dataset, settings: Settings, progress: Progress) -> Any:

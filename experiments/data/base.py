@@ -6,6 +6,7 @@ by the data set's mean and standard deviation; labels as int64 (N,).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ class Split(Protocol):
         self, index: np.ndarray, rng: np.random.Generator | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read samples; with a generator they are augmented as for training."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a hash that another choice of samples, or another order, would change."""
         ...
 
 
@@ -70,6 +75,14 @@ class ArraySplit:
             x = self.augment(x, rng)
         return normalise(x, self.mean, self.std), self.labels[index]
 
+    def fingerprint(self) -> str:
+        """Hash all pictures and labels."""
+        content = hashlib.sha256()
+        for array in (self.images, self.labels):
+            content.update(f"{array.dtype.str}{array.shape}".encode())
+            content.update(np.ascontiguousarray(array).data)
+        return content.hexdigest()
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -89,6 +102,12 @@ class Dataset:
     mean: np.ndarray
     std: np.ndarray
     ood: str = "photos"
+
+    def fingerprint(self) -> str:
+        """Hash what is trained and tested on; no augmentation, no normalisation."""
+        return hashlib.sha256(
+            f"{self.shape} {self.train.fingerprint()} {self.test.fingerprint()}".encode()
+        ).hexdigest()
 
 
 Loader = Callable[[Mapping[str, Any], Path, int], Dataset]

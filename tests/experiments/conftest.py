@@ -53,10 +53,11 @@ def parsed(composed: Compose) -> Callable[..., Any]:
 @pytest.fixture
 def made_result() -> Callable[..., dict[str, Any]]:
     """Make the content of a result file by hand."""
+    from experiments.schema import FLOPS, SCHEMA_VERSION, checksum
 
     def make(**changes: Any) -> dict[str, Any]:
         result: dict[str, Any] = {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "run_id": "aaaaaaaaaa",
             "experiment": "made",
             "model": "resnet8",
@@ -80,6 +81,11 @@ def made_result() -> Callable[..., dict[str, Any]]:
             "prune_seconds": 0.25,
             "latency_ms": {"dense": 2.0, "pruned": 1.5},
             "latency": {"batch": 32, "threads": 1, "warmup": 10, "repeats": 50},
+            "widths": [{"name": "conv1.weight", "dense": 16, "pruned": 8}],
+            "seconds": {"total": 9.0, "dense": 4.0, "prune": 0.5, "finetune": 3.0, "measure": 1.0},
+            "config": {},
+            "flops": FLOPS,
+            "data_sha256": "11",
             "dense_sha256": "00",
             "plan_input": {"file": "dense.onnx", "sha256": "00"},
             "proof": [],
@@ -88,8 +94,10 @@ def made_result() -> Callable[..., dict[str, Any]]:
             "training": {},
             "hardware": {"cpu": "a processor", "cores": 2, "gpu": None},
             "code": {"version": "0.1.0", "commit": "0123456789abcdef", "dirty": False},
+            "started": "2026-01-02T03:03:56+00:00",
             "finished": "2026-01-02T03:04:05+00:00",
         }
-        return {**result, **changes}
+        made = {**result, **changes}
+        return {**made, "checksum": checksum(made)}
 
     return make
