@@ -18,7 +18,7 @@ from experiments import manifest
 from experiments.folder import RunFolder
 from experiments.manifest import Entry
 from experiments.settings import Settings, parse
-from experiments.status import counts, survey
+from experiments.status import RunState, counts, survey
 from spa.errors import SpaError
 
 # Seconds between two looks at the runs, and the longest silence.
@@ -91,14 +91,23 @@ def say(text: str) -> None:
     print(f"[sweep] {text}", file=sys.stderr, flush=True)
 
 
-def _watch(planned: Sequence[Planned], over: threading.Event) -> None:
+def standing(planned: Sequence[Planned]) -> str:
+    """How many of a sweep's runs are in which state."""
+    return counts(_states(planned))
+
+
+def _states(planned: Sequence[Planned]) -> list[RunState]:
     wanted = {(run.settings.run_id, run.settings.seed) for run in planned}
     places = dict.fromkeys((run.settings.results, run.settings.experiment) for run in planned)
+    found = (state for place in places for state in survey(*place, check=False))
+    return [state for state in found if (state.run_id, state.seed) in wanted]
+
+
+def _watch(planned: Sequence[Planned], over: threading.Event) -> None:
     began, last, said = time.monotonic(), "", time.monotonic()
     while not over.wait(LOOK):
         try:
-            states = [state for place in places for state in survey(*place, check=False)
-                      if (state.run_id, state.seed) in wanted]  # fmt: skip
+            states = _states(planned)
         except SpaError:  # the folder is gone for now; the runs themselves will say so
             continue
         now = counts(states)

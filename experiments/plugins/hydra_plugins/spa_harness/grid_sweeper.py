@@ -21,6 +21,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -30,6 +31,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from spa.errors import SpaError
 
 TOTAL = "SPA_SWEEP_RUNS"
+PLUGINS = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -97,6 +99,7 @@ class GridSweeper(BasicSweeper):
         if len(planned) > len(to_do):
             sweep.say(f"{len(planned) - len(to_do)} of {len(planned)} runs are done already")
         failed = wrong + (self._launch(planned, to_do) if to_do else 0)
+        sweep.say(sweep.standing(planned))
         if failed:
             print(f"error: {failed} of {len(runs)} runs failed", file=sys.stderr)
             raise SystemExit(1)
@@ -110,6 +113,10 @@ class GridSweeper(BasicSweeper):
         returned: list[Any] = []
         lost = 0
         os.environ[TOTAL] = str(len(runs))  # so that a run can say "3 of 18", in any process
+        # Jobs are unpickled before anything of ours is imported.
+        ours = [str(PLUGINS), str(PLUGINS.parent.parent)]
+        path = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([*ours, path] if path else ours)
         try:
             with sweep.watched(planned):
                 for start in range(0, len(runs), size):
