@@ -1,0 +1,143 @@
+"""Processes that train together do what one would, and start, keep and end together."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import rendezvous
+from experiments.distributed import Processes
+
+ROOT = Path(__file__).resolve().parents[2]
+# Trains a network without batch norm, keeps its state in the middle, goes on; prints the weights.
+PROGRAM = """
+import json, sys
+import numpy as np, torch
+from experiments.checkpoints import Checkpoint
+from experiments.data import load
+from experiments.distributed import processes
+from experiments.progress import Progress
+from experiments.rendezvous import meeting
+from experiments.settings import Budget
+from experiments.train import fit
+from pathlib import Path
+from spa.frameworks.loop import Stopped
+
+where = meeting()
+team = processes(where) if where else None
+leads = team is None or team.leads
+data = load({"name": "digits"})
+budget = Budget(epochs=2, batch=60, lr=0.05)
+stops = [False] * 9 + [True]  # after the tenth step
+
+def train(keeper):
+    torch.manual_seed(0 if leads else 1)  # the others get the first one's weights
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+    )
+    rows = []
+    fit(net, data.train, budget, seed=0, stream="dense", device=torch.device("cpu"),
+        report=rows.append, keeper=keeper, team=team)
+    return net, rows
+
+def keeper(stops):
+    if not leads:
+        return None
+    asks = iter(stops)
+    return Checkpoint(Path(sys.argv[1]), "it", every=1e9, stops=lambda: next(asks, False),
+                      progress=Progress("test"))
+
+try:
+    train(keeper(stops))
+    raise SystemExit("it was not stopped")
+except Stopped:
+    pass
+net, rows = train(keeper([]))
+if leads:
+    weights = [w.detach().numpy().ravel().tolist() for w in net.parameters()]
+    print(json.dumps({"weights": sum(weights, []), "rows": rows}))
+"""
+
+
+def trained(folder: Path, processes: int) -> dict[str, object]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder.mkdir()
+    crowd = []
+    for rank in range(processes):
+        where = {
+            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"},
+        }
+        crowd.append(
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, str(folder / "checkpoint.pt")],
+                cwd=ROOT,
+                env={**os.environ, **where},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    said = [process.communicate(timeout=300) for process in crowd]
+    assert [process.returncode for process in crowd] == [0] * processes, said
+    assert "going on from epoch 1, step 11" in said[0][1]
+    return json.loads(said[0][0])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path):
+    one, two = trained(tmp_path / "one", 1), trained(tmp_path / "two", 2)
+    np.testing.assert_allclose(one["weights"], two["weights"], atol=1e-5)
+    for mine, other in zip(one["rows"], two["rows"], strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        assert mine["accuracy"] == pytest.approx(other["accuracy"], abs=1e-9)
+
+
+@pytest.mark.parametrize(("samples", "size"), [(8, 2), (9, 2), (9, 4), (64, 3)])
+def test_shares_make_the_mean_of_the_whole_batch(samples, size):
+    x, y = np.arange(samples, dtype=np.float32), np.arange(samples)
+    shares = [Processes(rank, size).share(x, y) for rank in range(size)]
+    # What DistributedDataParallel makes of it: the mean of the processes' weighted sums.
+    mean = np.mean([part.sum() * weight for part, _, weight in shares])
+    assert mean == pytest.approx(x.mean())
+    assert sorted(np.concatenate([y for _, y, _ in shares])) == list(range(samples))
+
+
+def test_a_batch_that_is_too_small_goes_to_all():
+    x, y = np.arange(3, dtype=np.float32), np.arange(3)
+    for rank in range(2):
+        mine, labels, weight = Processes(rank, 2).share(x, y)
+        assert (len(mine), len(labels), weight) == (3, 3, 1 / 3)
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    for name in [*rendezvous.NAMES, *(n for n in os.environ if n.startswith("SLURM_"))]:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_a_process_on_its_own_is_alone(alone):
+    assert rendezvous.meeting() is None
+    # A batch script with several tasks, before any srun: this process is not one of them.
+    alone.setenv("SLURM_NTASKS", "4")
+    alone.setenv("SLURM_PROCID", "0")
+    assert rendezvous.meeting() is None
+
+
+def test_torchrun_says_where_to_meet(alone):
+    given = dict(zip(rendezvous.NAMES, ("1", "2", "1", "127.0.0.1", "29500"), strict=True))
+    for name, value in given.items():
+        alone.setenv(name, value)
+    assert rendezvous.meeting() == given
+    alone.setenv("WORLD_SIZE", "1")
+    assert rendezvous.meeting() is None
