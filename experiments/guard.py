@@ -7,6 +7,7 @@ counted FLOPs alike. What one run recorded and another did not is not known to b
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,13 +67,12 @@ def _message(quantity: Quantity, one: Result, two: Result) -> str:
     unknown = "; what is not recorded is not known to be the same" if None in (a, b) else ""
     here, there = (flat(result) for result in (one, two))
     cut = next(key for key in _CUTS if key == "run_id" or here.get(key) != there.get(key))
-    keep = here.get(cut)
+    keep = "null" if here.get(cut) is None else here[cut]
     return (
         f"experiment {one['experiment']}: runs of {one['model']} ({one['framework']}, "
         f"{one['dataset']}) cannot stand in one table, as they differ in {name}{seed}: "
         f"{_short(a)} in run {one['run_id']}, {_short(b)} in run {two['run_id']}{unknown}; "
-        f"keep one kind with --where {cut}={'null' if keep is None else keep}, "
-        "or run the others again"
+        f"keep one kind with --where {shlex.quote(f'{cut}={keep}')}, or run the others again"
     )
 
 

@@ -84,6 +84,16 @@ def test_the_way_out_is_the_setting_that_parts_them(made_result):
     guard.check(where.select(both, where.parse(["trainer=cpu"])))
 
 
+def test_the_way_out_can_be_typed(made_result):
+    gpus = [{"cpu": "a", "cores": 2, "gpu": name} for name in ("Made GPU 1", None)]
+    both = [made_result(hardware=gpus[0]), made_result(hardware=gpus[1], flops="0", run_id="b")]
+    with pytest.raises(SettingError, match="--where 'hardware.gpu=Made GPU 1',"):
+        guard.check(both)
+    with pytest.raises(SettingError, match="--where hardware.gpu=null,"):
+        guard.check(both[::-1])
+    guard.check(where.select(both, where.parse(["hardware.gpu=null"])))
+
+
 @pytest.mark.parametrize("experiment", ["demo", "digits_rf2", "frameworks"])
 def test_the_committed_records_may_be_compared(experiment):
     found = records.read_results(ROOT / "results/records", experiment)
