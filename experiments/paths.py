@@ -3,7 +3,8 @@
 runs/<experiment>/<run_id>/seed_<n>/    one run (not committed)
 dense/<hash>/                           a dense baseline, shared (not committed)
 records/<experiment>/<run_id>_seed_<n>.json   what backs a committed table
-tables/<experiment>.{md,csv,tex,svg,png}
+tables/<experiment>.{md,csv,tex}         tables/<experiment>_<figure>.{svg,png}
+literature/*.csv                        what others published
 """
 
 from __future__ import annotations
@@ -32,5 +33,10 @@ def records(results: Path, experiment: str) -> Path:
 
 
 def tables(results: Path) -> Path:
-    """Folder of the tables and plots."""
+    """Folder of the tables and figures."""
     return results / "tables"
+
+
+def literature(results: Path) -> Path:
+    """Folder of what others published."""
+    return results / "literature"

@@ -2,6 +2,8 @@
 
     python -m experiments.records collect demo        copies result.json of finished runs from
                                                       results/runs into results/records/demo
+    python -m experiments.records export [demo]       writes all results, or an experiment's, as
+        --source results/records --to DIR             one table: runs.parquet and runs.csv
 
 A run's own folder is written by `experiments.folder`.
 """
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from experiments import files, paths
 from experiments.schema import REQUIRED, SCHEMA_VERSION, Result, checksum
-from spa.errors import InputError, MissingExtra, SettingError, SpaError
+from spa.errors import InputError, SettingError, SpaError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,13 +80,30 @@ def read_unfinished(source: Path, experiment: str) -> list[dict[str, Any]]:
     return out
 
 
-def load(source: Path, experiment: str) -> pd.DataFrame:
-    """Read all results of an experiment into one frame, nested keys with dots."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise MissingExtra("pandas", "experiments", "reading records into a frame") from error
-    return pd.json_normalize(cast(Any, read_results(source, experiment)))
+def experiments(source: Path) -> list[str]:
+    """List the experiments that have runs below results/runs or results/records."""
+    names = sorted(path.name for path in source.glob("*") if path.is_dir())
+    return [name for name in names if _any(source / name)]
+
+
+def load(source: Path = Path("results/runs"), experiment: str | None = None) -> pd.DataFrame:
+    """Read the results of all experiments, or of one, into one frame (`experiments.frame`).
+
+    Raises:
+        InputError: a file is torn or was edited; it is named.
+        SettingError: there are none.
+    """
+    from experiments import frame
+
+    names = experiments(source) if experiment is None else [experiment]
+    results = [result for name in names for result in read_results(source, name)]
+    if not results:
+        where = source if experiment is None else source / experiment
+        raise SettingError(
+            f"there is no finished run in {where}; name another folder with --source "
+            "(results/runs or results/records)"
+        )
+    return frame.frame(results)
 
 
 def collect(results: Path, experiment: str) -> list[Path]:
@@ -105,20 +124,48 @@ def collect(results: Path, experiment: str) -> list[Path]:
     return made
 
 
+def _any(folder: Path) -> bool:
+    patterns = ("*/seed_*/status.json", "*/seed_*/result.json", "*_seed_*.json")
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.records", description=__doc__)
-    parser.add_argument("action", choices=["collect"])
-    parser.add_argument("experiment")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.records",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", choices=["collect", "export"])
+    parser.add_argument("experiment", nargs="?", help="export: all when not given")
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--source", type=Path, help="export: default <results>/runs")
+    parser.add_argument("--to", type=Path, help="export: default <results>/export")
     args = parser.parse_args(argv)
     try:
-        made = collect(args.results, args.experiment)
+        said = _export(args) if args.action == "export" else _collect(args)
     except SpaError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"{len(made)} records in {paths.records(args.results, args.experiment)}", file=sys.stderr)
+    print(said, file=sys.stderr)
     return 0
+
+
+def _collect(args: argparse.Namespace) -> str:
+    if args.experiment is None:
+        raise SettingError(
+            "collect needs an experiment: python -m experiments.records collect NAME"
+        )
+    made = collect(args.results, args.experiment)
+    return f"{len(made)} records in {paths.records(args.results, args.experiment)}"
+
+
+def _export(args: argparse.Namespace) -> str:
+    from experiments import frame
+
+    runs = load(args.source or args.results / "runs", args.experiment)
+    made = frame.write(runs, args.to or args.results / "export")
+    return f"{len(runs)} runs in {' and '.join(map(str, made))}"
 
 
 if __name__ == "__main__":

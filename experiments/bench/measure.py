@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments import files, provenance
 from experiments.bench.networks import NETWORKS, Network
-from experiments.plots import COLOURS, DASHES, MARKERS
+from experiments.figures.style import COLOURS, DASHES, MARKERS
 from spa.graph.model import Model
 from spa.graph.nodes import Graph
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.bench import coupling, growth, latency, whole
+from experiments.bench import coupling, growth, harness, latency, whole
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -90,3 +90,23 @@ def test_an_operators_loss_is_what_it_takes_beyond_its_share():
     pruned = {"Conv": 3.0, "FusedConv": 2.0, "MaxPool": 0.5, "Reorder": 0.25}
     found = latency.losses(dense, pruned, rf=2.0)
     assert found == [("Conv", 1.0), ("Reorder", 0.25), ("MaxPool", 0.0)]
+
+
+def test_the_harness_is_timed_on_as_many_runs_as_asked(tmp_path, capsys):
+    records = Path(__file__).resolve().parents[2] / "results/records/demo"
+    harness.main(["--runs", "12", "--records", str(records), "--results", str(tmp_path)])
+    (row,) = _read(tmp_path / "harness.csv")
+    assert row["runs"] == "12"
+    assert float(row["seconds"]) > 0
+    assert "Goal: 12 finished runs tabulated in under 10 s. Found:" in capsys.readouterr().out
+
+
+def test_the_runs_that_are_timed_are_as_many_settings_and_seeds():
+    made = harness.variations(dict(_record()), harness.RUNS)
+    assert len({(result["run_id"], result["seed"]) for result in made}) == harness.RUNS
+    assert len({result["run_id"] for result in made}) == harness.RUNS // len(harness.SEEDS)
+
+
+def _record():
+    folder = Path(__file__).resolve().parents[2] / "results/records/demo"
+    return json.loads(sorted(folder.glob("*.json"))[0].read_text())

@@ -150,4 +150,5 @@ def test_the_table_has_every_run(results, capsys):
     text = capsys.readouterr().out
     assert text.count("| resnet8 |") == 4
     assert "—" not in text.split("- Mean")[0]
-    assert (results / "tables/adhoc.png").stat().st_size > 5000
+    for figure in ("accuracy_over_rf", "latency_over_macs", "prune_time_over_params", "widths"):
+        assert (results / f"tables/adhoc_{figure}.png").stat().st_size > 5000

@@ -120,6 +120,74 @@ def test_collect_copies_what_is_finished_and_drops_what_is_gone(tmp_path, made_r
     assert frame["acc.finetuned"].tolist() == [0.98, 0.98]
 
 
+def test_what_is_exported_is_what_was_read(tmp_path, made_result, capsys):
+    import pandas as pd
+
+    hashes = {"data_sha256": "ab", "dense_sha256": "cd", "plan_input": {"sha256": "cd"}}
+    results = [
+        made_result(**hashes),
+        made_result(
+            **hashes,
+            **{"seed": 1, "run_id": "b", "experiment": "other", "method": "obspa"},
+            **{"criterion": None, "calibration": "bn", "bn_refresh": "relative"},
+            **{"asked": {"rp": 1.5}, "details": {"rounds": [1, 2]}, "prune_seconds": 1 / 3},
+            training={"finetune": {"epochs": 3}, "budget": {"train": {"milestones": [1]}}},
+        ),
+    ]
+    for result in results:
+        name = f"{result['run_id']}_seed_{result['seed']}.json"
+        files.write_json(tmp_path / "records" / result["experiment"] / name, result)
+    source = ["--source", str(tmp_path / "records"), "--to", str(tmp_path / "out")]
+    assert records.main(["export", *source]) == 0
+    assert "2 runs in" in capsys.readouterr().err
+    frame = records.load(tmp_path / "records")
+    assert frame["experiment"].tolist() == ["made", "other"]
+    assert frame["details"].tolist() == [{}, {"rounds": [1, 2]}]
+    assert frame["asked.rp"].tolist()[1] == 1.5
+    parquet = pd.read_parquet(tmp_path / "out/runs.parquet")
+    comma = pd.read_csv(tmp_path / "out/runs.csv", float_precision="round_trip")
+    for table in (parquet, comma):
+        assert list(table.columns) == list(frame.columns)
+        for column in frame:
+            for i, expected in enumerate(frame[column]):
+                found = table[column][i]
+                if isinstance(expected, (list, dict)) or column == "bn_refresh":
+                    found = None if pd.isna(found) else json.loads(found)
+                if not isinstance(expected, (list, dict)) and pd.isna(expected):
+                    assert found is None or pd.isna(found)
+                else:
+                    assert found == expected
+    assert records.main(["export", "other", *source]) == 0
+    assert pd.read_parquet(tmp_path / "out/runs.parquet")["run_id"].tolist() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [('{"schema_version": 2', "is torn"), (None, "was edited")],
+    ids=["torn", "edited"],
+)
+def test_a_file_that_cannot_be_trusted_is_named_in_one_line(
+    tmp_path, made_result, capsys, content, said
+):
+    path = paths.run(tmp_path, "made", "aaaaaaaaaa", 0) / "result.json"
+    edited = json.dumps({**made_result(), "prune_seconds": 0.1})
+    files.write_text(path, content or edited)
+    arguments = ["--results", str(tmp_path), "--to", str(tmp_path / "out")]
+    for command in (["export"], ["export", "made"]):
+        assert records.main([*command, *arguments]) == 1
+        text = capsys.readouterr().err
+        assert text.startswith(f"error: {path} {said}")
+        assert text.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_export_or_collect_is_an_error(tmp_path, capsys):
+    assert records.main(["export", "--results", str(tmp_path)]) == 1
+    assert "there is no finished run in" in capsys.readouterr().err
+    assert records.main(["collect", "--results", str(tmp_path)]) == 1
+    assert "collect needs an experiment" in capsys.readouterr().err
+
+
 def test_collecting_nothing_is_an_error(tmp_path, capsys):
     with pytest.raises(SettingError, match="no finished run"):
         records.collect(tmp_path, "nothing")

@@ -1,0 +1,86 @@
+"""Accuracy over RF: a panel for each model and time, a line for each method and setting.
+
+Every line starts at the dense network (RF 1). The band is the mean ± the sample standard deviation
+over seeds; a row with one seed has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.figures import FIGURES, series
+from experiments.figures.style import legend, look, panels, rule
+from experiments.schema import Result
+from experiments.settings import TIMES
+from experiments.tables.columns import Cell
+from experiments.tables.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@FIGURES.register("accuracy_over_rf")
+def accuracy_over_rf(results: Sequence[Result]) -> Figure | None:
+    """Draw it; None where no run has an accuracy."""
+    found = [row for row in series.rows(results) if final(row).mean is not None]
+    if not found:
+        return None
+    names = series.names(found)
+    lines = sorted(set(names.values()))
+    subjects = list(dict.fromkeys(series.subject(row, found) for row in found))
+    times = [time for time in TIMES if any(row.block[-1] == time for row in found)]
+    figure, grid = panels(len(subjects), len(times), 2.7, 2.1, sharex=True, sharey="row")
+    for axes, subject in zip(grid, subjects, strict=True):
+        mine = [row for row in found if series.subject(row, found) == subject]
+        for panel, time in zip(axes, times, strict=True):
+            here = [row for row in mine if row.block[-1] == time]
+            for i, name in enumerate(lines):
+                _line(panel, [row for row in here if names[row.run_id] == name], i)
+            panel.set_title(f"{subject}, {time.replace('_', '-')}", fontsize=9)
+            rule(panel)
+        lowest = _lowest(mine)
+        axes[0].set_ylim(lowest, 100 + (100 - lowest) * 0.03)
+        axes[0].set_ylabel("test accuracy, %")
+    for panel in grid[-1]:
+        panel.set_xlabel("RF (dense / pruned FLOPs)")
+    legend(figure, grid[0][0], lines)
+    return figure
+
+
+def final(row: Row) -> Cell:
+    """Return the accuracy that a row ends with: fine-tuned, or pruned where nothing follows."""
+    tuned = row.cells["acc_finetuned"]
+    return tuned if tuned.exists else row.cells["acc_pruned"]
+
+
+def _line(panel: Any, rows: Sequence[Row], i: int) -> None:
+    points = []
+    for row in rows:
+        points.append((row.cells["rf"].mean, *_percent(final(row))))
+    # One dense network, whatever the rows: but a row may have other seeds than the next.
+    starts = [row.cells["acc_dense"] for row in rows if row.cells["acc_dense"].mean is not None]
+    if starts:
+        points.append((1.0, *_percent(max(starts, key=lambda cell: cell.n))))
+    if not points:
+        return
+    x, y, spread = zip(*sorted(points), strict=True)
+    style = look(i)
+    panel.plot(x, y, **style)
+    low = [value - each for value, each in zip(y, spread, strict=True)]
+    high = [value + each for value, each in zip(y, spread, strict=True)]
+    if any(spread):
+        panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _percent(cell: Cell) -> tuple[float, float]:
+    assert cell.mean is not None
+    return 100 * cell.mean, 100 * (cell.std or 0)
+
+
+def _lowest(rows: Sequence[Row]) -> float:
+    """Return where the axis starts: at a ten below all lines and bands."""
+    cells = [cell for row in rows for cell in (final(row), row.cells["acc_dense"])]
+    least = min(sum((m, -s)) for m, s in (_percent(c) for c in cells if c.mean is not None))
+    return max(0, 10 * math.floor(least / 10 - 0.2))

@@ -1,0 +1,32 @@
+"""Tables of an experiment's results: python -m experiments.tables.
+
+result files -> rows -> layout -> Markdown, LaTeX, CSV.
+"""
+
+from experiments.tables.as_csv import comma_separated
+from experiments.tables.as_latex import latex
+from experiments.tables.as_markdown import markdown
+from experiments.tables.best import best
+from experiments.tables.columns import COLUMNS, MISSING, NO_STAGE, Cell, Column, show, summarise
+from experiments.tables.command import main, write
+from experiments.tables.footnote import notes
+from experiments.tables.rows import Row, build
+
+__all__ = [
+    "COLUMNS",
+    "MISSING",
+    "NO_STAGE",
+    "Cell",
+    "Column",
+    "Row",
+    "best",
+    "build",
+    "comma_separated",
+    "latex",
+    "main",
+    "markdown",
+    "notes",
+    "show",
+    "summarise",
+    "write",
+]

@@ -1,0 +1,40 @@
+"""Tables as CSV: full precision, fractions as fractions, empty where missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.tables import literature
+from experiments.tables.columns import COLUMNS
+from experiments.tables.layout import paper, sources
+from experiments.tables.rows import Row
+
+ASKED = ("rf", "rp", "ratio")
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """Write a CSV table."""
+    out = io.StringIO()
+    names = list(rows[0].names) if rows else []
+    numbers = sources(rows)
+    heads = ["run_id", *names, *(f"asked_{key}" for key in ASKED), "runs", "done"]
+    for column in COLUMNS:
+        heads += [f"{column.key}_mean", f"{column.key}_std", f"{column.key}_n"]
+    heads += ["literature", "literature_source"] if numbers else []
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*heads, "spa_paper"])
+    for row in rows:
+        line: list[Any] = [row.run_id, *row.names.values(), *map(row.asked.get, ASKED)]
+        line += [row.runs, row.done]
+        for column in COLUMNS:
+            cell = row.cells[column.key]
+            line += [cell.mean, cell.std, cell.n]
+        if numbers:
+            quoted = [literature.show(p, numbers[p.title, p.source]) for p in row.published]
+            line.append("; ".join(quoted))
+            line.append("; ".join(f"{p.title}: {p.source}" for p in row.published))
+        writer.writerow([*line, paper(row)])
+    return out.getvalue()

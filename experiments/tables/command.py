@@ -1,0 +1,121 @@
+"""Result files in, tables and figures out, below results/tables.
+
+A table is <experiment>.{md,csv,tex}; beside it lie its figures, <experiment>_<figure>.{svg,png}.
+
+    python -m experiments.tables --experiment demo --print
+    python -m experiments.tables --experiment adhoc --where trainer=cpu
+
+Nothing is measured or guessed here: the same files give the same tables. Runs that must not be
+compared are refused (experiments/guard.py); --where says which of them are meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import figures, files, guard, paths, records, where
+from experiments.tables import literature
+from experiments.tables.as_csv import comma_separated
+from experiments.tables.as_latex import latex
+from experiments.tables.as_markdown import markdown
+from experiments.tables.footnote import notes
+from experiments.tables.rows import build
+from spa.errors import SettingError, SpaError
+
+
+def write(
+    results: Path,
+    source: Path,
+    experiment: str,
+    conditions: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """Write all tables and figures of an experiment; returns the Markdown.
+
+    Args:
+        results: the folder to write in, and that of the literature.
+        source: results/runs or results/records.
+        experiment: its name.
+        conditions: which runs are meant (`experiments.where`).
+
+    Raises:
+        SettingError: there is nothing to tabulate, or the runs must not be compared.
+        InputError: a result file is torn or of another schema version.
+    """
+    conditions = conditions or {}
+    read = {path: records.read_result(path) for path in records.result_files(source, experiment)}
+    unfinished = records.read_unfinished(source, experiment)
+    if not read and not unfinished:
+        raise SettingError(
+            f"there are no runs in {source / experiment}; make them with: "
+            f"python -m experiments.run experiment={experiment}"
+        )
+    found = where.select(list(read.values()), conditions)
+    guard.check(found)
+    rows = build(
+        found,
+        where.select_unfinished(unfinished, conditions),
+        literature.read(paths.literature(results)),
+    )
+    remarks = notes(found, rows, conditions)
+    folder = paths.tables(results)
+    text = markdown(rows, experiment, remarks, _links(read, results))
+    files.write_text(folder / f"{experiment}.md", text)
+    files.write_text(folder / f"{experiment}.tex", latex(rows, experiment, remarks))
+    files.write_text(folder / f"{experiment}.csv", comma_separated(rows))
+    figures.draw(found, folder / experiment)
+    return text
+
+
+def _links(read: Mapping[Path, Mapping[str, Any]], results: Path) -> dict[str, str]:
+    """Return each run id's first record, as the tables see it; files elsewhere are not linked."""
+    links = {}
+    for path, result in sorted(read.items(), key=lambda item: -item[1]["seed"]):
+        if path.resolve().is_relative_to(results.resolve()):
+            links[result["run_id"]] = Path(os.path.relpath(path, paths.tables(results))).as_posix()
+    return links
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--experiment", help="one experiment; all when not given")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--source", type=Path, help="default: <results>/runs")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs whose result.json has this; may be given again",
+    )
+    parser.add_argument("--print", action="store_true", help="print the Markdown table")
+    args = parser.parse_args(argv)
+    source = args.source or args.results / "runs"
+    try:
+        conditions = where.parse(args.where)
+        names = [args.experiment] if args.experiment else _experiments(source)
+        for name in names:
+            text = write(args.results, source, name, conditions)
+            if args.print:
+                print(text)
+            print(f"wrote {paths.tables(args.results)}/{name}.*", file=sys.stderr)
+    except SpaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _experiments(source: Path) -> list[str]:
+    names = records.experiments(source)
+    if not names:
+        raise SettingError(f"there are no experiments in {source}")
+    return names
