@@ -4,6 +4,7 @@ runs/<experiment>/<run_id>/seed_<n>/    one run (not committed)
 dense/<hash>/                           a dense baseline, shared (not committed)
 records/<experiment>/<run_id>_seed_<n>.json   what backs a committed table
 tables/<experiment>.{md,csv,tex,svg,png}
+reports/<experiment>.html               a page of all of it (not committed)
 """
 
 from __future__ import annotations
@@ -34,3 +35,8 @@ def records(results: Path, experiment: str) -> Path:
 def tables(results: Path) -> Path:
     """Folder of the tables and plots."""
     return results / "tables"
+
+
+def reports(results: Path) -> Path:
+    """Folder of the pages."""
+    return results / "reports"
