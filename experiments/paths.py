@@ -5,6 +5,7 @@ dense/<hash>/                           a dense baseline, shared (not committed)
 records/<experiment>/<run_id>_seed_<n>.json   what backs a committed table
 tables/<experiment>.{md,csv,tex}         tables/<experiment>_<figure>.{svg,png}
 literature/*.csv                        what others published
+reports/<experiment>.html               a page of all of it (not committed)
 """
 
 from __future__ import annotations
@@ -40,3 +41,8 @@ def tables(results: Path) -> Path:
 def literature(results: Path) -> Path:
     """Folder of what others published."""
     return results / "literature"
+
+
+def reports(results: Path) -> Path:
+    """Folder of the pages."""
+    return results / "reports"

@@ -14,6 +14,8 @@ def notes(
     results: Sequence[Mapping[str, Any]],
     rows: Sequence[Row] = (),
     where: Mapping[str, Sequence[str]] | None = None,
+    *,
+    compares: bool = True,
 ) -> list[str]:
     """Say what the numbers are and where they come from.
 
@@ -21,22 +23,26 @@ def notes(
         results: what the table was made of.
         rows: the table's, for the sources of what they quote.
         where: by which results were left out.
+        compares: whether the best values are marked, and a column is SPA's own paper's.
     """
     if not results:
         return []
     lines = [
         "Mean ± sample standard deviation over n seeds, without a spread for one seed; "
         f"{MISSING}: missing (the run failed or is not there); {NO_STAGE}: no such stage.",
-        "Bold: the best of a model's rows of the same time and target, with what reads the same.",
         "RF and RP are dense / pruned FLOPs and parameters. Accuracies are top-1 on the test "
         "split, measured with ONNX Runtime on each run's own files.",
     ]
     latency = sorted({(r["latency"]["batch"], r["latency"]["threads"]) for r in results})
     shapes = "; ".join(f"one batch of {batch}, {threads} thread(s)" for batch, threads in latency)
     lines.append(f"ms: median latency of ONNX Runtime on the CPU ({shapes}).")
-    lines.append(
-        f"SPA paper: no table of SPA's own paper could be read, so what it says is {NOT_AVAILABLE}."
-    )
+    if compares:
+        lines += [
+            "Bold: the best of a model's rows of the same time and target, with what reads the "
+            "same.",
+            "SPA paper: no table of SPA's own paper could be read, so what it says is "
+            f"{NOT_AVAILABLE}.",
+        ]
     numbers = sources(rows)
     if numbers:
         lines.append(
@@ -51,7 +57,7 @@ def notes(
         lines.append(f"Only runs with {kept}.")
     cpus = sorted({f"{r['hardware']['cpu']}, {r['hardware']['cores']} cores" for r in results})
     days = sorted({r["finished"][:10] for r in results})
-    commits = sorted({_commit(r["code"]) for r in results})
+    commits = sorted({commit(r["code"]) for r in results})
     lines.append(
         f"{len(results)} runs, {days[0]} to {days[-1]}; code {', '.join(commits)}; "
         f"{'; '.join(cpus)}."
@@ -59,8 +65,8 @@ def notes(
     return lines
 
 
-def _commit(code: Mapping[str, Any]) -> str:
-    commit = code.get("commit")
-    if commit is None:
+def commit(code: Mapping[str, Any]) -> str:
+    """Name the code that a result was made with."""
+    if code.get("commit") is None:
         return str(code.get("version"))
-    return f"{commit[:10]}{' with changes' if code.get('dirty') else ''}"
+    return f"{code['commit'][:10]}{' with changes' if code.get('dirty') else ''}"

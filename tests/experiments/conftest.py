@@ -76,7 +76,7 @@ def parsed(composed: Compose) -> Callable[..., Any]:
     return lambda *overrides: parse(composed(*overrides))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def made_result() -> Callable[..., dict[str, Any]]:
     """Make the content of a result file by hand."""
     from experiments.schema import FLOPS, SCHEMA_VERSION, checksum

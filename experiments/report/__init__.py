@@ -1,0 +1,1 @@
+"""One page for each experiment: results/reports/<experiment>.html, self-contained and static."""

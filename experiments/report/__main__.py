@@ -1,0 +1,84 @@
+"""Result files in, pages out: results/reports/<experiment>.html, one for each experiment.
+
+    python -m experiments.report --experiment demo
+    python -m experiments.report --source results/records
+
+A page is self-contained: open it from the file system, send it by mail, print it. Plans and the
+graph of groups need the runs' folders; committed records do without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments import files, paths, records, where
+from experiments.report.content import gather
+from experiments.report.page import render
+from spa.errors import SettingError, SpaError
+
+
+def write(
+    results: Path,
+    source: Path,
+    experiment: str,
+    conditions: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Write the page of an experiment; returns where it is.
+
+    Args:
+        results: the folder to write in.
+        source: results/runs or results/records.
+        experiment: its name.
+        conditions: which runs are meant (`experiments.where`).
+
+    Raises:
+        SettingError: there are no runs, or they must not be compared.
+        InputError: a result file is torn or of another schema version.
+        OutputError: the page cannot be written.
+    """
+    page = paths.reports(results) / f"{experiment}.html"
+    files.write_text(page, render(gather(source, experiment, conditions or {})))
+    return page
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--experiment", help="one experiment; all when not given")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--source", type=Path, help="default: <results>/runs")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs whose result.json has this; may be given again",
+    )
+    args = parser.parse_args(argv)
+    source = args.source or args.results / "runs"
+    try:
+        conditions = where.parse(args.where)
+        for name in [args.experiment] if args.experiment else _experiments(source):
+            print(f"wrote {write(args.results, source, name, conditions)}", file=sys.stderr)
+    except SpaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _experiments(source: Path) -> list[str]:
+    names = records.experiments(source)
+    if not names:
+        raise SettingError(f"there are no experiments in {source}")
+    return names
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
