@@ -4,31 +4,28 @@
         key.json      what the hash is made of
         init.onnx     before training       dense.onnx    after training
         metrics.jsonl one line an epoch     done.json     seconds, epochs; written last
-        lock          held while it is trained; a process that dies lets go of it
+        lease.json    held while it is trained
+        checkpoint.pt a training that was interrupted goes on from here (PyTorch's only)
 
 A network of another framework than PyTorch lies there in its framework's own format too.
-A second run that needs the same baseline waits for the first one. A baseline without done.json
-is trained again from the start.
+A second run that needs the same baseline waits for the first one.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import files, paths
+from experiments import files, lease, paths
 from experiments.models import MODELS, builder
 from experiments.seeds import seed_torch, whole
 from experiments.settings import Settings, dense_key
-from spa.errors import OutputError
 from spa.graph.deferred import held
 
 if TYPE_CHECKING:
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
 
     from experiments.data import Dataset
     from experiments.progress import Progress
+    from experiments.trainer import Trainer
 
     Rows = list[dict[str, Any]]
     # Before training, after it, and a row an epoch.
@@ -53,55 +51,56 @@ class Baseline:
     metrics: list[dict[str, Any]]
 
 
-def baseline(settings: Settings, data: Dataset, progress: Progress) -> Baseline:
+def baseline(settings: Settings, data: Dataset, trainer: Trainer) -> Baseline:
     """Return the shared baseline, trained now when nobody has yet.
 
     Raises:
         OutputError: the results folder cannot be written.
     """
     folder = paths.dense(settings.results, dense_key(settings))
-    with _locked(folder, progress):
-        if not (folder / "done.json").is_file():
-            _make(folder, settings, data, progress)
+
+    def wait(holder: str) -> None:
+        trainer.progress.say(f"waiting for {holder}, which trains the same dense baseline")
+
+    if not (folder / "done.json").is_file():
+        with lease.hold(folder, wait=wait):
+            if not (folder / "done.json").is_file():
+                _make(folder, settings, data, trainer)
     training = json.loads((folder / "done.json").read_text())
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return Baseline(folder / "init.onnx", folder / "dense.onnx", training, metrics)
 
 
-def _make(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> None:
+def _make(folder: Path, settings: Settings, data: Dataset, trainer: Trainer) -> None:
     started = time.monotonic()
     if settings.framework == "pytorch":
-        init, dense, lines = _in_torch(settings, data, progress)
+        init, dense, lines = _in_torch(folder, settings, data, trainer)
     else:
-        init, dense, lines = _elsewhere(folder, settings, data, progress)
+        init, dense, lines = _elsewhere(folder, settings, data, trainer.progress)
     files.write_bytes(folder / "init.onnx", held(init).SerializeToString())
     files.write_bytes(folder / "dense.onnx", held(dense).SerializeToString())
     files.write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     files.write_json(folder / "key.json", settings.semantic() | {"seed": settings.seed})
-    seconds = time.monotonic() - started
+    # Those of before an interruption are in the rows.
+    seconds = max(time.monotonic() - started, sum(line.get("seconds", 0.0) for line in lines))
     files.write_json(
         folder / "done.json",
-        {"epochs": len(lines), "seconds": seconds, "model": settings.model, "seed": settings.seed},
+        {
+            **{"epochs": len(lines), "seconds": seconds, "processes": trainer.processes},
+            **{"model": settings.model, "seed": settings.seed},
+        },
     )
-    progress.say(f"dense baseline trained in {seconds:.1f} s")
+    trainer.progress.say(f"dense baseline trained in {seconds:.1f} s")
 
 
-def _in_torch(settings: Settings, data: Dataset, progress: Progress) -> Made:
-    from experiments.train import fit, prepare
-
+def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer) -> Made:
     net, init = fresh(settings, data)
     if settings.comes_trained:
         return init, init, []
     lines: Rows = []
-    fit(
-        net,
-        data.train,
-        settings.train,
-        seed=settings.seed,
-        stream="dense",
-        device=prepare(settings.device, settings.threads),
-        report=lines.append,
-        progress=progress,
+    of = hashlib.sha256(init.SerializeToString()).hexdigest()
+    trainer.train(
+        net, data.train, settings.train, stream="dense", folder=folder, of=of, report=lines.append
     )
     return init, export(net, init, data), lines
 
@@ -153,19 +152,3 @@ def _example(data: Dataset) -> Any:
     import torch
 
     return torch.from_numpy(data.test.take(np.arange(2))[0])
-
-
-@contextmanager
-def _locked(folder: Path, progress: Progress) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise OutputError(f"cannot write in {folder}: {error.strerror or error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.say(f"waiting for another run that trains the same dense baseline ({folder})")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,115 +1,25 @@
-"""Everything that is written about runs, and read back.
+"""Result files: written, read back, and copied to where they are committed.
 
     python -m experiments.records collect demo        copies result.json of finished runs from
                                                       results/runs into results/records/demo
 
-A run's folder is written by `RunFolder` only. Its status goes pending -> running -> done or
-failed; a run that is not done is run again.
+A run's own folder is written by `experiments.folder`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import traceback
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
-from experiments import files, paths, provenance
+from experiments import files, paths
 from experiments.schema import REQUIRED, SCHEMA_VERSION, Result, checksum
-from experiments.settings import Settings
 from spa.errors import InputError, MissingExtra, SettingError, SpaError
-from spa.graph.deferred import held
 
 if TYPE_CHECKING:
-    import onnx
     import pandas as pd
-
-    from experiments.loggers import Logger
-
-_MADE = (
-    *("dense.onnx", "init.onnx", "reconstructed.onnx", "pruned.onnx", "finetuned.onnx"),
-    *("plan.json", "metrics.jsonl", "result.json"),
-)
-
-
-class RunFolder:
-    """The folder of one run: results/runs/<experiment>/<run_id>/seed_<n>/."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.path = paths.run(settings.results, settings.experiment, settings.run_id, settings.seed)
-        self.logger: Logger | None = None
-        self._started = ""
-
-    def done(self) -> bool:
-        """Whether the run is finished and its result can be read."""
-        try:
-            status = json.loads((self.path / "status.json").read_text())
-            read_result(self.path / "result.json")
-        except (OSError, ValueError, InputError):
-            return False
-        return isinstance(status, dict) and status.get("state") == "done"
-
-    def start(self, config: Mapping[str, Any], overrides: list[str]) -> None:
-        """Clear what an earlier try left, and write what is known before anything runs."""
-        self._started = _now()
-        self._status("running")
-        for name in _MADE:
-            (self.path / name).unlink(missing_ok=True)
-        self.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-        self.write_text("overrides.yaml", yaml.safe_dump(list(overrides)))
-        self.write_json("env.json", provenance.environment())
-
-    def finish(self, result: Result) -> None:
-        """Write the result, then the status: in this order, so that done means done."""
-        write_result(self.path / "result.json", result)
-        self._status("done")
-        if self.logger is not None:
-            self.logger.finish(result)
-
-    def fail(self, error: BaseException) -> None:
-        """Record a failure with its traceback."""
-        text = "".join(traceback.format_exception(error))
-        self._status("failed", error=f"{type(error).__name__}: {error}", traceback=text)
-        if self.logger is not None:
-            self.logger.finish(None)
-
-    def log(self, row: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"at": _now(), **row}) + "\n")
-        if self.logger is not None:
-            self.logger.metrics(row)
-
-    def write_model(self, name: str, model: onnx.ModelProto) -> None:
-        """Write an ONNX file."""
-        files.write_bytes(self.path / name, held(model).SerializeToString())
-
-    def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file."""
-        files.write_json(self.path / name, content)
-
-    def write_text(self, name: str, content: str) -> None:
-        """Write a text file."""
-        files.write_text(self.path / name, content)
-
-    def _status(self, state: str, **more: str) -> None:
-        s = self.settings
-        what = {
-            **{"state": state, "run_id": s.run_id, "experiment": s.experiment},
-            **{"model": s.model, "framework": s.framework, "dataset": s.dataset["name"]},
-            **{"method": s.method, "criterion": s.criterion, "time": s.time},
-            **{"trainer": s.trainer, "asked": s.asked, "calibration": s.calibration},
-            **{"seed": s.seed, "pid": os.getpid(), "started": self._started, "updated": _now()},
-        }
-        self.write_json("status.json", {**what, **more})
 
 
 def read_result(path: Path) -> Result:
@@ -193,10 +103,6 @@ def collect(results: Path, experiment: str) -> list[Path]:
     for stale in set(paths.records(results, experiment).glob("*.json")) - set(made):
         stale.unlink()
     return made
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,18 +16,23 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import arguments, loggers
+from experiments import arguments, lease, loggers
+from experiments.folder import RunFolder
+from experiments.interrupts import Interrupted, Interrupts
 from experiments.progress import Progress
-from experiments.records import RunFolder
+from experiments.rendezvous import meeting
 from experiments.settings import Settings, parse
 from spa.errors import SpaError
+
+if TYPE_CHECKING:
+    from experiments.distributed import Processes
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -43,33 +48,77 @@ def task(cfg: DictConfig) -> str:
 
 
 def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
-    """Run once, with everything recorded; returns done, skipped or failed."""
+    """Run once, with everything recorded; returns done, skipped, taken, interrupted or failed."""
     progress = Progress(label)
     _quiet()
     try:
         settings = parse(cfg)
-        folder = RunFolder(settings)
-        if folder.done() and not settings.force:
-            progress.say(f"{describe(settings)}: done already ({folder.path}); force=true re-runs")
-            return "skipped"
-        plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-        folder.start({**plain, "semantic": settings.semantic()}, overrides)
+        if (companions := meeting()) is None:
+            return _alone(settings, cfg, overrides, progress, None)
+        from experiments.distributed import follow, processes
+
+        team = processes(companions)
+        if not team.leads:
+            with Interrupts().listening() as interrupts, interrupts.gently():
+                follow(settings, team)
+            return "followed"
+        try:
+            return _alone(settings, cfg, overrides, progress, team)
+        finally:
+            team.same(None)  # the others are done with this run
     except SpaError as error:  # wrong settings, or nowhere to write: there is nothing to record
         progress.say(f"error: {error}")
         return "failed"
-    return _recorded(settings, folder, progress)
 
 
-def _recorded(settings: Settings, folder: RunFolder, progress: Progress) -> str:
+def _alone(
+    settings: Settings,
+    cfg: DictConfig,
+    overrides: list[str],
+    progress: Progress,
+    team: Processes | None,
+) -> str:
+    """Do all that a run does, as no other process does at the same time."""
+    folder = RunFolder(settings)
+    try:
+        with lease.hold(folder.path) as folder.lease:
+            if folder.done() and not settings.force:
+                where = f"({folder.path}); force=true re-runs"
+                progress.say(f"{describe(settings)}: done already {where}")
+                return "skipped"
+            if torn := folder.torn():
+                progress.say(f"{torn}; it is run again")
+            plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+            goes_on = folder.start({**plain, "semantic": settings.semantic()}, overrides)
+            progress.say(f"{describe(settings)}{', going on' if goes_on else ''}")
+            with Interrupts().listening() as interrupts:
+                outcome = _recorded(settings, folder, progress, interrupts, team)
+    except lease.Taken as error:
+        progress.say(f"{describe(settings)}: {error.holder} is at it; left to it")
+        return "taken"
+    if outcome == "interrupted":
+        interrupts.hand_on()
+    return outcome
+
+
+def _recorded(
+    settings: Settings,
+    folder: RunFolder,
+    progress: Progress,
+    interrupts: Interrupts,
+    team: Processes | None,
+) -> str:
     from experiments.stages import execute
 
-    progress.say(describe(settings))
     try:
         folder.logger = loggers.make(settings, folder.path)
-        result = execute(settings, folder, progress)
+        result = execute(settings, folder, progress, interrupts, team)
         folder.finish(result)
-    except KeyboardInterrupt as error:
-        folder.fail(error)
+    except Interrupted:
+        folder.interrupt()
+        return "interrupted"
+    except KeyboardInterrupt:
+        folder.interrupt()
         raise
     except Exception as error:  # whatever it is, it is recorded and the sweep goes on
         progress.say(f"error: {type(error).__name__ + ': ' if _foreign(error) else ''}{error}")

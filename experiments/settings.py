@@ -88,6 +88,7 @@ class Settings:
     device: str
     threads: int | None
     workers: int
+    checkpoint_seconds: float
     results: Path
     data_root: str | None
 
@@ -220,6 +221,7 @@ def parse(cfg: DictConfig) -> Settings:
         if trainer.get("threads") is None
         else _whole("trainer.threads", trainer["threads"], 1),
         workers=_whole("workers", cfg.workers, 1),
+        checkpoint_seconds=_number("checkpoint_seconds", cfg.checkpoint_seconds),
         results=Path(str(cfg.results_dir)),
         data_root=_name_or_none(cfg.data_root),
     )

@@ -8,9 +8,8 @@ train_prune            dense.onnx       nothing
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,56 +19,72 @@ from experiments import files, provenance
 from experiments.data import Dataset, load
 from experiments.dense import baseline
 from experiments.evaluate import accuracy, latency_ms
+from experiments.interrupts import Interrupts
 from experiments.methods import METHODS
 from experiments.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
 from experiments.seeds import whole
 from experiments.settings import Budget, Settings
 from experiments.task import Task
+from experiments.trainer import Trainer
 
 if TYPE_CHECKING:
-    import onnx
-
+    from experiments.distributed import Processes
+    from experiments.folder import RunFolder
     from experiments.progress import Progress
-    from experiments.records import RunFolder
     from spa.pruning.plan import Plan
 
 
-def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result:
-    """Do what the settings say and return what result.json holds."""
+def execute(
+    settings: Settings,
+    folder: RunFolder,
+    progress: Progress,
+    interrupts: Interrupts,
+    team: Processes | None = None,
+) -> Result:
+    """Do what the settings say and return what result.json holds.
+
+    A stage whose files are there from an earlier try is not done again.
+    """
     from experiments.train import prepare
 
     watch = Watch()
     prepare(settings.device, settings.threads)
     data = load(settings.dataset, settings.data_root, settings.workers)
+    trainer = Trainer(settings, progress, interrupts, team)
     with watch.stage("dense"):
-        base = baseline(settings, data, progress)
+        base = baseline(settings, data, trainer)
     for row in base.metrics:
         folder.log(row)
     dense = _take(base.dense, folder.path / "dense.onnx")
     early = settings.time == "prune_train"
     source = _take(base.init, folder.path / "init.onnx") if early else dense
 
-    with watch.stage("prune"):
-        pruned = prune(source, data, settings, progress)
-    folder.write_model("pruned.onnx", pruned.model)
-    folder.write_json("plan.json", pruned.plan.to_json())
-    plan_input = {"file": source.name, "sha256": _sha256(source)}
-    if pruned.reconstructed is not None:
-        folder.write_model("reconstructed.onnx", pruned.reconstructed)
-        plan_input["weights"] = "reconstructed.onnx"
+    with watch.stage("prune") as took:
+        pruned = folder.stage(
+            "prune",
+            source,
+            lambda: prune(source, folder, data, settings, progress),
+            makes=("pruned.onnx", "plan.json", "reconstructed.onnx"),
+        )
+        took(pruned["seconds"])
 
     training: dict[str, Any] = {"dense": base.training}
     if settings.time != "train_prune":
         budget = settings.train if early else settings.finetune
-        with watch.stage("finetune"):
-            tuned = tune(pruned.model, data, budget, settings, folder, progress)
-        folder.write_model("finetuned.onnx", tuned)
-        training["finetune"] = {"epochs": budget.epochs, "seconds": watch.seconds["finetune"]}
+        smaller = folder.path / "pruned.onnx"
+        with watch.stage("finetune") as took:
+            tuned = folder.stage(
+                "finetune",
+                smaller,
+                lambda: tune(smaller, folder, data, budget, trainer),
+                makes=("finetuned.onnx",),
+            )
+            took(tuned["seconds"])
+        training["finetune"] = {key: tuned[key] for key in ("epochs", "seconds", "processes")}
 
     with watch.stage("measure"):
         acc = measure(folder, data)
         latency = latency_ms(dense, folder.path / "pruned.onnx", data.shape, **settings.latency)
-    details = dict(pruned.details or {})
     return {
         "schema_version": SCHEMA_VERSION,
         "checksum": "",  # written with the file
@@ -89,27 +104,27 @@ def execute(settings: Settings, folder: RunFolder, progress: Progress) -> Result
         "normalize": settings.normalize,
         "calibration": settings.calibration,
         "bn_refresh": None if settings.calibration is None else settings.bn_refresh,
-        "reached": {"rf": float(pruned.reached.rf), "rp": float(pruned.reached.rp)},
+        "reached": pruned["reached"],
         "acc": acc,
-        "params": {"dense": int(pruned.dense.params), "pruned": int(pruned.pruned.params)},
-        "macs": {"dense": int(pruned.dense.macs), "pruned": int(pruned.pruned.macs)},
-        "prune_seconds": float(pruned.seconds),
+        "params": pruned["params"],
+        "macs": pruned["macs"],
+        "prune_seconds": pruned["prune_seconds"],
         "latency_ms": latency,
         "latency": settings.latency,
-        "widths": widths(pruned.plan),
+        "widths": pruned["widths"],
         "seconds": watch.all(),
         "config": settings.semantic(),
         "flops": FLOPS,
         "data_sha256": data.fingerprint(),
-        "dense_sha256": _sha256(dense),
-        "plan_input": plan_input,
-        "proof": [str(check) for check in pruned.proof.checks],
-        "scores": details.get("scores"),
-        "details": details,
+        "dense_sha256": files.sha256(dense),
+        "plan_input": pruned["plan_input"],
+        "proof": pruned["proof"],
+        "scores": pruned["details"].get("scores"),
+        "details": pruned["details"],
         "training": training | {"budget": settings.semantic()["trainer"]},
         "hardware": provenance.hardware(),
         "code": provenance.code(),
-        "started": watch.started,
+        "started": folder.started,
         "finished": now(),
     }
 
@@ -123,22 +138,31 @@ class Watch:
     """Wall clock by stage."""
 
     def __init__(self) -> None:
-        self.started = now()
         self.seconds = dict.fromkeys(("dense", "prune", "finetune", "measure"), 0.0)
         self._began = time.monotonic()
+        self._before = 0.0
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the body."""
+    def stage(self, name: str) -> Iterator[Callable[[float], None]]:
+        """Time the body; gives a function that takes what an earlier try's share makes of it."""
         began = time.monotonic()
+        whole = 0.0
+
+        def took(seconds: float) -> None:
+            nonlocal whole
+            whole = seconds
+
         try:
-            yield
+            yield took
         finally:
-            self.seconds[name] += time.monotonic() - began
+            now = time.monotonic() - began
+            self.seconds[name] = max(now, whole)
+            self._before += self.seconds[name] - now
 
     def all(self) -> Seconds:
-        """Return the seconds of every stage, and those since the start."""
-        return {"total": time.monotonic() - self._began, **self.seconds}  # type: ignore[typeddict-item]
+        """Return the seconds of every stage, and those of the whole run, earlier tries too."""
+        total = time.monotonic() - self._began + self._before
+        return {"total": total, **self.seconds}  # type: ignore[typeddict-item]
 
 
 def widths(plan: Plan) -> list[Width]:
@@ -153,43 +177,74 @@ def widths(plan: Plan) -> list[Width]:
     ]
 
 
-def prune(source: Path, data: Dataset, settings: Settings, progress: Progress) -> Any:
-    """Prune a dense file by the run's method."""
+def prune(
+    source: Path, folder: RunFolder, data: Dataset, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Prune a dense file by the run's method; returns the record's part about it."""
     import spa
 
     progress.step(f"pruning by {settings.criterion or settings.method}")
+    started = time.monotonic()
     method = METHODS.get(settings.method)
     seed = whole(settings.seed, "method")
     target = spa.Target(**settings.asked)
     pruned = method(source, Task(data, settings), target, settings, seed)
     progress.step(f"reached RF {pruned.reached.rf:.2f}, RP {pruned.reached.rp:.2f}")
-    return pruned
+    plan_input = {"file": source.name, "sha256": files.sha256(source)}
+    if pruned.reconstructed is not None:
+        folder.write_model("reconstructed.onnx", pruned.reconstructed)
+        plan_input["weights"] = "reconstructed.onnx"
+    folder.write_model("pruned.onnx", pruned.model)
+    folder.write_json("plan.json", pruned.plan.to_json())
+    return {
+        "reached": {"rf": float(pruned.reached.rf), "rp": float(pruned.reached.rp)},
+        "params": {"dense": int(pruned.dense.params), "pruned": int(pruned.pruned.params)},
+        "macs": {"dense": int(pruned.dense.macs), "pruned": int(pruned.pruned.macs)},
+        "prune_seconds": float(pruned.seconds),
+        "widths": widths(pruned.plan),
+        "plan_input": plan_input,
+        "proof": [str(check) for check in pruned.proof.checks],
+        "details": dict(pruned.details or {}),
+        "seconds": time.monotonic() - started,
+    }
 
 
 def tune(
-    model: onnx.ModelProto,
-    data: Dataset,
-    budget: Budget,
-    settings: Settings,
-    folder: RunFolder,
-    progress: Progress,
-) -> onnx.ModelProto:
+    smaller: Path, folder: RunFolder, data: Dataset, budget: Budget, trainer: Trainer
+) -> dict[str, Any]:
     """Train a pruned file through the bridge; the weights go back into the file by name."""
-    from experiments.train import fit, prepare
+    import onnx
+
     from spa.bridge import to_onnx, to_torch
 
+    started = time.monotonic()
+    rows: list[dict[str, Any]] = []
+
+    def report(row: dict[str, Any]) -> None:
+        rows.append(row)
+        folder.log(row)
+
+    model = onnx.load(smaller)
     net = to_torch(model)
-    fit(
+    trainer.train(
         net,
         data.train,
         budget,
-        seed=settings.seed,
         stream="finetune",
-        device=prepare(settings.device, settings.threads),
-        report=folder.log,
-        progress=progress,
+        folder=folder.path,
+        of=files.sha256(smaller),
+        report=report,
+        model=model,
     )
-    return to_onnx(net, model)
+    folder.write_model("finetuned.onnx", to_onnx(net, model))
+    # The rows have the seconds of before an interruption too.
+    seconds = max(time.monotonic() - started, sum(row["seconds"] for row in rows))
+    return {
+        "rows": rows,
+        "epochs": budget.epochs,
+        "seconds": seconds,
+        "processes": trainer.processes,
+    }
 
 
 def measure(folder: RunFolder, data: Dataset) -> Any:
@@ -206,7 +261,3 @@ def _take(source: Path, target: Path) -> Path:
     """Copy a shared file into the run's folder, so that nobody who edits it there harms others."""
     files.write_bytes(target, source.read_bytes())
     return target
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,9 +7,10 @@ two runs with the same seed see the same batches, whatever the network.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ from spa.frameworks.feed import Feed
 
 if TYPE_CHECKING:
     from experiments.progress import Progress
+    from spa.frameworks.loop import Keeper, Team
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -46,8 +48,10 @@ def fit(
     seed: int,
     stream: str,
     device: torch.device,
-    report: Report,
-    progress: Progress,
+    report: Report = lambda row: None,
+    progress: Progress | None = None,
+    keeper: Keeper | None = None,
+    team: Team | None = None,
 ) -> nn.Module:
     """Train a network in place.
 
@@ -61,6 +65,8 @@ def fit(
         report: takes one dict an epoch: epoch, loss, accuracy (of the augmented training
             batches, in train mode), lr, seconds.
         progress: where the user sees it.
+        keeper: keeps the training's state.
+        team: the processes that train together.
     """
     from spa.frameworks.loop import fit as fit_feed
 
@@ -68,36 +74,52 @@ def fit(
     fed = feed(split, budget, seed, stream)
 
     def on_step(epoch: int, step: int) -> None:
-        where = f"epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{fed.steps}"
-        progress.step(f"{stream}: {where}")
+        if progress is not None:
+            where = f"epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{fed.steps}"
+            progress.step(f"{stream}: {where}")
 
-    listen = listener(stream, budget, report, progress)
-    return fit_feed(net, fed, training(budget), device=device, report=listen, on_step=on_step)
+    return fit_feed(
+        net,
+        fed,
+        training(budget),
+        device=device,
+        report=listener(stream, budget, report, progress),
+        on_step=on_step,
+        keeper=keeper,
+        team=team,
+    )
 
 
-def listener(stream: str, budget: Budget, report: Report, progress: Progress) -> Report:
+def listener(stream: str, budget: Budget, report: Report, progress: Progress | None) -> Report:
     """What takes a row an epoch from any framework, records it and shows it."""
 
     def listen(row: dict[str, Any]) -> None:
         report({"stage": stream, **row})
-        progress.step(
-            f"{stream}: epoch {row['epoch']}/{budget.epochs}, "
-            f"loss {row['loss']:.3f}, training accuracy {row['accuracy']:.1%}"
-        )
+        if progress is not None:
+            progress.step(
+                f"{stream}: epoch {row['epoch']}/{budget.epochs}, "
+                f"loss {row['loss']:.3f}, training accuracy {row['accuracy']:.1%}"
+            )
 
     return listen
 
 
 def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:
     """What any framework trains on: the same batches in the same order, with the same rates."""
-    rng = generator(seed, f"{stream} order")
     steps = max(1, math.ceil(len(split) / budget.batch))
+    if steps > 1 and len(split) % budget.batch == 1:
+        steps -= 1  # as `batches` joins a last single sample to the batch before it
+
+    def rest(epoch: int, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return batches(split, budget.batch, generator(seed, f"{stream} epoch {epoch}"), step)
+
     return Feed(
-        epoch=lambda epoch: batches(split, budget.batch, rng),
+        epoch=lambda epoch: rest(epoch, 0),
         rate=lambda epoch, step: learning_rate(budget, epoch + step / steps),
         epochs=budget.epochs,
         steps=steps,
         batch=budget.batch,
+        rest=rest,
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,19 +169,22 @@ def normalise(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 
 def batches(
-    split: Split, size: int, rng: np.random.Generator | None = None
+    split: Split, size: int, rng: np.random.Generator | None = None, first: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Go through a split once: shuffled and augmented with a generator, in order without.
 
-    A last batch of a single sample is joined to the one before it when training: batch norm has
-    no variance of one sample.
+    Each batch is augmented with a generator of its own, so that those before the first one that is
+    wanted need not be made. A last batch of a single sample is joined to the one before it when
+    training: batch norm has no variance of one sample.
     """
     order = np.arange(len(split)) if rng is None else rng.permutation(len(split))
     starts = list(range(0, len(order), size))
     if rng is not None and len(starts) > 1 and len(order) - starts[-1] == 1:
         starts.pop()
-    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
-        yield split.take(order[start:stop], rng)
+    rngs = [None] * len(starts) if rng is None else rng.spawn(len(starts))
+    bounds = zip(starts, [*starts[1:], len(order)], rngs, strict=True)
+    for start, stop, own in islice(bounds, first, None):
+        yield split.take(order[start:stop], own)
 
 
 def crop_and_flip(

@@ -42,6 +42,8 @@ class Feed:
         epochs: how many.
         steps: batches in an epoch.
         batch: samples in a batch.
+        rest: called with an epoch's number and a batch's in it; that epoch's batches from there
+            on. Where left out, those before are made and thrown away.
     """
 
     epoch: Callable[[int], Iterable[Batch]]
@@ -49,6 +51,13 @@ class Feed:
     epochs: int
     steps: int
     batch: int
+    rest: Callable[[int, int], Iterable[Batch]] | None = None
+
+    def after(self, epoch: int, step: int) -> Iterable[Batch]:
+        """An epoch's batches without the first so many."""
+        if self.rest is None:
+            return islice(self.epoch(epoch), step, None)
+        return self.rest(epoch, step)
 
 
 @contextmanager

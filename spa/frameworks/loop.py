@@ -5,14 +5,61 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from spa.errors import SettingError
 from spa.frameworks.base import Report, Training
-from spa.frameworks.feed import Feed
+from spa.frameworks.feed import Array, Feed
+
+
+class Keeper(Protocol):
+    """Keeps the state of a training, so that it can go on after an interruption."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that was kept last; None where there is none."""
+
+    def due(self) -> bool:
+        """Whether the state should be kept now; asked after every step."""
+
+    def stops(self) -> bool:
+        """Whether the training should be kept and ended now; asked after every step."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keeps a state: tensors, numbers and texts in dicts and lists."""
+
+
+class Stopped(Exception):
+    """A keeper ended a training; its state is kept."""
+
+
+class Team:
+    """Processes that train one network together; this one trains alone.
+
+    Attributes:
+        leads: whether this process reports.
+    """
+
+    leads = True
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """A module whose gradients are summed over the team, with the leader's weights."""
+        return net
+
+    def share(self, x: Array, y: Array) -> tuple[Array, Array, float]:
+        """This process's part of a batch, and its weight: 1 over the samples of all parts."""
+        return x, y, 1 / len(y)
+
+    def same(self, value: Any) -> Any:
+        """The leader's value, for all."""
+        return value
+
+    def total(self, values: list[float]) -> list[float]:
+        """Sums over the team."""
+        return values
 
 
 def fit(
@@ -23,6 +70,8 @@ def fit(
     device: torch.device | None = None,
     report: Report,
     on_step: Callable[[int, int], None] = lambda epoch, step: None,
+    keeper: Keeper | None = None,
+    team: Team | None = None,
 ) -> nn.Module:
     """Trains a classifier in place.
 
@@ -32,53 +81,134 @@ def fit(
         training: how.
         device: where; the CPU where left out.
         report: takes one dict an epoch: epoch, loss, accuracy (of the training batches, in train
-            mode), lr, seconds.
+            mode), lr, seconds. After an interruption it gets those of before again.
         on_step: called with the epoch's and the batch's number, both from 0, after each step.
+        keeper: keeps the state (only the leader has one); a training that goes on from it ends
+            with the same weights, to the last bit where the operators are deterministic.
+        team: with whom; each process calls this with the same arguments.
 
     Returns:
         The same module, on the CPU and in eval mode.
 
     Raises:
         SettingError: the loss is no longer finite.
+        Stopped: the keeper ended it.
     """
+    team = team or Team()
     net.to(device)
     optimizer = _optimizer(net, training)
-    for epoch in range(feed.epochs):
-        started, loss_sum, correct, seen, rate = time.monotonic(), 0.0, 0, 0, 0.0
+    at = _At()
+    kept = team.same(keeper is not None)
+    state = team.same(keeper.load() if keeper is not None else None)
+    if state is not None:
+        at = _restore(state, net, optimizer, team.leads)
+        for old in at.rows:
+            report(old)
+    trained = team.wrap(net)
+    while at.epoch < feed.epochs:
+        started, rate = time.monotonic(), 0.0
         net.train()
-        for step, (x, y) in enumerate(feed.epoch(epoch)):
-            rate = feed.rate(epoch, step)
+        for x, y in feed.after(at.epoch, at.step):
+            rate = feed.rate(at.epoch, at.step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            inputs = torch.from_numpy(x).to(device, non_blocking=True)
-            labels = torch.from_numpy(y).to(device, non_blocking=True)
-            logits = first(net(inputs))
+            mine_x, mine_y, weight = team.share(x, y)
+            inputs = torch.from_numpy(mine_x).to(device, non_blocking=True)
+            labels = torch.from_numpy(mine_y).to(device, non_blocking=True)
+            logits = first(trained(inputs))
             loss = nn.functional.cross_entropy(
-                logits, labels, label_smoothing=training.label_smoothing
+                logits, labels, label_smoothing=training.label_smoothing, reduction="sum"
             )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss * weight).backward()  # type: ignore[no-untyped-call]
             if training.clip is not None:
                 nn.utils.clip_grad_norm_(net.parameters(), training.clip)
             optimizer.step()
-            loss_sum += float(loss.detach()) * len(y)
-            correct += int((logits.detach().argmax(1) == labels).sum())
-            seen += len(y)
-            on_step(epoch, step)
+            at.loss += float(loss.detach())
+            at.correct += int((logits.detach().argmax(1) == labels).sum())
+            at.seen += len(mine_y)
+            on_step(at.epoch, at.step)
+            at.step += 1
+            if kept and at.step < feed.steps:
+                at.seconds += time.monotonic() - started
+                started = time.monotonic()
+                _keep(keeper, team, at, net, optimizer)
+        at.seconds += time.monotonic() - started
+        loss_sum, correct, seen = team.total([at.loss, at.correct, at.seen])
         row: dict[str, Any] = {
-            "epoch": epoch + 1,
+            "epoch": at.epoch + 1,
             "loss": loss_sum / seen,
             "accuracy": correct / seen,
             "lr": rate,
-            "seconds": time.monotonic() - started,
+            "seconds": at.seconds,
         }
         if not math.isfinite(row["loss"]):
             raise SettingError(
-                f"The loss is {row['loss']} after epoch {epoch + 1}; a smaller learning rate than "
-                f"{rate:g} may help."
+                f"The loss is {row['loss']} after epoch {at.epoch + 1}; a smaller learning rate "
+                f"than {rate:g} may help."
             )
         report(row)
+        at = _At(at.epoch + 1, rows=[*at.rows, row])
+        if kept and at.epoch < feed.epochs:
+            _keep(keeper, team, at, net, optimizer)
     return net.to("cpu").eval()
+
+
+@dataclass
+class _At:
+    """How far a training is.
+
+    Attributes:
+        epoch: the one that is under way, from 0.
+        step: its next batch.
+        loss: summed over the samples of this epoch that this process saw, `seen` of them, of
+            which `correct` were told right.
+        seconds: that this epoch has taken.
+        rows: what was reported of the epochs before.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _keep(
+    keeper: Keeper | None, team: Team, at: _At, net: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Keeps the whole team's sums with the leader's weights, if it is time; all have the same."""
+    asked = (keeper.due(), keeper.stops()) if keeper is not None else None
+    due, stops = team.same(asked)
+    if not due and not stops:
+        return
+    loss, correct, seen = team.total([at.loss, at.correct, at.seen])
+    if keeper is not None:
+        so_far = replace(at, loss=loss, correct=int(correct), seen=int(seen))
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        keeper.save({
+            "at": asdict(so_far),
+            "net": net.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": cuda,
+        })  # fmt: skip
+    if stops:
+        raise Stopped
+
+
+def _restore(
+    state: dict[str, Any], net: nn.Module, optimizer: torch.optim.Optimizer, leads: bool
+) -> _At:
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    if torch.cuda.is_available() and state["random_cuda"]:
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    at = _At(**state["at"])
+    return at if leads else replace(at, loss=0.0, correct=0, seen=0)
 
 
 def first(output: Any) -> torch.Tensor:

@@ -9,9 +9,15 @@ import time
 import pytest
 
 from experiments import dense
+from experiments.interrupts import Interrupts
 from experiments.progress import Progress
 from experiments.settings import dense_key
+from experiments.trainer import Trainer
 from spa.errors import OutputError
+
+
+def trainer(settings) -> Trainer:
+    return Trainer(settings, Progress("test"), Interrupts())
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def test_two_runs_at_once_train_one_baseline(parsed, tmp_path, makes, capsys):
     found = []
 
     def ask() -> None:
-        found.append(dense.baseline(settings, None, Progress("test")))
+        found.append(dense.baseline(settings, None, trainer(settings)))
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
@@ -43,14 +49,14 @@ def test_two_runs_at_once_train_one_baseline(parsed, tmp_path, makes, capsys):
         thread.join()
     assert len(makes) == 1
     assert found[0] == found[1]
-    assert "waiting for another run" in capsys.readouterr().err
+    assert "which trains the same dense baseline" in capsys.readouterr().err
 
 
 def test_a_baseline_that_was_not_finished_is_made_again(parsed, tmp_path, makes):
     settings = parsed(f"results_dir={tmp_path}")
-    dense.baseline(settings, None, Progress("test"))
+    dense.baseline(settings, None, trainer(settings))
     (tmp_path / "dense" / dense_key(settings) / "done.json").unlink()
-    dense.baseline(settings, None, Progress("test"))
+    dense.baseline(settings, None, trainer(settings))
     assert len(makes) == 2
 
 
@@ -64,5 +70,6 @@ def test_who_shares_a_baseline(parsed):
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(parsed, tmp_path):
     (tmp_path / "dense").write_text("a file where a folder should be")
+    settings = parsed(f"results_dir={tmp_path}")
     with pytest.raises(OutputError, match="cannot write in"):
-        dense.baseline(parsed(f"results_dir={tmp_path}"), None, Progress("test"))
+        dense.baseline(settings, None, trainer(settings))

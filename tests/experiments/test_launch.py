@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from experiments import run, stages
-from experiments.records import RunFolder
+from experiments.folder import RunFolder
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def pretend(monkeypatch, made_result):
     """Replaces the stages: criterion l2 fails, everything else is done at once."""
     calls: list[str] = []
 
-    def execute(settings, folder, progress):
+    def execute(settings, folder, progress, interrupts, team):
         calls.append(f"{settings.criterion} {settings.seed}")
         folder.log({"stage": "dense", "epoch": 1, "loss": 0.5})
         if settings.criterion == "l2":

@@ -8,7 +8,8 @@ import os
 import pytest
 
 from experiments import files, paths, provenance, records
-from experiments.records import RunFolder, read_result
+from experiments.folder import RunFolder
+from experiments.records import read_result
 from spa.errors import InputError, OutputError, SettingError
 
 

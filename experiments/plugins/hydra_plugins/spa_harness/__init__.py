@@ -1,1 +1,1 @@
-"""Two small Hydra plugins of the harness; Hydra finds them by the name of the folder above."""
+"""Small Hydra plugins of the harness; Hydra finds them by the name of the folder above."""

@@ -13,8 +13,8 @@ file may list several blocks:
           - {time: train_prune, method: obspa}
 
 Every block is expanded with the shared lists, and the union is run once, in that order. What is
-given on the command line replaces the lists of the same name. The command ends with code 1 when
-any run failed; the others have been run.
+given on the command line replaces the lists of the same name. Runs that are done are not launched.
+The command ends with code 1 when any run failed; the others have been run.
 """
 
 import os
@@ -28,7 +28,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from spa.errors import SpaError
+
 TOTAL = "SPA_SWEEP_RUNS"
+PLUGINS = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -77,22 +80,52 @@ class GridSweeper(BasicSweeper):
         self.grid = [dict(block) for block in grid or []]
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch every run; exit with code 1 when one failed."""
+        """Launch every run that is not done; exit with code 1 when one failed."""
+        from experiments import sweep  # late: Hydra loads every plugin for every command
+
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        loader = self.hydra_context.config_loader
+        parser = OverridesParser.create(config_loader=loader)
         runs = expand(self.grid, dict(self.params), arguments, parser)
-        self.validate_batch_is_legal(runs)
-        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        size = self.max_batch_size or len(runs)
-        done: list[Any] = []
-        os.environ[TOTAL] = str(len(runs))  # so that a run can say "3 of 18", in any process
-        for start in range(0, len(runs), size):
-            done.extend(self.launcher.launch(runs[start : start + size], initial_job_idx=start))
-        del os.environ[TOTAL]
-        failed = sum(job.return_value == "failed" for job in done)
+        try:
+            planned = sweep.plan(loader, self.config, runs)
+            to_do = [run.overrides for run in sweep.missing(planned)]
+        except SpaError as error:
+            sweep.say(f"error: {error}")
+            raise SystemExit(error.exit_code) from None
+        wrong = len(runs) - len(planned)
+        if len(planned) > len(to_do):
+            sweep.say(f"{len(planned) - len(to_do)} of {len(planned)} runs are done already")
+        failed = wrong + (self._launch(planned, to_do) if to_do else 0)
+        sweep.say(sweep.standing(planned))
         if failed:
-            print(f"error: {failed} of {len(done)} runs failed", file=sys.stderr)
+            print(f"error: {failed} of {len(runs)} runs failed", file=sys.stderr)
             raise SystemExit(1)
-        return done
+
+    def _launch(self, planned: Any, runs: list[list[str]]) -> int:
+        """Launch runs; returns how many failed."""
+        from experiments import sweep
+
+        assert self.launcher is not None
+        size = self.max_batch_size or len(runs)
+        returned: list[Any] = []
+        lost = 0
+        os.environ[TOTAL] = str(len(runs))  # so that a run can say "3 of 18", in any process
+        # Jobs are unpickled before anything of ours is imported.
+        ours = [str(PLUGINS), str(PLUGINS.parent.parent)]
+        path = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([*ours, path] if path else ours)
+        try:
+            with sweep.watched(planned):
+                for start in range(0, len(runs), size):
+                    batch = runs[start : start + size]
+                    returned += self.launcher.launch(batch, initial_job_idx=start)
+        except Exception as error:  # a job that was killed could not say why
+            lost = 1
+            sweep.say(f"error: a job ended without a word: {type(error).__name__}: {error}")
+            sweep.say("see `python -m experiments.status`; jobs that are queued go on")
+        finally:
+            del os.environ[TOTAL]
+        return lost + sum(job.return_value == "failed" for job in returned)

@@ -1,0 +1,103 @@
+"""The trainings of one run: kept while they go, ended when asked to, shared by processes.
+
+Every training of a torch module in the harness goes through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.checkpoints import Checkpoint
+from experiments.interrupts import Interrupted, Interrupts
+from experiments.progress import Progress
+from experiments.settings import Budget, Settings
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+    from experiments.data import Split
+    from experiments.distributed import Processes
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How this run trains, whatever it trains.
+
+    Attributes:
+        team: the processes that train together, of which this is the first; None when alone.
+    """
+
+    settings: Settings
+    progress: Progress
+    interrupts: Interrupts
+    team: Processes | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return 1 if self.team is None else self.team.size
+
+    def train(
+        self,
+        net: nn.Module,
+        split: Split,
+        budget: Budget,
+        *,
+        stream: str,
+        folder: Path,
+        of: str,
+        report: Callable[[dict[str, Any]], None],
+        model: onnx.ModelProto | None = None,
+    ) -> nn.Module:
+        """Train a network in place, from where an interrupted training was, if there was one.
+
+        Args:
+            net: gives logits (N, classes) for pictures (N, C, H, W).
+            split: what it is trained on.
+            budget: how long, and how.
+            stream: name of this use of the run's seed, ``dense`` or ``finetune``.
+            folder: where its state is kept.
+            of: what the training starts from, such as a hash.
+            report: takes one dict an epoch.
+            model: the file that the network was made of; None for a fresh network of the settings.
+
+        Raises:
+            Interrupted: the run was asked to end; the state is kept.
+        """
+        from experiments.train import fit, prepare
+        from spa.frameworks.loop import Stopped
+
+        device = prepare(self.settings.device, self.settings.threads)
+        if self.team is not None:
+            content = None if model is None else model.SerializeToString()
+            self.team.same({"model": content, "budget": budget, "stream": stream})
+        with self.interrupts.gently() as asked:
+            checkpoint = Checkpoint(
+                folder / "checkpoint.pt",
+                of,
+                every=self.settings.checkpoint_seconds,
+                stops=asked,
+                progress=self.progress,
+            )
+            try:
+                fit(
+                    net,
+                    split,
+                    budget,
+                    seed=self.settings.seed,
+                    stream=stream,
+                    device=device,
+                    report=report,
+                    progress=self.progress,
+                    keeper=checkpoint,
+                    team=self.team,
+                )
+            except Stopped:
+                self.progress.say(f"asked to end; going on from {checkpoint.path} the next time")
+                raise Interrupted from None
+        checkpoint.drop()
+        return net
