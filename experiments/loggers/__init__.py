@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.loggers.careful import Careful
 from experiments.loggers.csv import CsvLogger
-from experiments.loggers.protocol import Logger, written
+from experiments.loggers.protocol import Logger
 from experiments.loggers.wandb import WandbLogger
 from experiments.settings import Settings
 
@@ -24,20 +24,9 @@ LOGGERS: dict[str, Callable[[Settings, Path], Logger] | None] = {
 
 
 def make(settings: Settings, folder: Path) -> Logger | None:
-    """Open the logger that the settings name; it hears what metrics.jsonl holds already.
+    """Open the logger that the settings name, for a run's folder that was started.
 
-    Args:
-        settings: the run's; ``settings.logger`` has the name and the logger's own settings.
-        folder: the run's folder.
+    A try that goes on with an earlier one logs all that was logged before again.
     """
     kind = LOGGERS[str(settings.logger["name"])]
-    if kind is None:
-        return None
-
-    def opened() -> Logger:
-        logger = kind(settings, folder)
-        for row in written(folder):
-            logger.metrics(row)
-        return logger
-
-    return Careful(opened)
+    return None if kind is None else Careful(lambda: kind(settings, folder))

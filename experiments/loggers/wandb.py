@@ -38,6 +38,8 @@ class WandbLogger:
         self.runs: dict[str, Any] = {}
         self.steps: Counter[str] = Counter()
         self.told: list[tuple[str, dict[str, float]]] = []
+        # A folder of which nothing is gone on with was cleared; this is what would be there first.
+        self.goes_on = (self.folder / "dense.onnx").is_file()
         with self._at_home():
             try:
                 import wandb  # noqa: F401
@@ -146,9 +148,9 @@ class WandbLogger:
             name=f"{s.model} {s.criterion or s.method} {s.seed} {stage}",
             config=content.config(s),
             mode=self.mode,
-            # What is run again by force replaces what was there, and so does each offline try when
-            # it is uploaded: all of them are whole.
-            resume="allow" if self.mode == "online" and not s.force else None,
+            # Every try logs everything, so what is not gone on with replaces what was there, and
+            # so does each offline try when it is uploaded.
+            resume="allow" if self.goes_on and self.mode == "online" else None,
             reinit="create_new",
             settings=wandb.Settings(
                 **{"silent": True, "console": "off"},
@@ -179,8 +181,8 @@ class WandbLogger:
         return "offline"
 
     def _say(self, what: str) -> None:
-        kept = f"`wandb sync` uploads what is kept in {self.folder / 'wandb'}"
-        print(f"logger=wandb: {what}. {kept}", file=sys.stderr)
+        sync = f"`wandb sync {self.folder / 'wandb'}/*run-*` uploads what is kept there"
+        print(f"logger=wandb: {what}. {sync}", file=sys.stderr)
 
     @contextmanager
     def _at_home(self) -> Iterator[None]:

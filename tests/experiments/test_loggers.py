@@ -26,7 +26,6 @@ from tests.experiments.wandb_files import Offline, newest
 from tests.experiments.wandb_server import served
 
 STAGES = ("dense", "prune", "finetune")
-SYNC = "`wandb sync` uploads what is kept in"
 ROW = {"stage": "dense", "epoch": 1, "loss": 0.5, "accuracy": 0.25, "lr": 0.1, "seconds": 2.0}
 
 
@@ -48,14 +47,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one real run with a negative seed."""
     results = tmp_path_factory.mktemp("results")
+    launch(results)
+    (folder,) = results.glob("runs/adhoc/*/seed_-5")
+    return folder
+
+
+def launch(results: Path) -> None:
+    """Run the command in this process."""
     line = ["experiments.run", "seed=-5", "trainer=smoke", "logger=wandb", f"results_dir={results}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", line)
         patch.setenv("WANDB_MODE", "offline")
         run.main()
         ends_wandb()
-    (folder,) = results.glob("runs/adhoc/*/seed_-5")
-    return folder
 
 
 @pytest.fixture
@@ -74,6 +78,11 @@ def ends_wandb() -> None:
     import wandb
 
     wandb.teardown()
+
+
+def online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    for name, value in {"BASE_URL": url, "API_KEY": "0" * 40, "MODE": "online"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -188,6 +197,28 @@ def test_no_user_host_or_path_is_told(mirrored):
         assert str(mirrored).encode() not in kept.run.SerializeToString()
 
 
+@pytest.mark.slow
+def test_a_run_that_is_launched_again_keeps_what_was_kept(mirrored):
+    rows = {stage: newest(mirrored, stage).rows() for stage in STAGES}
+    before = kept_below(mirrored)
+    assert len(before) > 3 + 3 + 2  # runs, tables and pictures, and more
+    status = read(mirrored / "status.json")
+    (mirrored / "status.json").write_text(json.dumps(status | {"state": "interrupted"}))
+    launch(mirrored.parents[3])
+    assert kept_below(mirrored).items() > before.items()
+    for stage in STAGES:
+        tries = list(mirrored.glob(f"wandb/offline-run-*-{stage}"))
+        assert len(tries) == 2
+        assert newest(mirrored, stage).rows() == rows[stage]
+
+
+def kept_below(folder: Path) -> dict[Path, bytes]:
+    """What can be uploaded of a run: its own files, and copies of its artifacts."""
+    where = ("offline-run-*/*.wandb", "offline-run-*/files/**/*", "artifacts/**/*")
+    found = (path for pattern in where for path in folder.glob(f"wandb/{pattern}"))
+    return {path: path.read_bytes() for path in found if path.is_file()}
+
+
 def test_without_fine_tuning_the_pruning_is_last(opened, made_result):
     logger, folder = opened("time=train_prune", "target.ratio=0.5")
     logger.metrics({"stage": "test pruned", "accuracy": 0.5})
@@ -203,27 +234,18 @@ def test_without_fine_tuning_the_pruning_is_last(opened, made_result):
     assert not kept.rows()[0].keys() - {"test/accuracy"}
 
 
-def test_an_interrupted_run_goes_on_in_the_same_runs(opened, made_result):
-    logger, folder = opened()
-    logger.metrics(ROW)
-    (folder / "plan.json").write_text("{}")
-    logger.abandon()  # the process ends
-    first = newest(folder, "dense")
-    before = {path: path.read_bytes() for path in folder.glob("wandb/**/*.wandb")}
-    assert len(before) == 1
-    at = {"at": "2026-01-02T03:04:05+00:00"}
-    torn = '{"stage": "dense", "epo'
-    (folder / "metrics.jsonl").write_text(json.dumps({**at, **ROW}) + "\n" + torn)
-
-    logger, _ = opened()
-    logger.metrics({**ROW, "epoch": 2})
-    logger.finish(made_result())
-    second = newest(folder, "dense")
-    assert second.folder != first.folder
-    assert second.run.run_id == first.run.run_id
-    assert [row["dense/epoch"] for row in second.rows()] == [1, 2]
-    assert [row["_step"] for row in second.history] == [0, 1]
-    assert all(path.read_bytes() == content for path, content in before.items())
+def test_every_try_is_kept_offline_and_whole(opened):
+    for epochs in (1, 2):
+        logger, folder = opened()
+        for epoch in range(1, epochs + 1):
+            logger.metrics({**ROW, "epoch": epoch})
+        logger.abandon()  # the process ends
+    first, second = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert first.name == second.name
+    assert [row["dense/epoch"] for row in Offline(first).rows()] == [1]
+    kept = Offline(second)
+    assert [row["dense/epoch"] for row in kept.rows()] == [1, 2]
+    assert not kept.run.resume  # it replaces the first when it is uploaded
 
 
 def test_a_failed_run_is_closed_as_failed(opened):
@@ -321,53 +343,46 @@ def test_disabled_writes_nothing(opened, made_result, capfd):
     assert not list(folder.glob("**/*.wandb"))
 
 
-def test_online_a_second_try_resumes_and_force_begins_anew(opened, monkeypatch):
+def test_online_a_try_that_goes_on_sends_what_is_new_and_another_replaces_it(opened, monkeypatch):
     with served() as (server, url):
-        for name, value in {"BASE_URL": url, "API_KEY": "0" * 40, "MODE": "online"}.items():
-            monkeypatch.setenv(f"WANDB_{name}", value)
-        logger, folder = opened()
-        logger.metrics(ROW)
-        logger.metrics({**ROW, "epoch": 2})
-        logger.finish(None)
-        ends_wandb()
-        (name, told), *others = server.history.items()
+        online(monkeypatch, url)
+
+        def told(losses: dict[int, float]) -> dict[int, float]:
+            """What the server has after a try; the loss by the epoch."""
+            logger, _ = opened()
+            for epoch, loss in losses.items():
+                logger.metrics({**ROW, "epoch": epoch, "loss": loss})
+            logger.finish(None)
+            ends_wandb()
+            (rows,) = server.history.values()
+            assert [row["_step"] for row in rows] == list(range(len(rows)))
+            return {row["dense/epoch"]: row["dense/loss"] for row in rows}
+
+        assert told({1: 0.5, 2: 0.25}) == {1: 0.5, 2: 0.25}
         assert server.received == 2
-        assert not others
-        assert name.endswith("-3-dense")
-        assert [row["dense/epoch"] for row in told] == [1, 2]
-
-        rows = [{"at": "then", **ROW, "epoch": epoch} for epoch in (1, 2)]
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / "metrics.jsonl").write_text(lines)
-        logger, _ = opened()
-        logger.metrics({**ROW, "epoch": 3})
-        logger.finish(None)
-        ends_wandb()
-        assert [row["dense/epoch"] for row in server.history[name]] == [1, 2, 3]
-        assert [row["_step"] for row in server.history[name]] == [0, 1, 2]
+        _, folder = opened()
+        (folder / "dense.onnx").touch()
+        assert told({1: 0.5, 2: 0.25, 3: 0.125}) == {1: 0.5, 2: 0.25, 3: 0.125}
         assert server.received == 3
-
-        (folder / "metrics.jsonl").unlink()
-        logger, _ = opened("force=true")
-        logger.metrics({**ROW, "loss": 0.25})
-        logger.finish(None)
-        ends_wandb()
-        assert [row["dense/loss"] for row in server.history[name]] == [0.25]
-        assert server.about[name].items() >= {"groupName": "adhoc", "jobType": "dense"}.items()
+        (folder / "dense.onnx").unlink()
+        assert told({1: 0.75, 2: 0.5, 3: 0.25}) == {1: 0.75, 2: 0.5, 3: 0.25}
+        ((name, about),) = server.about.items()
+        assert name.endswith("-3-dense")
+        assert about.items() >= {"groupName": "adhoc", "jobType": "dense"}.items()
 
 
 def test_a_network_that_goes_away_is_waited_for_only_so_long(opened, monkeypatch, capfd):
     monkeypatch.setattr("experiments.loggers.wandb.FINISH_TIMEOUT", 2)
     with served() as (_, url):
-        for name, value in {"BASE_URL": url, "API_KEY": "0" * 40, "MODE": "online"}.items():
-            monkeypatch.setenv(f"WANDB_{name}", value)
+        online(monkeypatch, url)
         logger, folder = opened()
         logger.metrics(ROW)
     logger.metrics({**ROW, "epoch": 2})
     logger.finish(None)
     (path,) = folder.glob("wandb/run-*/run-*.wandb")
     assert [row["dense/epoch"] for row in Offline(path).rows()] == [1, 2]
-    said = f"logger=wandb: not everything was uploaded in 2 s. {SYNC} {folder / 'wandb'}\n"
+    sync = f"`wandb sync {folder / 'wandb'}/*run-*` uploads what is kept there"
+    said = f"logger=wandb: not everything was uploaded in 2 s. {sync}\n"
     assert capfd.readouterr() == ("", said)
 
 
@@ -473,15 +488,6 @@ def test_careful_says_one_line_and_is_silent_from_then_on(capsys):
     logger.finish(None)
     assert (inner.calls, inner.abandoned) == (1, 1)
     assert capsys.readouterr().err == "logger switched off: ConnectionError: no network\n"
-
-
-def test_csv_hears_what_an_interrupted_try_left(parsed, tmp_path):
-    rows = [{"at": "now", "stage": "dense", "epoch": epoch} for epoch in (1, 2)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "metrics.jsonl").write_text(text)
-    logger = loggers.make(parsed("logger=csv"), tmp_path)
-    logger.metrics({"stage": "dense", "epoch": 3})
-    assert (tmp_path / "metrics.csv").read_text() == "stage,epoch\ndense,1\ndense,2\ndense,3\n"
 
 
 def test_names_are_legal_for_any_seed(parsed):
