@@ -51,6 +51,7 @@ class RunFolder:
         self.logger: Logger | None = None
         self.lease: Lease | None = None
         self.started = ""
+        self._done = False
 
     def done(self) -> bool:
         """Whether the run is finished and its result can be read."""
@@ -123,6 +124,7 @@ class RunFolder:
         self._check()
         write_result(self.path / "result.json", result)
         self._status("done")
+        self._done = True
         if self.logger is not None:
             self.logger.finish(result)
 
@@ -162,6 +164,8 @@ class RunFolder:
             self.lease.check()
 
     def _end(self, state: str, **more: str) -> None:
+        if self._done:  # and then somebody interrupted a logger
+            return
         try:
             self._check()
             self._status(state, **more)

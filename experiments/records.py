@@ -56,6 +56,13 @@ def write_result(path: Path, result: Result) -> None:
     files.write_json(path, {**result, "checksum": checksum(result)})
 
 
+# What a status says of a run that has no result.
+STATUS = (
+    *("state", "run_id", "seed", "model", "framework", "dataset", "method", "criterion", "time"),
+    *("trainer", "asked", "calibration"),
+)
+
+
 def result_files(source: Path, experiment: str) -> list[Path]:
     """List the result files of an experiment below results/runs or results/records."""
     folder = source / experiment
@@ -73,9 +80,12 @@ def read_unfinished(source: Path, experiment: str) -> list[dict[str, Any]]:
     for path in sorted((source / experiment).glob("*/seed_*/status.json")):
         try:
             status = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            missing = [key for key in STATUS if key not in status]
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} is torn or was edited: {error}") from error
-        if status.get("state") != "done":
+        if missing:
+            raise InputError(f"{path} is torn or was edited: it lacks {', '.join(missing)}")
+        if status["state"] != "done":
             out.append(status)
     return out
 

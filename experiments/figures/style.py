@@ -47,7 +47,9 @@ def printed() -> Iterator[None]:
         import matplotlib as mpl
     except ImportError as error:
         raise MissingExtra("matplotlib", "experiments", "drawing figures") from error
-    with mpl.rc_context({"svg.hashsalt": "spa", "font.size": 9, "figure.dpi": DPI}):
+    # A model may be called anything; a pair of dollars in its name is not mathematics.
+    plain = {"text.parse_math": False}
+    with mpl.rc_context({"svg.hashsalt": "spa", "font.size": 9, "figure.dpi": DPI, **plain}):
         yield
 
 

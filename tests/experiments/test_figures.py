@@ -131,3 +131,8 @@ def test_no_two_lines_look_alike():
     marks = {(look["color"], look["marker"]) for look in looks}
     grey = {(look["marker"], look["linestyle"]) for look in looks}
     assert len(marks) == len(grey) == 36
+
+
+def test_a_name_is_not_read_as_mathematics(tmp_path, made_result):
+    made = figures.draw([made_result(model="a$_$b", criterion="$")], tmp_path / "made")
+    assert "accuracy_over_rf" in made

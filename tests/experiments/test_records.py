@@ -200,3 +200,19 @@ def test_the_environment_names_no_path_user_or_host():
     for secret in (os.path.expanduser("~"), os.uname().nodename, str(paths.Path.cwd())):
         assert secret not in text
     assert provenance.environment()["packages"]["numpy"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"state": "running"}'])
+def test_a_torn_status_is_named(tmp_path, content):
+    path = paths.run(tmp_path, "made", "aaaaaaaaaa", 0) / "status.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"status\.json is torn"):
+        records.read_unfinished(tmp_path / "runs", "made")
+
+
+def test_a_logger_that_is_interrupted_does_not_undo_a_run(folder, made_result):
+    folder.start({}, [])
+    folder.finish(made_result())
+    folder.interrupt()
+    assert folder.done()
