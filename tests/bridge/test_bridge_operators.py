@@ -529,3 +529,20 @@ def test_refused_attributes_are_named():
     model = one_op("MaxPool", 12, {"i0": f(1, 1, 4, 4)}, outputs=2, kernel_shape=[2, 2])
     with pytest.raises(BridgeError, match="Indices output"):
         to_torch(model)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("length", [None, 3, 9])
+@pytest.mark.parametrize("inverse", [0, 1])
+@pytest.mark.parametrize(("opset", "axis"), [(17, 1), (17, 2), (20, 1), (20, -2), (20, None)])
+def test_dft(opset, axis, inverse, length, parts):
+    attrs = {"inverse": inverse} | ({"axis": axis} if opset < 20 else {})
+    constants = {} if length is None else {"i1": np.array(length)}
+    if opset >= 20 and axis is not None:
+        constants["i2"] = np.array(axis)
+    check("DFT", opset, {"i0": f(2, 5, 6, parts)}, constants, **attrs)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_one_sided_dft(opset):
+    check("DFT", opset, {"i0": f(2, 5, 1)}, onesided=1)

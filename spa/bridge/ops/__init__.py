@@ -15,6 +15,7 @@ from spa.bridge.ops import (
     reductions,
     resizing,
     shapes,
+    signal,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "reductions",
     "resizing",
     "shapes",
+    "signal",
 ]
