@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -136,14 +137,20 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             best_effort=args.best_effort,
             verify=not args.no_verify,
         )
+    back = theirs if theirs is not None and args.output.endswith(theirs.suffix) else None
     tuned = None
     if samples is not None:
+        if back is not None:  # what cannot come back should say so before hours of training
+            assert isinstance(source, onnx.ModelProto)
+            with tempfile.TemporaryDirectory(prefix="spa-trial-") as folder:
+                trial = Path(folder) / f"trial{back.suffix}"
+                back.give_back(Path(args.model), trial, source, result, sizes)
         tuned = spa.finetune(result, *samples, tuning, seed=args.seed)
         result = tuned.pruned
     beside = {args.plan: result.plan.to_json()} if args.plan else {}
-    if theirs is not None and args.output.endswith(theirs.suffix):
+    if back is not None:
         assert isinstance(source, onnx.ModelProto)
-        theirs.give_back(Path(args.model), Path(args.output), source, result, sizes)
+        back.give_back(Path(args.model), Path(args.output), source, result, sizes)
         for path, document in beside.items():
             write_json(path, document)
     else:

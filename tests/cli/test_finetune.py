@@ -180,6 +180,20 @@ def test_a_framework_s_own_format(spa_, tmp_path, name):
 
 
 @pytest.mark.slow
+def test_what_cannot_come_back_says_so_before_it_is_trained(spa_, tmp_path):
+    environments.install("tensorflow")
+    dense, smaller = tmp_path / "dense.keras", tmp_path / "smaller.keras"
+    source = Source(f"{NETWORKS}/small_keras.py:unfollowed", {"classes": CLASSES})
+    framework("tensorflow").build(source, dense, (3, 8, 8), 0)
+    data = samples(tmp_path / "data.npz", layout="last")
+    result = spa_("prune", dense, "-o", smaller, "--ratio", 0.5, "--finetune", data, *FAST)
+    assert result.code == 1
+    assert "is not followed" in result.err
+    assert "Fine-tuning" not in result.err
+    assert not smaller.exists()
+
+
+@pytest.mark.slow
 def test_a_saved_model(spa_, tmp_path):
     python = environments.install("tensorflow").python
     framework("tensorflow").build(
