@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,30 +18,6 @@ if str(ROOT) not in sys.path:  # experiments is not installed
 import experiments  # noqa: E402, F401  (puts its Hydra plugins on the path)
 
 Compose = Callable[..., DictConfig]
-
-
-def has_slurm() -> bool:
-    """Whether a SLURM cluster answers."""
-    try:
-        found = subprocess.run(["sinfo", "-h"], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return found.returncode == 0 and bool(found.stdout.strip())
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs SLURM where there is none, unless it has to be there."""
-    wanting = [item for item in items if item.get_closest_marker("slurm")]
-    if not wanting or os.environ.get("SPA_SLURM") == "required" or has_slurm():
-        return
-    for item in wanting:
-        item.add_marker(pytest.mark.skip(reason="no SLURM here: slurm/local-cluster.sh start"))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what was skipped, however quiet pytest is."""
-    for reason in {report.longrepr[2] for report in terminalreporter.getreports("skipped")}:
-        terminalreporter.write_line(reason, yellow=True)
 
 
 @pytest.fixture(autouse=True)
