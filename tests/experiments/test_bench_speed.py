@@ -92,13 +92,22 @@ def test_an_operators_loss_is_what_it_takes_beyond_its_share():
     assert found == [("Conv", 1.0), ("Reorder", 0.25), ("MaxPool", 0.0)]
 
 
-def test_the_harness_is_timed_on_as_many_runs_as_asked(tmp_path, capsys):
+@pytest.mark.slow
+def test_the_harness_is_timed_on_as_many_runs_as_asked(tmp_path, capsys, monkeypatch):
+    short = ("model=resnet8", "criterion=l1,random", "trainer=smoke", "trainer.train.epochs=1")
+    monkeypatch.setattr(harness, "SWEEP", (*short, "trainer.finetune.epochs=1"))
     records = Path(__file__).resolve().parents[2] / "results/records/demo"
     harness.main(["--runs", "12", "--records", str(records), "--results", str(tmp_path)])
-    (row,) = _read(tmp_path / "harness.csv")
-    assert row["runs"] == "12"
-    assert float(row["seconds"]) > 0
-    assert "Goal: 12 finished runs tabulated in under 10 s. Found:" in capsys.readouterr().out
+    rows = _read(tmp_path / "harness.csv")
+    assert [row["runs"] for row in rows] == ["12", "2", "2"]
+    assert all(float(row["seconds"]) > 0 for row in rows)
+    # It is the harness's own time, so some but not all of what a sweep takes.
+    for at_once, row in enumerate(rows[1:], 1):
+        whole = float(row["seconds"]) * at_once / 2
+        assert 0 < float(row["overhead_seconds"]) < whole
+    printed = capsys.readouterr().out
+    assert "Goal: 12 finished runs tabulated in under 10 s. Found:" in printed
+    assert "Goal: at most 5 s a run beside training, pruning and evaluation. Found:" in printed
 
 
 def test_the_runs_that_are_timed_are_as_many_settings_and_seeds():

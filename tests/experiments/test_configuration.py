@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
 from hydra_plugins.spa_harness.grid_sweeper import expand
 from omegaconf import OmegaConf
 
@@ -21,6 +24,7 @@ from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+LAUNCHERS = CONF / "hydra/launcher"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 
 
@@ -258,3 +262,19 @@ def test_a_wrong_name_on_the_command_line_is_one_line(argument, words):
 )
 def test_what_hydra_understands_is_left_alone(argument):
     arguments.check([argument], CONF)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in LAUNCHERS.glob("*.yaml")))
+def test_every_preset_of_a_launcher_can_be_made(preset, monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # put back afterwards
+    with initialize_config_dir(str(LAUNCHERS.parents[1]), version_base="1.3"):
+        cfg = compose("config", [f"hydra/launcher={preset}"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        launcher = instantiate(cfg.hydra.launcher)
+    assert callable(launcher.launch)
+    if preset.startswith("slurm"):
+        kind = preset.removeprefix("slurm_")
+        assert launcher.params["partition"] == kind
+        assert (launcher.params["gpus_per_node"] or 0) == (kind == "gpu")
+        assert launcher.params["additional_parameters"] == {"requeue": True}
+        assert launcher.params["submitit_folder"] == "results/slurm/%j"
