@@ -45,6 +45,7 @@ def execute(
 
     A stage whose files are there from an earlier try is not done again.
     """
+    import spa.bridge  # noqa: F401  (takes seconds, which are no method's own)
     from experiments.train import prepare
 
     watch = Watch()
