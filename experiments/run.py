@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -59,12 +60,20 @@ def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
 
         team = processes(companions)
         if not team.leads:
-            with Interrupts().listening() as interrupts, interrupts.gently():
-                follow(settings, team)
+            try:
+                with Interrupts().listening() as interrupts, interrupts.gently():
+                    follow(settings, team)
+            except Exception as error:  # a sweep must not go on with its next run
+                traceback.print_exc()
+                progress.say(f"error: out of step with the first process: {error}")
+                raise SystemExit(1) from None
             return "followed"
         try:
             return _alone(settings, cfg, overrides, progress, team)
         finally:
+            if not team.in_step:  # a sweep must not go on with its next run
+                progress.say("error: out of step with the other processes, which are to end too")
+                raise SystemExit(1)
             team.same(None)  # the others are done with this run
     except SpaError as error:  # wrong settings, or nowhere to write: there is nothing to record
         progress.say(f"error: {error}")

@@ -14,6 +14,7 @@ from experiments.checkpoints import Checkpoint
 from experiments.interrupts import Interrupted, Interrupts
 from experiments.progress import Progress
 from experiments.settings import Budget, Settings
+from spa.errors import SpaError
 
 if TYPE_CHECKING:
     import onnx
@@ -72,10 +73,10 @@ class Trainer:
         from spa.frameworks.loop import Stopped
 
         device = prepare(self.settings.device, self.settings.threads)
-        if self.team is not None:
-            content = None if model is None else model.SerializeToString()
-            self.team.same({"model": content, "budget": budget, "stream": stream})
         with self.interrupts.gently() as asked:
+            if self.team is not None:
+                content = None if model is None else model.SerializeToString()
+                self.team.same({"model": content, "budget": budget, "stream": stream})
             checkpoint = Checkpoint(
                 folder / "checkpoint.pt",
                 of,
@@ -99,5 +100,11 @@ class Trainer:
             except Stopped:
                 self.progress.say(f"asked to end; going on from {checkpoint.path} the next time")
                 raise Interrupted from None
+            except SpaError:  # for all processes
+                raise
+            except BaseException:
+                if self.team is not None:
+                    self.team.in_step = False
+                raise
         checkpoint.drop()
         return net
