@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -100,12 +101,13 @@ def _alone(
             plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
             goes_on = folder.start({**plain, "semantic": settings.semantic()}, overrides)
             progress.say(f"{describe(settings)}{', going on' if goes_on else ''}")
-            with Interrupts().listening() as interrupts:
+            outcome = "interrupted"
+            with Interrupts().listening() as interrupts, suppress(Interrupted):
                 outcome = _recorded(settings, folder, progress, interrupts, team)
     except lease.Taken as error:
         progress.say(f"{describe(settings)}: {error.holder} is at it; left to it")
         return "taken"
-    if outcome == "interrupted":
+    if interrupts.asked is not None:  # also where that changed nothing any more
         interrupts.hand_on()
     return outcome
 
@@ -124,7 +126,8 @@ def _recorded(
         result = execute(settings, folder, progress, interrupts, team)
         folder.finish(result)
     except Interrupted:
-        folder.interrupt()
+        with interrupts.gently():  # whoever ends a run may say so twice
+            folder.interrupt()
         return "interrupted"
     except KeyboardInterrupt:
         folder.interrupt()

@@ -106,5 +106,7 @@ class Trainer:
                 if self.team is not None:
                     self.team.in_step = False
                 raise
+            if asked():  # since the last step
+                raise Interrupted
         checkpoint.drop()
         return net

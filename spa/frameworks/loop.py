@@ -151,7 +151,7 @@ def fit(
             )
         _led(team, partial(report, row))
         at = _At(at.epoch + 1, rows=[*at.rows, row])
-        if kept and at.epoch < feed.epochs:
+        if kept:  # after the last epoch too: it may have been asked to end in the last step
             _keep(keeper, team, at, net, optimizer)
     return net.to("cpu").eval()
 
