@@ -21,7 +21,7 @@ class Checkpoint:
     """Keeps a training's state in a file; see `spa.frameworks.loop.Keeper`.
 
     Args:
-        path: the file; it goes when the training is over.
+        path: the file.
         of: what the training is of, such as the hash of the network that it starts from. A state
             of anything else is not gone on with.
         every: seconds between two states.
@@ -80,7 +80,3 @@ class Checkpoint:
         torch.save({"of": self.of, "state": state}, content)
         files.write_bytes(self.path, content.getvalue())
         self._last = time.monotonic()
-
-    def drop(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from experiments.lease import Lease
 from experiments.models import MODELS, builder
 from experiments.seeds import seed_torch, whole
 from experiments.settings import Settings, dense_key
+from experiments.trainer import Trainer, forget
 from spa.errors import InputError
 from spa.graph.deferred import held
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from experiments.data import Dataset
     from experiments.progress import Progress
-    from experiments.trainer import Trainer
 
     Rows = list[dict[str, Any]]
     # Before training, after it, and a row an epoch.
@@ -112,6 +112,7 @@ def _make(mine: Lease, settings: Settings, data: Dataset, trainer: Trainer) -> N
             "files": {name: files.sha256(folder / name) for name in _HASHED},
         },
     )
+    forget(folder)
     trainer.progress.say(f"dense baseline trained in {seconds:.1f} s")
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from experiments.data import Split
     from experiments.distributed import Processes
 
+STATE = "checkpoint.pt"
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -66,6 +68,8 @@ class Trainer:
             report: takes one dict an epoch.
             model: the file that the network was made of; None for a fresh network of the settings.
 
+        The state stays until `forget`: what came of the training is not written yet.
+
         Raises:
             Interrupted: the run was asked to end; the state is kept.
         """
@@ -78,7 +82,7 @@ class Trainer:
                 content = None if model is None else model.SerializeToString()
                 self.team.same({"model": content, "budget": budget, "stream": stream})
             checkpoint = Checkpoint(
-                folder / "checkpoint.pt",
+                folder / STATE,
                 of,
                 every=self.settings.checkpoint_seconds,
                 stops=asked,
@@ -108,5 +112,9 @@ class Trainer:
                 raise
             if asked():  # since the last step
                 raise Interrupted
-        checkpoint.drop()
         return net
+
+
+def forget(folder: Path) -> None:
+    """Remove a training's state, when what came of it is written."""
+    (folder / STATE).unlink(missing_ok=True)

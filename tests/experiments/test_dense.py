@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from experiments import dense, files
+from experiments.data import load
 from experiments.interrupts import Interrupts
 from experiments.lease import Lost
 from experiments.progress import Progress
@@ -62,6 +63,27 @@ def test_a_baseline_that_was_not_finished_is_made_again(parsed, tmp_path, makes)
     (tmp_path / "dense" / dense_key(settings) / "done.json").unlink()
     dense.baseline(settings, None, trainer(settings))
     assert len(makes) == 2
+
+
+def test_a_training_whose_network_cannot_be_written_is_not_lost(parsed, tmp_path, monkeypatch):
+    small = ("trainer=smoke", "trainer.train.epochs=1", "checkpoint_seconds=0")
+    settings = parsed(f"results_dir={tmp_path}", *small)
+    state = tmp_path / "dense" / dense_key(settings) / "checkpoint.pt"
+    write = files.write_bytes
+
+    def full(path, content):
+        if path.name == "dense.onnx":
+            raise OutputError(f"cannot write {path}: No space left on device")
+        write(path, content)
+
+    data = load(settings.dataset)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_bytes", full)
+        with pytest.raises(OutputError, match="No space"):
+            dense.baseline(settings, data, trainer(settings))
+    assert state.is_file()
+    dense.baseline(settings, data, trainer(settings))
+    assert not state.exists()
 
 
 @pytest.mark.parametrize("name", ["done.json", "dense.onnx", "metrics.jsonl"])
