@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import paths, records, tables
+from experiments import files, paths, records, tables
 from experiments.report.__main__ import main
 from experiments.report.content import facts, gather, natural
 from experiments.report.embedded import Embedded, ranges
@@ -172,6 +172,16 @@ def test_a_page_of_failures_alone(results):
     page = render(gather(results / "runs", EXPERIMENT))
     assert "0 done, 1 failed, 0 unfinished" in page
     assert "<figure" not in page
+
+
+def test_a_run_that_is_under_way_has_its_place(results):
+    path = paths.run(results, EXPERIMENT, "99aa", 0) / "status.json"
+    failed = json.loads(path.read_text())
+    going = {k: v for k, v in failed.items() if k not in ("error", "traceback")}
+    files.write_json(path, {**going, "state": "running", "updated": "2030-01-01T00:00:00+00:00"})
+    page = render(gather(results / "runs", EXPERIMENT))
+    assert "0 failed, 1 unfinished" in page
+    assert "its last word is of 2030-01-01T00:00:00+00:00" in page
 
 
 # The command
