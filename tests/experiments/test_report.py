@@ -196,6 +196,15 @@ def test_no_runs_are_an_error_in_one_line(tmp_path, capsys):
     assert lines[1].startswith("error: there are no runs in")
 
 
+def test_no_run_being_meant_is_an_error_in_one_line(results, capsys):
+    for folder in (results / "runs" / EXPERIMENT).iterdir():
+        if folder.name != "99aa":
+            shutil.rmtree(folder)
+    for command in (main, tables.main):
+        assert command(["--results", str(results), "--where", "seed=9"]) == 1
+        assert "error: no run is left by --where seed=9" in capsys.readouterr().err
+
+
 def test_a_torn_plan_is_named(results, capsys):
     torn = paths.run(results, EXPERIMENT, "77aa", 0) / "plan.json"
     torn.write_text(torn.read_text()[:40])
