@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import files, lease, paths
+from experiments import files, lease, paths, provenance
 from experiments.lease import Lease
 from experiments.models import MODELS, builder
 from experiments.seeds import seed_torch, whole
@@ -121,7 +121,9 @@ def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer)
     if settings.comes_trained:
         return init, init, []
     lines: Rows = []
-    of = hashlib.sha256(init.SerializeToString()).hexdigest()
+    # As with a run, only the same code goes on with what was left.
+    code = json.dumps(provenance.code(), sort_keys=True)
+    of = f"{hashlib.sha256(init.SerializeToString()).hexdigest()} {code}"
     trainer.train(
         net, data.train, settings.train, stream="dense", folder=folder, of=of, report=lines.append
     )

@@ -9,7 +9,7 @@ import time
 import onnx
 import pytest
 
-from experiments import dense, files
+from experiments import dense, files, provenance
 from experiments.data import load
 from experiments.interrupts import Interrupts
 from experiments.lease import Lost
@@ -65,7 +65,9 @@ def test_a_baseline_that_was_not_finished_is_made_again(parsed, tmp_path, makes)
     assert len(makes) == 2
 
 
-def test_a_training_whose_network_cannot_be_written_is_not_lost(parsed, tmp_path, monkeypatch):
+def test_a_training_whose_network_cannot_be_written_is_not_lost(
+    parsed, tmp_path, monkeypatch, capsys
+):
     small = ("trainer=smoke", "trainer.train.epochs=1", "checkpoint_seconds=0")
     settings = parsed(f"results_dir={tmp_path}", *small)
     state = tmp_path / "dense" / dense_key(settings) / "checkpoint.pt"
@@ -82,6 +84,13 @@ def test_a_training_whose_network_cannot_be_written_is_not_lost(parsed, tmp_path
         with pytest.raises(OutputError, match="No space"):
             dense.baseline(settings, data, trainer(settings))
     assert state.is_file()
+    other = {**provenance.code(), "commit": "another"}
+    with monkeypatch.context() as patch:  # whose state may be laid out otherwise
+        patch.setattr(files, "write_bytes", full)
+        patch.setattr(provenance, "code", lambda: other)
+        with pytest.raises(OutputError, match="No space"):
+            dense.baseline(settings, data, trainer(settings))
+    assert "of another network or code: starting over" in capsys.readouterr().err
     dense.baseline(settings, data, trainer(settings))
     assert not state.exists()
 

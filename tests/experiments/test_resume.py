@@ -122,7 +122,7 @@ def test_a_state_comes_back(checkpoint, capsys):
 def test_a_state_of_another_network_is_left_aside(checkpoint, tmp_path, capsys):
     checkpoint.save(state())
     assert make(tmp_path, "another").load() is None
-    assert "is of another network: starting over" in capsys.readouterr().err
+    assert "is of another network or code: starting over" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", b"PK\x03\x04 torn"])
