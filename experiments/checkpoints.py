@@ -21,9 +21,9 @@ class Checkpoint:
     """Keeps a training's state in a file; see `spa.frameworks.loop.Keeper`.
 
     Args:
-        path: the file; it goes when the training is over.
-        of: what the training is of, such as the hash of the network that it starts from. A state
-            of anything else is not gone on with.
+        path: the file.
+        of: what the training is of, such as the hash of the network that it starts from and the
+            code. A state of anything else is not gone on with.
         every: seconds between two states.
         stops: whether the run was asked to end.
     """
@@ -58,7 +58,7 @@ class Checkpoint:
             self._progress.say(f"{self.path} cannot be read ({why}): starting over")
             return None
         if not state:
-            self._progress.say(f"{self.path} is of another network: starting over")
+            self._progress.say(f"{self.path} is of another network or code: starting over")
             return None
         at = state["at"]
         self._progress.say(f"going on from epoch {at['epoch'] + 1}, step {at['step'] + 1}")
@@ -80,7 +80,3 @@ class Checkpoint:
         torch.save({"of": self.of, "state": state}, content)
         files.write_bytes(self.path, content.getvalue())
         self._last = time.monotonic()
-
-    def drop(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)

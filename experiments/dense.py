@@ -3,7 +3,8 @@
     results/dense/<hash>/
         key.json      what the hash is made of
         init.onnx     before training       dense.onnx    after training
-        metrics.jsonl one line an epoch     done.json     seconds, epochs; written last
+        metrics.jsonl one line an epoch     done.json     seconds, epochs, the hashes of those
+                                                          three; written last
         lease.json    held while it is trained
         checkpoint.pt a training that was interrupted goes on from here (PyTorch's only)
 
@@ -22,10 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import files, lease, paths
+from experiments import files, lease, paths, provenance
+from experiments.lease import Lease
 from experiments.models import MODELS, builder
 from experiments.seeds import seed_torch, whole
 from experiments.settings import Settings, dense_key
+from experiments.trainer import Trainer, forget
+from spa.errors import InputError
 from spa.graph.deferred import held
 
 if TYPE_CHECKING:
@@ -34,11 +38,12 @@ if TYPE_CHECKING:
 
     from experiments.data import Dataset
     from experiments.progress import Progress
-    from experiments.trainer import Trainer
 
     Rows = list[dict[str, Any]]
     # Before training, after it, and a row an epoch.
     Made = tuple[onnx.ModelProto, onnx.ModelProto, Rows]
+
+_HASHED = ("init.onnx", "dense.onnx", "metrics.jsonl")
 
 
 @dataclass(frozen=True)
@@ -56,27 +61,43 @@ def baseline(settings: Settings, data: Dataset, trainer: Trainer) -> Baseline:
 
     Raises:
         OutputError: the results folder cannot be written.
+        Lost: another process took the lease over.
     """
     folder = paths.dense(settings.results, dense_key(settings))
 
     def wait(holder: str) -> None:
         trainer.progress.say(f"waiting for {holder}, which trains the same dense baseline")
 
-    if not (folder / "done.json").is_file():
-        with lease.hold(folder, wait=wait):
-            if not (folder / "done.json").is_file():
-                _make(folder, settings, data, trainer)
-    training = json.loads((folder / "done.json").read_text())
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    if _found(folder) is None:
+        with lease.hold(folder, wait=wait) as mine:
+            if _found(folder) is None:
+                _make(mine, settings, data, trainer)
+    found = _found(folder)
+    if found is None:
+        raise InputError(f"{folder} was changed while it was read; launch again to make it anew")
+    return found
+
+
+def _found(folder: Path) -> Baseline | None:
+    """A baseline that is there and whole; a machine that lost its power may leave empty files."""
+    try:
+        training = json.loads((folder / "done.json").read_text())
+        for name, sha256 in training.pop("files", {}).items():
+            if files.sha256(folder / name) != sha256:
+                return None
+        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, ValueError, AttributeError):
+        return None
     return Baseline(folder / "init.onnx", folder / "dense.onnx", training, metrics)
 
 
-def _make(folder: Path, settings: Settings, data: Dataset, trainer: Trainer) -> None:
-    started = time.monotonic()
+def _make(mine: Lease, settings: Settings, data: Dataset, trainer: Trainer) -> None:
+    started, folder = time.monotonic(), mine.folder
     if settings.framework == "pytorch":
         init, dense, lines = _in_torch(folder, settings, data, trainer)
     else:
         init, dense, lines = _elsewhere(folder, settings, data, trainer.progress)
+    mine.check()
     files.write_bytes(folder / "init.onnx", held(init).SerializeToString())
     files.write_bytes(folder / "dense.onnx", held(dense).SerializeToString())
     files.write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
@@ -88,8 +109,10 @@ def _make(folder: Path, settings: Settings, data: Dataset, trainer: Trainer) -> 
         {
             **{"epochs": len(lines), "seconds": seconds, "processes": trainer.processes},
             **{"model": settings.model, "seed": settings.seed},
+            "files": {name: files.sha256(folder / name) for name in _HASHED},
         },
     )
+    forget(folder)
     trainer.progress.say(f"dense baseline trained in {seconds:.1f} s")
 
 
@@ -98,7 +121,9 @@ def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer)
     if settings.comes_trained:
         return init, init, []
     lines: Rows = []
-    of = hashlib.sha256(init.SerializeToString()).hexdigest()
+    # As with a run, only the same code goes on with what was left.
+    code = json.dumps(provenance.code(), sort_keys=True)
+    of = f"{hashlib.sha256(init.SerializeToString()).hexdigest()} {code}"
     trainer.train(
         net, data.train, settings.train, stream="dense", folder=folder, of=of, report=lines.append
     )

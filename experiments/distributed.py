@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spa.errors import SettingError
 from spa.frameworks.loop import Team
 
 if TYPE_CHECKING:
@@ -34,12 +35,17 @@ class Processes(Team):
     Args:
         rank: of this process, from 0.
         size: how many there are.
+
+    Attributes:
+        in_step: whether the others wait for the first one's word. Where that one alone broke off a
+            training, they wait for a part of it, and nothing can be said to them any more.
     """
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank = rank
         self.size = size
         self.leads = rank == 0
+        self.in_step = True
 
     def wrap(self, net: nn.Module) -> nn.Module:
         """A module whose gradients are averaged; it starts with the first process's weights."""
@@ -90,19 +96,24 @@ def processes(where: dict[str, str]) -> Processes:
 
 
 def follow(settings: Settings, team: Processes) -> None:
-    """Take part in the trainings of the first process until it is done with the run."""
+    """Take part in the trainings of the first process until it is done with the run.
+
+    What ends a training for all is for the first one to tell of, and this one waits for its next
+    word. After any other error they are out of step, and this process must end.
+    """
     from experiments.data import load
     from experiments.dense import fresh
     from experiments.train import fit, prepare
     from spa.bridge import to_torch
     from spa.frameworks.loop import Stopped
 
-    device = prepare(settings.device, settings.threads)
-    data = load(settings.dataset, settings.data_root, settings.workers)
     while (what := team.same(None)) is not None:
+        # Not before: where these fail, they do so for the first process too, which says nothing.
+        device = prepare(settings.device, settings.threads)
+        data = load(settings.dataset, settings.data_root, settings.workers)
         model = what.pop("model")
         net = fresh(settings, data)[0] if model is None else to_torch(_parsed(model))
-        with suppress(Stopped):  # the first process says what is next
+        with suppress(Stopped, SettingError):
             fit(net, data.train, **what, seed=settings.seed, device=device, team=team)
 
 

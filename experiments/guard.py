@@ -15,8 +15,8 @@ from experiments.frame import flat
 from spa.errors import SettingError
 
 Result = Mapping[str, Any]
-# By these, the first that differs, a table can be cut in two; the run id always differs.
-_CUTS = ("trainer", "code.commit", "code.version", "hardware.gpu", "hardware.cpu", "run_id")
+# By these, the first that differs, a table can be cut in two; one of the last two always does.
+_CUTS = ("trainer", "code.commit", "code.version", "hardware.gpu", "hardware.cpu", "run_id", "seed")
 
 
 class Quantity(NamedTuple):
@@ -66,7 +66,7 @@ def _message(quantity: Quantity, one: Result, two: Result) -> str:
     seed = f" of seed {one['seed']}" if quantity.by_seed else ""
     unknown = "; what is not recorded is not known to be the same" if None in (a, b) else ""
     here, there = (flat(result) for result in (one, two))
-    cut = next(key for key in _CUTS if key == "run_id" or here.get(key) != there.get(key))
+    cut = next(key for key in _CUTS if key == "seed" or here.get(key) != there.get(key))
     keep = "null" if here.get(cut) is None else here[cut]
     return (
         f"experiment {one['experiment']}: runs of {one['model']} ({one['framework']}, "

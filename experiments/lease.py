@@ -67,6 +67,7 @@ class Lease:
         Raises:
             Lost: somebody took it over.
         """
+        self.beat()  # it may have slept since the last one
         if self.lost:
             raise Lost(
                 f"the lease on {self.folder} was taken over: this process gave no sign of life for "
@@ -75,12 +76,15 @@ class Lease:
 
     def beat(self) -> None:
         """Show that this process lives; find out whether the lease is still its own."""
+        path = self.folder / "lease.json"
         try:
-            if _read(self.folder).get("token") == self.token:
-                os.utime(self.folder / "lease.json")
+            if json.loads(path.read_text())["token"] == self.token:
+                os.utime(path)
                 return
-        except OSError:
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass
+        except OSError:  # a file system that does not answer now; the next beat may tell
+            return
         self.lost = True
 
 

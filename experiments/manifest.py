@@ -5,7 +5,7 @@
 
     python -m experiments.manifest run results/runs/demo/tasks-3fa2.jsonl 7
 
-runs line 7 (from 0) of such a file: what slurm/array.sbatch does.
+runs line 7 (from 0) of such a file: what slurm/cpu.sbatch and gpu.sbatch do.
 """
 
 from __future__ import annotations

@@ -81,12 +81,14 @@ def read_unfinished(source: Path, experiment: str) -> list[dict[str, Any]]:
         try:
             status = json.loads(path.read_text())
             missing = [key for key in STATUS if key not in status]
+            done = "state" not in missing and status["state"] == "done"
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} is torn or was edited: {error}") from error
+        if done:  # then the result says the rest
+            continue
         if missing:
             raise InputError(f"{path} is torn or was edited: it lacks {', '.join(missing)}")
-        if status["state"] != "done":
-            out.append(status)
+        out.append(status)
     return out
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,12 +61,20 @@ def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
 
         team = processes(companions)
         if not team.leads:
-            with Interrupts().listening() as interrupts, interrupts.gently():
-                follow(settings, team)
+            try:
+                with Interrupts().listening() as interrupts, interrupts.gently():
+                    follow(settings, team)
+            except Exception as error:  # a sweep must not go on with its next run
+                traceback.print_exc()
+                progress.say(f"error: out of step with the first process: {error}")
+                raise SystemExit(1) from None
             return "followed"
         try:
             return _alone(settings, cfg, overrides, progress, team)
         finally:
+            if not team.in_step:  # a sweep must not go on with its next run
+                progress.say("error: out of step with the other processes, which are to end too")
+                raise SystemExit(1)
             team.same(None)  # the others are done with this run
     except SpaError as error:  # wrong settings, or nowhere to write: there is nothing to record
         progress.say(f"error: {error}")
@@ -91,12 +101,13 @@ def _alone(
             plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
             goes_on = folder.start({**plain, "semantic": settings.semantic()}, overrides)
             progress.say(f"{describe(settings)}{', going on' if goes_on else ''}")
-            with Interrupts().listening() as interrupts:
+            outcome = "interrupted"
+            with Interrupts().listening() as interrupts, suppress(Interrupted):
                 outcome = _recorded(settings, folder, progress, interrupts, team)
     except lease.Taken as error:
         progress.say(f"{describe(settings)}: {error.holder} is at it; left to it")
         return "taken"
-    if outcome == "interrupted":
+    if interrupts.asked is not None:  # also where that changed nothing any more
         interrupts.hand_on()
     return outcome
 
@@ -115,7 +126,8 @@ def _recorded(
         result = execute(settings, folder, progress, interrupts, team)
         folder.finish(result)
     except Interrupted:
-        folder.interrupt()
+        with interrupts.gently():  # whoever ends a run may say so twice
+            folder.interrupt()
         return "interrupted"
     except KeyboardInterrupt:
         folder.interrupt()

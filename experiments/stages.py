@@ -25,7 +25,7 @@ from experiments.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
 from experiments.seeds import whole
 from experiments.settings import Budget, Settings
 from experiments.task import Task
-from experiments.trainer import Trainer
+from experiments.trainer import Trainer, forget
 
 if TYPE_CHECKING:
     from experiments.distributed import Processes
@@ -81,6 +81,7 @@ def execute(
                 makes=("finetuned.onnx",),
             )
             took(tuned["seconds"])
+        forget(folder.path)
         training["finetune"] = {key: tuned[key] for key in ("epochs", "seconds", "processes")}
 
     with watch.stage("measure"):

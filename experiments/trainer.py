@@ -14,6 +14,7 @@ from experiments.checkpoints import Checkpoint
 from experiments.interrupts import Interrupted, Interrupts
 from experiments.progress import Progress
 from experiments.settings import Budget, Settings
+from spa.errors import SpaError
 
 if TYPE_CHECKING:
     import onnx
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from experiments.data import Split
     from experiments.distributed import Processes
+
+STATE = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Trainer:
             report: takes one dict an epoch.
             model: the file that the network was made of; None for a fresh network of the settings.
 
+        The state stays until `forget`: what came of the training is not written yet.
+
         Raises:
             Interrupted: the run was asked to end; the state is kept.
         """
@@ -72,12 +77,12 @@ class Trainer:
         from spa.frameworks.loop import Stopped
 
         device = prepare(self.settings.device, self.settings.threads)
-        if self.team is not None:
-            content = None if model is None else model.SerializeToString()
-            self.team.same({"model": content, "budget": budget, "stream": stream})
         with self.interrupts.gently() as asked:
+            if self.team is not None:
+                content = None if model is None else model.SerializeToString()
+                self.team.same({"model": content, "budget": budget, "stream": stream})
             checkpoint = Checkpoint(
-                folder / "checkpoint.pt",
+                folder / STATE,
                 of,
                 every=self.settings.checkpoint_seconds,
                 stops=asked,
@@ -99,5 +104,17 @@ class Trainer:
             except Stopped:
                 self.progress.say(f"asked to end; going on from {checkpoint.path} the next time")
                 raise Interrupted from None
-        checkpoint.drop()
+            except SpaError:  # for all processes
+                raise
+            except BaseException:
+                if self.team is not None:
+                    self.team.in_step = False
+                raise
+            if asked():  # since the last step
+                raise Interrupted
         return net
+
+
+def forget(folder: Path) -> None:
+    """Remove a training's state, when what came of it is written."""
+    (folder / STATE).unlink(missing_ok=True)

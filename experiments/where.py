@@ -70,6 +70,21 @@ def select(results: Sequence[Content], conditions: Conditions) -> list[Content]:
     return [results[i] for i in left]
 
 
+def select_all(
+    results: Sequence[Content], unfinished: Sequence[Content], conditions: Conditions
+) -> tuple[list[Content], list[Content]]:
+    """Keep the results and the unfinished runs that are meant.
+
+    Raises:
+        SettingError: no result has a key, or no run is left.
+    """
+    found, lost = select(results, conditions), select_unfinished(unfinished, conditions)
+    if not found and not lost:
+        asked = " ".join(f"--where {key}={','.join(v)}" for key, v in conditions.items())
+        raise SettingError(f"no run is left by {asked}: none is done, and none was to be like that")
+    return found, lost
+
+
 def select_unfinished(found: Sequence[Content], conditions: Conditions) -> list[Content]:
     """Drop the unfinished runs that are known not to be meant; their status has few keys."""
     out = []

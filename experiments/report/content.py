@@ -89,8 +89,7 @@ def gather(
             f"there are no runs in {source / experiment}; make them with: "
             f"python -m experiments.run experiment={experiment}"
         )
-    found = where.select(found, conditions or {})
-    lost = where.select_unfinished(lost, conditions or {})
+    found, lost = where.select_all(found, lost, conditions or {})
     guard.check(found)
     rows = tables.build(found, lost)
     runs: dict[str, list[Run]] = {row.run_id: [] for row in rows}

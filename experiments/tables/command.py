@@ -54,13 +54,9 @@ def write(
             f"there are no runs in {source / experiment}; make them with: "
             f"python -m experiments.run experiment={experiment}"
         )
-    found = where.select(list(read.values()), conditions)
+    found, lost = where.select_all(list(read.values()), unfinished, conditions)
     guard.check(found)
-    rows = build(
-        found,
-        where.select_unfinished(unfinished, conditions),
-        literature.read(paths.literature(results)),
-    )
+    rows = build(found, lost, literature.read(paths.literature(results)))
     remarks = notes(found, rows, conditions)
     folder = paths.tables(results)
     text = markdown(rows, experiment, remarks, _links(read, results))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -85,14 +86,15 @@ def fit(
         on_step: called with the epoch's and the batch's number, both from 0, after each step.
         keeper: keeps the state (only the leader has one); a training that goes on from it ends
             with the same weights, to the last bit where the operators are deterministic.
-        team: with whom; each process calls this with the same arguments.
+        team: with whom; each process calls this with the same arguments, and all of them leave it
+            at the same point, by an error too; but for one in a step itself.
 
     Returns:
         The same module, on the CPU and in eval mode.
 
     Raises:
         SettingError: the loss is no longer finite.
-        Stopped: the keeper ended it.
+        Stopped: the keeper ended it, or the leader could not go on.
     """
     team = team or Team()
     net.to(device)
@@ -103,7 +105,7 @@ def fit(
     if state is not None:
         at = _restore(state, net, optimizer, team.leads)
         for old in at.rows:
-            report(old)
+            _led(team, partial(report, old))
     trained = team.wrap(net)
     while at.epoch < feed.epochs:
         started, rate = time.monotonic(), 0.0
@@ -147,9 +149,9 @@ def fit(
                 f"The loss is {row['loss']} after epoch {at.epoch + 1}; a smaller learning rate "
                 f"than {rate:g} may help."
             )
-        report(row)
+        _led(team, partial(report, row))
         at = _At(at.epoch + 1, rows=[*at.rows, row])
-        if kept and at.epoch < feed.epochs:
+        if kept:  # after the last epoch too: it may have been asked to end in the last step
             _keep(keeper, team, at, net, optimizer)
     return net.to("cpu").eval()
 
@@ -185,7 +187,9 @@ def _keep(
     if not due and not stops:
         return
     loss, correct, seen = team.total([at.loss, at.correct, at.seen])
-    if keeper is not None:
+
+    def save() -> None:
+        assert keeper is not None
         so_far = replace(at, loss=loss, correct=int(correct), seen=int(seen))
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         keeper.save({
@@ -195,8 +199,22 @@ def _keep(
             "random": torch.get_rng_state(),
             "random_cuda": cuda,
         })  # fmt: skip
+
+    _led(team, save)
     if stops:
         raise Stopped
+
+
+def _led(team: Team, act: Callable[[], None]) -> None:
+    """Has the leader do something; where it cannot (a full disk), the training ends for all."""
+    failed = None
+    if team.leads:
+        try:
+            act()
+        except Exception as error:
+            failed = error
+    if team.same(failed is not None):
+        raise failed or Stopped
 
 
 def _restore(

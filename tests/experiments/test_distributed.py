@@ -66,20 +66,20 @@ if leads:
 """
 
 
-def trained(folder: Path, processes: int) -> dict[str, object]:
+def crowd(processes: int, *arguments: str) -> list[tuple[int, str, str]]:
+    """Runs Python in processes that meet; gives the exit status and the output of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder.mkdir()
-    crowd = []
+    started = []
     for rank in range(processes):
         where = {
             **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)},
             **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"},
         }
-        crowd.append(
+        started.append(
             subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(folder / "checkpoint.pt")],
+                [sys.executable, *arguments],
                 cwd=ROOT,
                 env={**os.environ, **where},
                 stdout=subprocess.PIPE,
@@ -87,10 +87,20 @@ def trained(folder: Path, processes: int) -> dict[str, object]:
                 text=True,
             )
         )
-    said = [process.communicate(timeout=300) for process in crowd]
-    assert [process.returncode for process in crowd] == [0] * processes, said
-    assert "going on from epoch 1, step 11" in said[0][1]
-    return json.loads(said[0][0])
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(p.returncode, *texts) for p, texts in zip(started, said, strict=True)]
+
+
+def trained(folder: Path, processes: int) -> dict[str, object]:
+    folder.mkdir()
+    ended = crowd(processes, "-c", PROGRAM, str(folder / "checkpoint.pt"))
+    assert [status for status, _, _ in ended] == [0] * processes, ended
+    assert "going on from epoch 1, step 11" in ended[0][2]
+    return json.loads(ended[0][1])
 
 
 @pytest.mark.slow
@@ -100,6 +110,47 @@ def test_two_processes_learn_what_one_does(tmp_path):
     for mine, other in zip(one["rows"], two["rows"], strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], abs=1e-5)
         assert mine["accuracy"] == pytest.approx(other["accuracy"], abs=1e-9)
+
+
+# The first process cannot write what it is told of the first epoch; then all do something else.
+FULL_DISK = """
+import torch
+from experiments.data import load
+from experiments.distributed import processes
+from experiments.rendezvous import meeting
+from experiments.settings import Budget
+from experiments.train import fit
+from spa.errors import OutputError
+from spa.frameworks.loop import Stopped
+
+team = processes(meeting())
+
+def report(row):
+    raise OutputError("the disk is full")
+
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+try:
+    fit(net, load({"name": "digits"}).train, Budget(epochs=2, batch=600), seed=0, stream="dense",
+        device=torch.device("cpu"), report=report, team=team)
+except (OutputError, Stopped) as error:
+    print(type(error).__name__, team.same("and on"))
+"""
+
+
+@pytest.mark.slow
+def test_where_the_first_process_cannot_go_on_all_stop():
+    (_, first, _), (_, second, _) = ended = crowd(2, "-c", FULL_DISK)
+    assert (first, second) == ("OutputError and on\n", "Stopped and on\n"), ended
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_leaves_the_next_one_to_all_processes(tmp_path):
+    small = ("model=resnet8", "trainer=smoke", "trainer.train.lr=1e30", f"results_dir={tmp_path}")
+    first, second = crowd(2, "-m", "experiments.run", "-m", "seed=0,1", *small)
+    assert (first[0], second[0]) == (1, 0), (first, second)
+    failed = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/*/*/status.json")]
+    assert [status["state"] for status in failed] == ["failed"] * 2
+    assert all("The loss is nan" in status["error"] for status in failed)
 
 
 @pytest.mark.parametrize(("samples", "size"), [(8, 2), (9, 2), (9, 4), (64, 3)])

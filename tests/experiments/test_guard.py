@@ -46,6 +46,13 @@ def test_runs_that_differ_are_refused_by_name(made_result, said):
         guard.check([both[0], made_result(**two, **other, run_id="b")])
 
 
+def test_seeds_of_one_setting_are_told_apart_by_the_seed(made_result):
+    both = [made_result(seed=0, data_sha256="11"), made_result(seed=1, data_sha256="22")]
+    with pytest.raises(SettingError, match="--where seed=0,"):
+        guard.check(both)
+    guard.check(where.select(both, {"seed": ["0"]}))
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("data_sha256", None), ("training", {})], ids=["data", "budget"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -97,6 +98,24 @@ def test_who_lost_it_is_told_and_leaves_the_other_one_alone(tmp_path):
         with pytest.raises(lease.Lost, match="taken over"):
             mine.check()
     assert json.loads((tmp_path / "lease.json").read_text())["token"] == "somebody else's"
+
+
+def test_who_slept_finds_out_before_the_next_heartbeat(tmp_path):
+    with lease.hold(tmp_path) as mine:
+        written(tmp_path, token="somebody else's")
+        with pytest.raises(lease.Lost, match="taken over"):
+            mine.check()
+
+
+def test_a_file_system_that_does_not_answer_takes_no_lease_away(tmp_path, monkeypatch):
+    def stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with lease.hold(tmp_path) as mine:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", stale)
+            mine.beat()
+        mine.check()
 
 
 def test_a_heartbeat_shows(tmp_path):

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import paths, records, tables
+from experiments import files, paths, records, tables
 from experiments.report.__main__ import main
 from experiments.report.content import facts, gather, natural
 from experiments.report.embedded import Embedded, ranges
@@ -174,6 +174,16 @@ def test_a_page_of_failures_alone(results):
     assert "<figure" not in page
 
 
+def test_a_run_that_is_under_way_has_its_place(results):
+    path = paths.run(results, EXPERIMENT, "99aa", 0) / "status.json"
+    failed = json.loads(path.read_text())
+    going = {k: v for k, v in failed.items() if k not in ("error", "traceback")}
+    files.write_json(path, {**going, "state": "running", "updated": "2030-01-01T00:00:00+00:00"})
+    page = render(gather(results / "runs", EXPERIMENT))
+    assert "0 failed, 1 unfinished" in page
+    assert "its last word is of 2030-01-01T00:00:00+00:00" in page
+
+
 # The command
 
 
@@ -184,6 +194,15 @@ def test_no_runs_are_an_error_in_one_line(tmp_path, capsys):
     assert len(lines) == 2
     assert lines[0].startswith("error: there are no experiments in")
     assert lines[1].startswith("error: there are no runs in")
+
+
+def test_no_run_being_meant_is_an_error_in_one_line(results, capsys):
+    for folder in (results / "runs" / EXPERIMENT).iterdir():
+        if folder.name != "99aa":
+            shutil.rmtree(folder)
+    for command in (main, tables.main):
+        assert command(["--results", str(results), "--where", "seed=9"]) == 1
+        assert "error: no run is left by --where seed=9" in capsys.readouterr().err
 
 
 def test_a_torn_plan_is_named(results, capsys):

@@ -117,14 +117,12 @@ def test_a_state_comes_back(checkpoint, capsys):
     found = checkpoint.load()
     assert found["net"]["w"].tolist() == [0, 1, 2]
     assert "going on from epoch 4, step 2" in capsys.readouterr().err
-    checkpoint.drop()
-    assert checkpoint.load() is None
 
 
 def test_a_state_of_another_network_is_left_aside(checkpoint, tmp_path, capsys):
     checkpoint.save(state())
     assert make(tmp_path, "another").load() is None
-    assert "is of another network: starting over" in capsys.readouterr().err
+    assert "is of another network or code: starting over" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", b"PK\x03\x04 torn"])
