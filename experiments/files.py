@@ -40,6 +40,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # a machine that loses its power leaves it whole
             os.chmod(beside, 0o644)  # mkstemp makes it private
             os.replace(beside, path)
         except BaseException:  # an interruption too leaves nothing behind

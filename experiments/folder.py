@@ -73,11 +73,12 @@ class RunFolder:
     def start(self, config: Mapping[str, Any], overrides: list[str]) -> bool:
         """Write what is known before anything runs; returns whether an earlier try is gone on with.
 
-        That is so where the earlier one was of the same code. Else what it left is removed.
+        That is so where the earlier one was of the same code, however it ended: what it left says
+        itself what it is of. Else that is removed.
         """
         before = self._last_status()
         goes_on = (
-            before.get("state") in ("running", "interrupted")
+            before.get("state") in ("running", "interrupted", "failed")
             and not self.settings.force
             and self._last_code() == provenance.code()
         )
@@ -85,6 +86,8 @@ class RunFolder:
         self._status("running")
         for name in _LAST if goes_on else (*_MADE, *_LAST):
             (self.path / name).unlink(missing_ok=True)
+        for path in self.path.glob(".*.????????"):  # half written when a process was killed
+            path.unlink(missing_ok=True)
         self.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         self.write_text("overrides.yaml", yaml.safe_dump(list(overrides)))
         self.write_json("env.json", provenance.environment())
@@ -125,20 +128,24 @@ class RunFolder:
         write_result(self.path / "result.json", result)
         self._status("done")
         self._done = True
-        if self.logger is not None:
-            self.logger.finish(result)
+        self._tell(result)
 
     def fail(self, error: BaseException) -> None:
         """Record a failure with its traceback, if it can be."""
         text = "".join(traceback.format_exception(error))
-        self._end("failed", error=f"{type(error).__name__}: {error}", traceback=text)
+        if self._end("failed", error=f"{type(error).__name__}: {error}", traceback=text):
+            self._tell(None)
 
     def interrupt(self) -> None:
-        """Record that the run was ended from outside; the next try goes on with it."""
+        """Record that the run was ended from outside; the next try goes on with it.
+
+        The logger is not told: it may take minutes, and there are seconds to requeue a job in.
+        """
         self._end("interrupted")
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
+        self._check()
         path = self.path / "metrics.jsonl"
         with files.errors(path), path.open("a") as file:
             file.write(json.dumps({"at": _now(), **row}) + "\n")
@@ -163,16 +170,20 @@ class RunFolder:
         if self.lease is not None:
             self.lease.check()
 
-    def _end(self, state: str, **more: str) -> None:
+    def _end(self, state: str, **more: str) -> bool:
+        """Records how the run ended; returns whether it had not ended before."""
         if self._done:  # and then somebody interrupted a logger
-            return
+            return False
         try:
             self._check()
             self._status(state, **more)
         except (OutputError, Lost) as error:  # the disk is full, or another process has the run
             print(f"error: cannot record that the run {state}: {error}", file=sys.stderr)
+        return True
+
+    def _tell(self, result: Result | None) -> None:
         if self.logger is not None:
-            self.logger.finish(None)
+            self.logger.finish(result)
 
     def _status(self, state: str, **more: str) -> None:
         s = self.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -28,17 +29,18 @@ PACKAGES = (
 
 @cache
 def code() -> dict[str, Any]:
-    """Return the version, the git commit, and whether tracked code differs from it."""
+    """Return the version, the git commit, and whether tracked code differs from it, and how."""
     try:
         version = importlib.metadata.version("structurally-prune-anything")
     except importlib.metadata.PackageNotFoundError:
         version = None
     commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    changes = _git("diff", "HEAD", "--", *CODE)
     return {
         "version": version,
         "commit": commit,
         "dirty": None if commit is None else changes != "",
+        "changes": hashlib.sha256(changes.encode()).hexdigest()[:10] if changes else None,
     }
 
 

@@ -38,6 +38,8 @@ start_munge() {
     mkdir -p /run/munge /var/log/munge
     chown munge:munge /run/munge /var/log/munge
     runuser -u munge -- munged
+    mkdir -p "$STATE"
+    touch "$STATE/started-munged"
 }
 
 write_configuration() {
@@ -108,6 +110,8 @@ start() {
 
 stop() {
     if [ -e "$CONF" ]; then
+        local ours=no
+        [ ! -e "$STATE/started-munged" ] || ours=yes
         scancel --state=PENDING,RUNNING,SUSPENDED --user="$(id -un)" 2> /dev/null || true
         scontrol shutdown 2> /dev/null || true
         for _ in $(seq 40); do
@@ -117,8 +121,8 @@ stop() {
         pkill -x 'slurmctld|slurmd' || true
         rm -rf "$STATE"
         rm -f /etc/slurm/slurm.conf
+        [ $ours = no ] || pkill -x munged || true
     fi
-    pkill -x munged || true
     say "stopped"
 }
 

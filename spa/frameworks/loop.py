@@ -223,7 +223,7 @@ def _restore(
     net.load_state_dict(state["net"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])
-    if torch.cuda.is_available() and state["random_cuda"]:
+    if len(state["random_cuda"]) == torch.cuda.device_count() > 0:
         torch.cuda.set_rng_state_all(state["random_cuda"])
     at = _At(**state["at"])
     return at if leads else replace(at, loss=0.0, correct=0, seen=0)

@@ -216,3 +216,22 @@ def test_a_logger_that_is_interrupted_does_not_undo_a_run(folder, made_result):
     folder.finish(made_result())
     folder.interrupt()
     assert folder.done()
+
+
+@pytest.mark.parametrize("end", ["killed", "interrupted", "failed"])
+def test_the_next_try_goes_on_with_what_the_same_code_left(folder, end, monkeypatch):
+    assert not folder.start({}, [])
+    began = folder.started
+    (folder.path / "prune.json").write_text("{}")
+    (folder.path / ".pruned.onnx.ab12cd34").write_bytes(b"half of it")
+    if end == "interrupted":
+        folder.interrupt()
+    if end == "failed":
+        folder.fail(OSError("No space left on device"))
+    assert folder.start({}, [])
+    assert folder.started == began
+    assert (folder.path / "prune.json").exists()
+    assert not (folder.path / ".pruned.onnx.ab12cd34").exists()
+    monkeypatch.setattr(provenance, "code", lambda: {"commit": "another"})
+    assert not folder.start({}, [])
+    assert not (folder.path / "prune.json").exists()

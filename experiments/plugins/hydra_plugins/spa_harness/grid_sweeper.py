@@ -82,6 +82,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every run that is not done; exit with code 1 when one failed."""
         from experiments import sweep  # late: Hydra loads every plugin for every command
+        from experiments.rendezvous import meeting
 
         assert self.config is not None
         assert self.launcher is not None
@@ -92,6 +93,8 @@ class GridSweeper(BasicSweeper):
         try:
             planned = sweep.plan(loader, self.config, runs)
             to_do = [run.overrides for run in sweep.missing(planned)]
+            if meeting() is not None:  # all processes must go through the same runs
+                to_do = [run.overrides for run in planned]
         except SpaError as error:
             sweep.say(f"error: {error}")
             raise SystemExit(error.exit_code) from None

@@ -3,6 +3,7 @@
 For clusters on which jobs cannot be submitted from Python: ``hydra/launcher=manifest``.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,5 +47,6 @@ class ManifestLauncher(Launcher):
             entries.setdefault(place, []).append(run.entry)
         for (results, experiment), lines in entries.items():
             path = manifest.write_tasks(results, experiment, lines)
-            print(f"sbatch --array=0-{len(lines) - 1} slurm/cpu.sbatch {path}")
+            array = f"--array=0-{len(lines) - 1}"  # or gpu.sbatch
+            print(shlex.join(["sbatch", array, "slurm/cpu.sbatch", str(path)]))
         return []

@@ -45,7 +45,9 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                 key if key in ANY_CLUSTER else f"slurm_{key}": value
                 for key, value in self.params.items()
                 if key not in OWN
-            }
+            },
+            # Tasks that train together must not outlive one another.
+            slurm_srun_args=["--kill-on-bad-exit=1"],
         )
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         jobs = executor.map_array(
