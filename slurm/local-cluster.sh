@@ -17,6 +17,10 @@ die() {
     exit 1
 }
 
+alive() { # no zombies, which a container without an init process keeps
+    pgrep --exact --runstates R,S,D "$1" > /dev/null
+}
+
 install_missing() {
     if command -v slurmctld > /dev/null && command -v munged > /dev/null; then
         return
@@ -27,7 +31,7 @@ install_missing() {
 }
 
 start_munge() {
-    if pgrep -x munged > /dev/null; then
+    if alive munged; then
         return
     fi
     if [ ! -s /etc/munge/munge.key ]; then
@@ -82,7 +86,7 @@ EOF
 }
 
 ready() {
-    [ "$(sinfo -h -p cpu -o %T 2> /dev/null | head -1)" = idle ]
+    [ "$(timeout 5 sinfo -h -p cpu -o %T 2> /dev/null | head -1)" = idle ]
 }
 
 start() {
@@ -94,14 +98,14 @@ start() {
     install_missing
     start_munge
     write_configuration
-    pgrep -x slurmctld > /dev/null || slurmctld
-    pgrep -x slurmd > /dev/null || slurmd
+    alive slurmctld || slurmctld
+    alive slurmd || slurmd
     for _ in $(seq 60); do
         if ready; then
             say "up: $(sinfo -h -p cpu -o '%D node, %c processors')"
             return
         fi
-        scontrol update nodename="$HOST" state=resume 2> /dev/null || true
+        timeout 5 scontrol update nodename="$HOST" state=resume 2> /dev/null || true
         sleep 0.5
     done
     tail -5 "$STATE"/*.log >&2
@@ -112,13 +116,19 @@ stop() {
     if [ -e "$CONF" ]; then
         local ours=no
         [ ! -e "$STATE/started-munged" ] || ours=yes
-        scancel --state=PENDING,RUNNING,SUSPENDED --user="$(id -un)" 2> /dev/null || true
-        scontrol shutdown 2> /dev/null || true
-        for _ in $(seq 40); do
-            pgrep -x 'slurmctld|slurmd' > /dev/null || break
+        timeout 10 scancel --user="$(id -un)" 2> /dev/null || true
+        pkill -x slurmd || true
+        pkill -x slurmctld || true
+        for try in $(seq 80); do
+            if ! alive slurmd && ! alive slurmctld; then
+                break
+            fi
+            if [ "$try" = 60 ]; then
+                pkill -KILL -x slurmd || true
+                pkill -KILL -x slurmctld || true
+            fi
             sleep 0.25
         done
-        pkill -x 'slurmctld|slurmd' || true
         rm -rf "$STATE"
         rm -f /etc/slurm/slurm.conf
         [ $ours = no ] || pkill -x munged || true
