@@ -58,7 +58,12 @@ def over_what_is_left(proto: onnx.ModelProto, kept: Kept) -> bool:
             kept[node.output[0]] = kept[given[0]]
     nodes: list[onnx.NodeProto] = []
     followed = True
+    constant = _constants(graph)
     for node in graph.node:
+        if node.op_type == "ReduceMean" and node.input[0] in constant:
+            followed = False  # a weight that is brought to mean zero, over fewer entries then
+            nodes.append(node)
+            continue
         if node.op_type in FUSED and node.input[1] in kept:
             nodes.extend(_gathered(graph, node, kept))
             continue
@@ -71,6 +76,15 @@ def over_what_is_left(proto: onnx.ModelProto, kept: Kept) -> bool:
     del graph.node[:]
     graph.node.extend(nodes)
     return followed
+
+
+def _constants(graph: onnx.GraphProto) -> set[str]:
+    """What is computed from weights alone."""
+    found = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" or (node.input and found.issuperset(filter(None, node.input))):
+            found.update(node.output)
+    return found
 
 
 def _numbers(graph: onnx.GraphProto) -> set[str]:

@@ -104,3 +104,15 @@ def test_a_network_less_some_channels_of_a_norm_is_exact_but_for_it(norm):
     part = numpy_helper.to_array(_tensors(pruned)[name])
     _tensors(pruned)[name].CopyFrom(numpy_helper.from_array(part[::-1].copy(), name))
     assert compare(dense, pruned, feeds) == WRONG
+
+
+def test_a_weight_that_is_brought_to_mean_zero_is_not_told():
+    """Its mean is over fewer entries then, and no scale says which (timm's NFNets)."""
+    g = Builder()
+    x = g.node("Relu", [g.node("MatMul", [g.input(5, 6), g.normal(6, 8)])])
+    weight = g.normal(8, 7)
+    centred = g.node("Sub", [weight, g.reduce("ReduceMean", weight, [0])])
+    x = g.node("Relu", [g.node("MatMul", [x, g.node("Mul", [centred, g.normal(7)])])])
+    dense = g.model(g.node("MatMul", [x, g.normal(7, 3)]))
+    pruned = spa.prune(dense, ratio=0.5, limits=spa.Limits(scope="local")).model
+    assert compare(dense, pruned, spa.load(dense).example) == UNTOLD
