@@ -10,6 +10,8 @@ What a file may hold, and what becomes of it:
    under the Identity's output name. Any other is tied on purpose: one constant, the first name.
 4. Running statistics that also serve elsewhere (as a fresh bias of zeros, or in another batch
    norm with other parameters) are separated, as they will not stay equal.
+5. Optional outputs that nothing reads (statistics that a norm of training graphs gives): they are
+   as good as not there.
 
 Nothing here changes the model handed in. ``separate`` carries out 3 and 4 on a copy of it, for
 the constants whose values have parted.
@@ -17,7 +19,7 @@ the constants whose values have parted.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +28,7 @@ from onnx import numpy_helper
 
 from spa.errors import BridgeError
 from spa.graph import functions
+from spa.graph.nodes import names_read
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,16 @@ def plain_graph(proto: onnx.ModelProto) -> PlainGraph:
     )
     _resolve_identities(plain)
     _separate_statistics(plain)
+    _forget_unread(plain, names_read(graph).union(plain.outputs))
     return plain
+
+
+def _forget_unread(plain: PlainGraph, read: Set[str]) -> None:
+    """Case 5."""
+    for node in plain.nodes:
+        for i, name in enumerate(node.output):
+            if i and name not in read:
+                node.output[i] = ""
 
 
 def _resolve_identities(plain: PlainGraph) -> None:

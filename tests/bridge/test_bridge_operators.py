@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from onnx import TensorProto
-from oracle import compare, difference, one_op, run_torch
+from oracle import compare, difference, one_op, run_torch, text_model
 
 from spa.bridge import to_torch
 from spa.errors import BridgeError
@@ -546,3 +546,14 @@ def test_dft(opset, axis, inverse, length, parts):
 @pytest.mark.parametrize("opset", [17, 20])
 def test_one_sided_dft(opset):
     check("DFT", opset, {"i0": f(2, 5, 1)}, onesided=1)
+
+
+def test_statistics_that_nothing_reads_are_no_outputs():
+    """torch writes them for a norm that always takes the batch's (weights made of mean zero)."""
+    proto = text_model("""
+        <ir_version: 8, opset_import: ["" : 15]>
+        agraph (float[3, 2, 5] x, float[2] s, float[2] b, float[2] m, float[2] v)
+        => (float[3, 2, 5] y) { y, mean, var = BatchNormalization <training_mode = 1> (x, s, b, m, v) }
+    """)  # fmt: skip
+    x = {"x": f(3, 2, 5), "s": f(2), "b": f(2), "m": f(2), "v": pos(2)}
+    assert compare(proto, x) <= 1e-5
