@@ -82,7 +82,8 @@ def _constants(graph: onnx.GraphProto) -> set[str]:
     """What is computed from weights alone."""
     found = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" or (node.input and found.issuperset(filter(None, node.input))):
+        reads = set(filter(None, node.input))
+        if node.op_type == "Constant" or (reads and reads <= found):
             found.update(node.output)
     return found
 

@@ -8,6 +8,7 @@ how far it came, and what came out.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import re
@@ -24,6 +25,7 @@ import onnx
 from experiments.bench.exactness import compare
 from experiments.bench.networks import NETWORKS, Network
 from experiments.bench.tools import TAKES_MODULE, TOOLS, Outcome
+from spa.errors import BridgeError
 from spa.graph.nodes import real_inputs
 
 # A network counts as smaller from this share of parameters on.
@@ -47,7 +49,7 @@ def trials(name: str, tools: Sequence[str], folder: Path) -> Iterator[dict[str, 
     for tool in sorted(tools, key=lambda tool: tool not in TAKES_MODULE):
         if tool not in TAKES_MODULE:
             network = replace(network, module=None)
-        gc.collect()
+        _let_go()
         found = {**result, "tool": tool, "stage": "prune"}
         yield {"begins": tool}
         try:
@@ -71,7 +73,15 @@ def _prepare(name: str, result: dict[str, Any], folder: Path) -> tuple[Network, 
     result.update(family=network.family, stage="export")
     proto = network.proto
     if proto is None:
-        proto = from_torch(network.module, network.inputs, network.batched)
+        try:
+            proto = from_torch(network.module, network.inputs, network.batched)
+        except BridgeError as error:
+            if network.instead is None:
+                raise
+            result["whole"] = _reason(error)
+            network = network.instead()
+            result["family"] = network.family
+            proto = from_torch(network.module, network.inputs, network.batched)
     path = folder / "dense.onnx"
     write_model(path, proto)
     result["stage"] = "load"
@@ -123,6 +133,12 @@ def _reason(error: Exception) -> str:
 
 def _interface(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [*real_inputs(proto.graph), *proto.graph.output]
+
+
+def _let_go() -> None:
+    """Gives back to the system what nobody uses any more: it is no need of the next tool's."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_peak() -> None:

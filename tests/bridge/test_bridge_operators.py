@@ -553,7 +553,8 @@ def test_statistics_that_nothing_reads_are_no_outputs():
     proto = text_model("""
         <ir_version: 8, opset_import: ["" : 15]>
         agraph (float[3, 2, 5] x, float[2] s, float[2] b, float[2] m, float[2] v)
-        => (float[3, 2, 5] y) { y, mean, var = BatchNormalization <training_mode = 1> (x, s, b, m, v) }
+        => (float[3, 2, 5] y)
+        { y, mean, var = BatchNormalization <training_mode = 1> (x, s, b, m, v) }
     """)  # fmt: skip
     x = {"x": f(3, 2, 5), "s": f(2), "b": f(2), "m": f(2), "v": pos(2)}
     assert compare(proto, x) <= 1e-5

@@ -25,6 +25,7 @@ class Network:
         batched: whether its inputs begin with a batch; a detector takes one image.
         proto: the file, for a network that came as one.
         given: shapes or arrays by input name that `spa.load` needs, where it cannot guess them.
+        instead: makes the part that is taken where the exporter gives up on the whole.
     """
 
     family: str
@@ -33,6 +34,7 @@ class Network:
     batched: bool = True
     proto: onnx.ModelProto | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    instead: Callable[[], Network] | None = None
 
 
 # Called with the rest of the name.

@@ -99,5 +99,20 @@ def _detector(network: Any) -> Network:
             (found,) = self.network([image])
             return tuple(found.values())
 
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network.backbone
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return tuple(self.network(images).values())
+
     image = torch.rand(3, _PIXELS, _PIXELS)
-    return Network("detection", OneImage().eval(), (image,), batched=False)
+    images = torch.randn(2, 3, _PIXELS, _PIXELS)
+    return Network(
+        "detection",
+        OneImage().eval(),
+        (image,),
+        batched=False,
+        instead=lambda: Network("detection, backbone", Backbone().eval(), (images,)),
+    )
