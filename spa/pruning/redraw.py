@@ -143,11 +143,11 @@ def _drawn_integers(old: Array, rng: np.random.Generator) -> Array:
 
 
 def with_random_weights(
-    model: Model, pruned: onnx.ModelProto, cut: Cut
+    model: Model, pruned: onnx.ModelProto, cut: Cut, seed: int = 0
 ) -> tuple[Model, onnx.ModelProto]:
     """A dense and a pruned model with random weights, the pruned one's cut from the dense one's."""
     labelled = frozenset(axis.tensor for axis in cut.coupling.axes if axis.is_parameter)
-    other = randomised(model, labelled)
+    other = randomised(model, labelled, seed)
     values = dict(_weights(cut_model(other, cut)))
     filled = onnx.ModelProto()
     filled.CopyFrom(pruned)

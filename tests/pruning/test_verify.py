@@ -7,8 +7,9 @@ from onnx import numpy_helper
 
 import spa
 from spa.coupling.zeros import contracted_parameters
+from spa.errors import RunError
 from spa.graph.execute import run
-from spa.pruning.comparison import zeroed
+from spa.pruning.comparison import Comparison, zeroed
 from spa.pruning.plan import cut_of
 from spa.pruning.redraw import randomised
 from tests.graphs import STORAGES, Builder, classifier, initializer, node_of
@@ -115,6 +116,29 @@ def test_a_constant_output_is_compared_with_random_weights():
     _, result = _pruned(_with_dead_head())
     assert result.proof.equal
     assert any("both with random weights" in check for check in result.proof.checks)
+
+
+def test_weights_with_which_nothing_runs_are_drawn_again(monkeypatch):
+    """As regions that are computed may be turned inside out."""
+    drawn, plain = [], Comparison.on
+
+    def on(self, feeds, fixed):
+        if self.what == "the zeroed random model":
+            drawn.append(self.dense)
+            if len(drawn) <= fail:
+                raise RunError("regions are inside out")
+        return plain(self, feeds, fixed)
+
+    monkeypatch.setattr(Comparison, "on", on)
+    fail = 2
+    _, result = _pruned(_with_dead_head())
+    assert len(drawn) == 3
+    assert drawn[0] != drawn[2]  # other weights
+    assert any("both with random weights" in check for check in result.proof.checks)
+    drawn.clear()
+    fail = 100
+    _, result = _pruned(_with_dead_head())
+    assert any("with no random weights: none run" in check for check in result.proof.checks)
 
 
 def test_a_constant_output_hides_no_changed_weight():
