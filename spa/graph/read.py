@@ -23,8 +23,8 @@ MAX_PROTO_BYTES = 2**31 - 1
 MAX_EXTERNAL_BYTES = 64 * 2**30
 # External data beyond this are not read into memory, but when they are needed.
 MAX_HELD_BYTES = 2**28
-# A file beyond this keeps its large weights, too.
-MAX_HELD_FILE = 2**29
+# A file beyond this keeps its large weights, too: held, they lie in memory several times over.
+MAX_HELD_FILE = 3 * 2**27
 
 
 def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:

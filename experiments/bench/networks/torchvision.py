@@ -107,12 +107,9 @@ def _detector(network: Any) -> Network:
         def forward(self, images: Tensor) -> tuple[Tensor, ...]:
             return tuple(self.network(images).values())
 
+    def backbone() -> Network:
+        module = Backbone().eval()
+        return Network("detection, backbone", module, (smallest_image(module, 3, SIZES),))
+
     image = torch.rand(3, _PIXELS, _PIXELS)
-    images = torch.randn(2, 3, _PIXELS, _PIXELS)
-    return Network(
-        "detection",
-        OneImage().eval(),
-        (image,),
-        batched=False,
-        instead=lambda: Network("detection, backbone", Backbone().eval(), (images,)),
-    )
+    return Network("detection", OneImage().eval(), (image,), batched=False, instead=backbone)
