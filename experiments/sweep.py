@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -64,13 +65,18 @@ def plan(loader: Any, master: DictConfig, runs: Sequence[list[str]]) -> list[Pla
 
 def missing(planned: Sequence[Planned]) -> list[Planned]:
     """Write the manifests, and return the runs that are not done yet."""
-    by_experiment: dict[tuple[Any, str], list[Entry]] = {}
-    for run in planned:
-        place = run.settings.results, run.settings.experiment
-        by_experiment.setdefault(place, []).append(run.entry)
-    for (results, experiment), entries in by_experiment.items():
+    for (results, experiment), entries in entries_by_place(planned).items():
         manifest.add(results, experiment, entries)
     return [run for run in planned if run.settings.force or not RunFolder(run.settings).done()]
+
+
+def entries_by_place(planned: Sequence[Planned]) -> dict[tuple[Path, str], list[Entry]]:
+    """Sort runs by their results folder and experiment, each of which has a manifest."""
+    found: dict[tuple[Path, str], list[Entry]] = {}
+    for run in planned:
+        place = run.settings.results, run.settings.experiment
+        found.setdefault(place, []).append(run.entry)
+    return found
 
 
 @contextmanager

@@ -9,15 +9,14 @@ graph of groups need the runs' folders; committed records do without.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments import files, paths, records, where
+from experiments import files, paths, which
 from experiments.report.content import gather
 from experiments.report.page import render
-from spa.errors import SettingError, SpaError
+from spa.errors import SpaError
 
 
 def write(
@@ -46,38 +45,14 @@ def write(
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--experiment", help="one experiment; all when not given")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--source", type=Path, help="default: <results>/runs")
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only runs whose result.json has this; may be given again",
-    )
-    args = parser.parse_args(argv)
-    source = args.source or args.results / "runs"
+    args = which.parser("experiments.report", __doc__).parse_args(argv)
     try:
-        conditions = where.parse(args.where)
-        for name in [args.experiment] if args.experiment else _experiments(source):
+        for source, name, conditions in which.chosen(args):
             print(f"wrote {write(args.results, source, name, conditions)}", file=sys.stderr)
     except SpaError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def _experiments(source: Path) -> list[str]:
-    names = records.experiments(source)
-    if not names:
-        raise SettingError(f"there are no experiments in {source}")
-    return names
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ compared are refused (experiments/guard.py); --where says which of them are mean
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import figures, files, guard, paths, records, where
+from experiments import figures, files, guard, paths, records, where, which
 from experiments.tables import literature
 from experiments.tables.as_csv import comma_separated
 from experiments.tables.as_latex import latex
@@ -78,28 +77,11 @@ def _links(read: Mapping[Path, Mapping[str, Any]], results: Path) -> dict[str, s
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tables",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--experiment", help="one experiment; all when not given")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--source", type=Path, help="default: <results>/runs")
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only runs whose result.json has this; may be given again",
-    )
+    parser = which.parser("experiments.tables", __doc__)
     parser.add_argument("--print", action="store_true", help="print the Markdown table")
     args = parser.parse_args(argv)
-    source = args.source or args.results / "runs"
     try:
-        conditions = where.parse(args.where)
-        names = [args.experiment] if args.experiment else _experiments(source)
-        for name in names:
+        for source, name, conditions in which.chosen(args):
             text = write(args.results, source, name, conditions)
             if args.print:
                 print(text)
@@ -108,10 +90,3 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def _experiments(source: Path) -> list[str]:
-    names = records.experiments(source)
-    if not names:
-        raise SettingError(f"there are no experiments in {source}")
-    return names

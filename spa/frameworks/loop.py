@@ -211,7 +211,7 @@ def _led(team: Team, act: Callable[[], None]) -> None:
     if team.leads:
         try:
             act()
-        except Exception as error:
+        except Exception as error:  # the others must hear of it before it is raised
             failed = error
     if team.same(failed is not None):
         raise failed or Stopped

@@ -41,11 +41,7 @@ class ManifestLauncher(Launcher):
 
         loader = self.hydra_context.config_loader
         planned = sweep.plan(loader, self.config, [list(run) for run in job_overrides])
-        entries: dict[Any, list[manifest.Entry]] = {}
-        for run in planned:
-            place = run.settings.results, run.settings.experiment
-            entries.setdefault(place, []).append(run.entry)
-        for (results, experiment), lines in entries.items():
+        for (results, experiment), lines in sweep.entries_by_place(planned).items():
             path = manifest.write_tasks(results, experiment, lines)
             array = f"--array=0-{len(lines) - 1}"  # or gpu.sbatch
             print(shlex.join(["sbatch", array, "slurm/cpu.sbatch", str(path)]))

@@ -7,7 +7,6 @@ of them up when one was killed. This one looks for what jobs leave and at the qu
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -34,6 +33,8 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
     ) -> list[JobReturn]:
         """Submit, and return what every job returned; ``failed`` for one that left nothing."""
         import submitit
+
+        from experiments.sweep import say
 
         executor = submitit.AutoExecutor(
             folder=self.params["submitit_folder"],
@@ -62,6 +63,8 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         return self._wait(jobs)
 
     def _wait(self, jobs: list[Any]) -> list[JobReturn]:
+        from experiments.sweep import say
+
         returned: dict[str, JobReturn] = {}
         gone: dict[str, float] = {}
         while len(returned) < len(jobs):
@@ -81,11 +84,6 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         return [returned[job.job_id] for job in jobs]
 
 
-def say(text: str) -> None:
-    """Write a line of the sweep's own."""
-    print(f"[sweep] {text}", file=sys.stderr, flush=True)
-
-
 def _queued() -> set[str] | None:
     """Names of this user's jobs in the queue; None where SLURM does not answer now."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
@@ -94,6 +92,8 @@ def _queued() -> set[str] | None:
 
 
 def _result(job: Any) -> JobReturn:
+    from experiments.sweep import say
+
     try:
         returned: JobReturn = job.results()[0]
         return returned
