@@ -92,6 +92,23 @@ def read_unfinished(source: Path, experiment: str) -> list[dict[str, Any]]:
     return out
 
 
+def read_all(source: Path, experiment: str) -> tuple[dict[Path, Result], list[dict[str, Any]]]:
+    """Read all results of an experiment by their files, and the status of the runs without one.
+
+    Raises:
+        SettingError: there are no runs.
+        InputError: a file is torn or of another schema version.
+    """
+    found = {path: read_result(path) for path in result_files(source, experiment)}
+    unfinished = read_unfinished(source, experiment)
+    if not found and not unfinished:
+        raise SettingError(
+            f"there are no runs in {source / experiment}; make them with: "
+            f"python -m experiments.run experiment={experiment}"
+        )
+    return found, unfinished
+
+
 def experiments(source: Path) -> list[str]:
     """List the experiments that have runs below results/runs or results/records."""
     names = sorted(path.name for path in source.glob("*") if path.is_dir())

@@ -15,7 +15,7 @@ from typing import Any
 from experiments import guard, records, tables, where
 from experiments.schema import Result
 from experiments.tables.footnote import commit
-from spa.errors import InputError, SettingError
+from spa.errors import InputError
 from spa.pruning.plan import Plan
 
 
@@ -82,14 +82,8 @@ def gather(
         InputError: a file is torn or of another schema version.
         PlanError: a plan is torn.
     """
-    found = records.read_results(source, experiment)
-    lost = records.read_unfinished(source, experiment)
-    if not found and not lost:
-        raise SettingError(
-            f"there are no runs in {source / experiment}; make them with: "
-            f"python -m experiments.run experiment={experiment}"
-        )
-    found, lost = where.select_all(found, lost, conditions or {})
+    read, unfinished = records.read_all(source, experiment)
+    found, lost = where.select_all(list(read.values()), unfinished, conditions or {})
     guard.check(found)
     rows = tables.build(found, lost)
     runs: dict[str, list[Run]] = {row.run_id: [] for row in rows}

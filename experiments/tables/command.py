@@ -24,7 +24,7 @@ from experiments.tables.as_latex import latex
 from experiments.tables.as_markdown import markdown
 from experiments.tables.footnote import notes
 from experiments.tables.rows import build
-from spa.errors import SettingError, SpaError
+from spa.errors import SpaError
 
 
 def write(
@@ -46,13 +46,7 @@ def write(
         InputError: a result file is torn or of another schema version.
     """
     conditions = conditions or {}
-    read = {path: records.read_result(path) for path in records.result_files(source, experiment)}
-    unfinished = records.read_unfinished(source, experiment)
-    if not read and not unfinished:
-        raise SettingError(
-            f"there are no runs in {source / experiment}; make them with: "
-            f"python -m experiments.run experiment={experiment}"
-        )
+    read, unfinished = records.read_all(source, experiment)
     found, lost = where.select_all(list(read.values()), unfinished, conditions)
     guard.check(found)
     rows = build(found, lost, literature.read(paths.literature(results)))
