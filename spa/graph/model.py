@@ -6,14 +6,15 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from spa.graph.deferred import array_of, dtype_of, is_deferred
+from spa.graph import weightless
+from spa.graph.deferred import Maker, array_of, dtype_of, is_deferred, maker
 from spa.graph.example import Declared
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Node, Use
@@ -220,22 +221,42 @@ class Model:
         """Value of a parameter, in its own shape and type (a read-only array)."""
         if name not in self._arrays:
             tensor = self.parameters[name]
-            if tensor is None:
-                node = self.graph.producers[name]
-                fill = onnx.numpy_helper.to_array(node.attr("value"))
-                array = np.full(self.shapes[name], fill.reshape(-1)[0], fill.dtype)
-            else:
-                array = array_of(tensor)
+            array = self._filling(name)() if tensor is None else array_of(tensor)
             array.setflags(write=False)
             if array.nbytes > MAX_CACHED_BYTES or (tensor is not None and is_deferred(tensor)):
                 return array
             self._arrays[name] = array
         return self._arrays[name]
 
+    def maker(self, name: str) -> Maker | None:
+        """What gives the value of a parameter that is not held; None where it is.
+
+        A large filled tensor is not. Makers do not hold on to the model.
+        """
+        tensor = self.parameters[name]
+        if tensor is not None:
+            return maker(tensor) if is_deferred(tensor) else None
+        large = math.prod(self.shapes[name]) >= weightless.LARGE
+        return self._filling(name) if large and self.data_type(name) in weightless.TYPES else None
+
+    def _filling(self, name: str) -> Maker:
+        """Makes a filled tensor."""
+        fill = onnx.numpy_helper.to_array(self.graph.producers[name].attr("value")).reshape(-1)
+        return partial(np.full, self.shapes[name], fill[0], fill.dtype)
+
     def dtype(self, name: str) -> np.dtype[Any]:
         """Type of a parameter's elements."""
         tensor = self.parameters[name]
-        return self.array(name).dtype if tensor is None else dtype_of(tensor)
+        if tensor is not None:
+            return dtype_of(tensor)
+        return onnx.numpy_helper.to_array(self.graph.producers[name].attr("value")).dtype
+
+    def data_type(self, name: str) -> int:
+        """ONNX's number of that type."""
+        tensor = self.parameters[name]
+        if tensor is not None:
+            return tensor.data_type
+        return int(onnx.helper.np_dtype_to_tensor_dtype(self.dtype(name)))
 
     def numbers(self, name: str) -> Array:
         """Value of a parameter as real numbers, in single precision at least.

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from spa.coupling.couple import Cut, Mask
-from spa.graph.deferred import defer, is_deferred, maker
+from spa.graph.deferred import defer
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Use
 from spa.graph.read import names_in
@@ -103,16 +103,15 @@ def _edited(model: Model, root: str, masks: Masks, edit: Edit, name: str) -> onn
         zero = model.quantised[root].zero_point
     else:
         zero = np.zeros((), dtype=model.dtype(root))
-    old = model.parameters[root]
-    if old is None or not is_deferred(old):
+    source = model.maker(root)
+    if source is None:
         return onnx.numpy_helper.from_array(edit(model.array(root), masks, zero), name)
-    source = maker(old)
     # How an edit changes a shape shows along each axis, without the values.
     dims = [
         edit(np.zeros((size,), zero.dtype), (mask,), np.zeros((), zero.dtype)).size
-        for size, mask in zip(old.dims, masks, strict=True)
+        for size, mask in zip(model.shapes[root], masks, strict=True)
     ]
-    return defer(name, old.data_type, dims, lambda: edit(source(), masks, zero))
+    return defer(name, model.data_type(root), dims, lambda: edit(source(), masks, zero))
 
 
 def add_initializer(proto: onnx.ModelProto, name: str, value: Array) -> None:
@@ -145,4 +144,18 @@ def set_parameter(
     elif tuple(tensor.dims) != model.shapes[name]:
         pass  # a filled tensor that was cut: its shape input follows (see rules/constants.py)
     else:
-        node.CopyFrom(onnx.helper.make_node("Constant", [], [name], name=node.name, value=tensor))
+        hold_filled(proto, node, tensor)
+
+
+def hold_filled(proto: onnx.ModelProto, node: onnx.NodeProto, tensor: onnx.TensorProto) -> None:
+    """Makes a filled tensor of ``proto`` an initializer of another value, cut or not.
+
+    An initializer can be handed over as it lies in memory, or not be held; a Constant would be
+    copied time and again. The node that filled it fills what nobody reads from then on, so that
+    other nodes keep their places.
+    """
+    add_tensor(proto, tensor)
+    taken, spare = set(names_in(proto.graph)), f"{tensor.name}__filled"
+    while spare in taken:
+        spare += "_"
+    node.output[0] = spare

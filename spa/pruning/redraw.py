@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -12,11 +12,11 @@ import onnx
 from spa.coupling.couple import Cut
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import VerificationError
-from spa.graph.deferred import Maker, array_of, defer, dtype_of, is_deferred, maker
+from spa.graph.deferred import Maker, array_of, defer
 from spa.graph.model import Array, Model
 from spa.graph.quantised import SCALING
 from spa.graph.weightless import copy_lacking
-from spa.pruning.parameters import set_parameter
+from spa.pruning.parameters import hold_filled, set_parameter
 from spa.pruning.surgery import cut_model
 
 
@@ -44,12 +44,13 @@ def _edited(model: Model, names: frozenset[str], edit: Callable[[str, int], _Edi
     """The same structure with other values of some parameters."""
     proto = copy_lacking(model.proto, names)
     for number, name in enumerate(sorted(names)):
-        old, change = model.parameters[name], edit(name, number)
-        if old is None or not is_deferred(old):
+        source, change = model.maker(name), edit(name, number)
+        if source is None:
             tensor = onnx.numpy_helper.from_array(change.like(model.array(name)), name)
         else:
-            source = maker(old) if change.reads else _stand_in(old)
-            tensor = defer(name, old.data_type, old.dims, _later(change.like, source))
+            shape, kind = model.shapes[name], model.data_type(name)
+            source = source if change.reads else _stand_in(shape, model.dtype(name))
+            tensor = defer(name, kind, shape, _later(change.like, source))
         set_parameter(model, proto, name, tensor)
     return model.with_weights(proto)
 
@@ -59,9 +60,9 @@ def _later(like: Callable[[Array], Array], source: Maker) -> Maker:
     return lambda: like(source())
 
 
-def _stand_in(tensor: onnx.TensorProto) -> Maker:
+def _stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Maker:
     """An array of a tensor's type and shape, without its values."""
-    return lambda: np.broadcast_to(np.zeros((), dtype_of(tensor)), tuple(tensor.dims))
+    return lambda: np.broadcast_to(np.zeros((), dtype), shape)
 
 
 class _Edit(Protocol):
@@ -158,7 +159,7 @@ def with_random_weights(
             tensor.name = stem
     for name, node in _fills(filled).items():
         if name in values:
-            node.CopyFrom(onnx.helper.make_node("Constant", [], [name], value=values[name]))
+            hold_filled(filled, node, values[name])
     return other, filled
 
 

@@ -6,6 +6,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 import spa
+from spa.graph import weightless
+from spa.graph.deferred import held, is_deferred
+from spa.pruning.redraw import randomised
 from tests.graphs import Builder, attribute, node_of
 
 
@@ -38,6 +41,23 @@ def test_filled_weights_are_compared_with_random_ones():
     assert result.pruned.params < result.dense.params
     # They stay filled: the file does not grow.
     assert sum(node.op_type == "ConstantOfShape" for node in result.model.graph.node) == 6
+
+
+def test_large_ones_are_never_held(monkeypatch):
+    monkeypatch.setattr(weightless, "LARGE", 256)
+    proto = _net()
+    # The name that a fill which nobody reads any more would get.
+    spare = f"{node_of(proto, 'ConstantOfShape', 2).output[0]}__filled"
+    proto.graph.node.append(helper.make_node("Identity", [proto.graph.input[0].name], [spare]))
+    model = spa.load(proto)
+    large = [name for name in model.parameters if model.maker(name) is not None]
+    assert len(large) == 2  # of three kernels; the first one has 8 * 3 * 9 entries
+    drawn = randomised(model, frozenset(large))
+    assert [name for name in large if is_deferred(drawn.graph.initializers[name])] == large
+    onnx.checker.check_model(held(drawn.proto), full_check=True)
+    result = spa.prune(model, ratio=0.5, limits=spa.Limits(scope="local"))
+    assert result.proof.equal
+    assert "both with random weights" in result.proof.checks[-1]
 
 
 def test_another_fill_fails():
