@@ -35,12 +35,11 @@ def cut_slices(value: Array, masks: Masks, zero: Array) -> Array:
 
 def zero_slices(value: Array, masks: Masks, zero: Array) -> Array:
     """Sets the removed slices to zero."""
-    value, zeros = value.copy(), np.broadcast_to(zero, value.shape)
+    stays: Mask = np.ones((), dtype=bool)
     for axis, mask in enumerate(masks):
         if mask is not None:
-            place = (slice(None),) * axis + (~mask,)
-            value[place] = zeros[place]
-    return value
+            stays = stays & mask.reshape([-1 if k == axis else 1 for k in range(value.ndim)])
+    return np.asarray(np.where(stays, value, zero))
 
 
 def rewrite_parameters(
