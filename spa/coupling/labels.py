@@ -72,15 +72,23 @@ class LabelSpace:
         self, tensor: str, axis: int, size: int, *, is_parameter: bool, uses: tuple[Use, ...] = ()
     ) -> Labels:
         """Makes labels for one axis; returns them, shape (size,)."""
-        entry = LabelledAxis(tensor, axis, self.total, size, is_parameter, uses)
+        start = self.total
+        self.total = end = start + size
+        # As LabelledAxis() does, in half the time.
+        entry = tuple.__new__(LabelledAxis, (tensor, axis, start, size, is_parameter, uses))
         self.axes.append(entry)
-        start, self.total = self.total, self.total + size
-        if self.total > self._end:
-            self._origin, self._end = start, start + max(size, RULER, self._end)
-            ruler = np.arange(self._origin, self._end, dtype=np.int64)
-            ruler.setflags(write=False)
-            self._rulers.append(ruler)
-        return self._rulers[-1][start - self._origin : self.total - self._origin]
+        if end > self._end:
+            self._lengthen(size)
+        origin = self._origin
+        return self._rulers[-1][start - origin : end - origin]
+
+    def _lengthen(self, size: int) -> None:
+        """Begins a new ruler, with room for so many numbers at least."""
+        self._origin = self.total - size
+        self._end = self._origin + max(size, RULER, self._end)
+        ruler = np.arange(self._origin, self._end, dtype=np.int64)
+        ruler.setflags(write=False)
+        self._rulers.append(ruler)
 
     def first_of_run(self, labels: Labels) -> int | None:
         """The first of labels that follow one another as they were handed out; else None."""

@@ -335,10 +335,11 @@ class Tracker:
         self.choose(alternatives)
 
     def _label(self, name: str, uses: tuple[Use, ...]) -> list[Layer]:
-        shape = self._shapes[name]
+        shape, fresh = self._shapes[name], self.space.fresh
+        rank = len(shape)
         layers = []
         for axis, size in enumerate(shape):
             if size > 1:
-                labels = self.space.fresh(name, axis, size, is_parameter=True, uses=uses)
-                layers.append(labels if len(shape) == 1 else along(labels, axis, len(shape)))
+                labels = fresh(name, axis, size, is_parameter=True, uses=uses)
+                layers.append(labels if rank == 1 else along(labels, axis, rank))
         return layers

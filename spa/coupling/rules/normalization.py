@@ -33,7 +33,13 @@ def per_channel(node: Node, tracker: Tracker) -> None:
         tracker.keep_inputs(node, "the input has no channel axis")
         tracker.write(node, [])
         return
-    layers = _scaled(node, tracker, tracker.read(node, 0), shape, per=(shape[1],))
+    layers = tracker.read(node, 0)
+    channels = [layer for layer in layers if layer.shape[1] > 1]
+    vectors = [layer for i in range(1, len(node.inputs)) for layer in tracker.read(node, i)]
+    if len(channels) == 1 and channels[0].size == shape[1] and len(vectors) == len(node.inputs) - 1:
+        tracker.equal_to_all(channels[0].reshape(-1), vectors, node)  # nearly always
+    else:
+        layers = _scaled(node, tracker, layers, shape, per=(shape[1],))
     if node.op == "InstanceNormalization":  # 2
         _mix(node, tracker, layers, range(2, len(shape)))
     elif node.attr("training_mode", 0):  # 1
