@@ -80,9 +80,12 @@ def test_a_real_saved_model_of_an_older_keras(installed):
     found, wanted = (_by_shape_and_mean(run(p, {p.graph.input[0].name: x})) for p in (ours, theirs))
     for have, want in zip(found, wanted, strict=True):
         np.testing.assert_allclose(have, want, atol=1e-3 * np.abs(want).max())
+    # Theirs has its batch norms folded, so that other channels are the least: the groups are alike.
+    channels = [sorted(g.channels for g in spa.find_groups(spa.load(p))) for p in (ours, theirs)]
+    assert channels[0] == channels[1] == [8, 32, 32]
     result = spa.prune(ours, ratio=0.3)
     assert result.proof.equal
-    assert result.reached.rf > 1.4
+    assert result.reached.rf > 1.2
 
 
 def _by_shape_and_mean(outputs):
