@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from spa.cli.options import add_code, add_json, check_outputs, parse_shapes
+from spa.cli.options import add_code, add_framework, add_json, check_outputs, parse_shapes
 from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS, framework, framework_of
 from spa.graph.write import write_model
@@ -18,10 +18,11 @@ def register(commands: Any) -> None:
         "model",
         metavar="MODEL",
         help="NAME.keras, a folder with a saved model, NAME-symbol.json (MXNet, its .params beside "
-        "it), NAME.npz (Flax, its .json beside it), or module:function (PyTorch)",
+        "it), NAME.npz (Flax, its .json beside it), or module:function (PyTorch; with --framework, "
+        "any)",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT.onnx")
-    parser.add_argument("--framework", choices=sorted(FRAMEWORKS), help="where it is in doubt")
+    add_framework(parser)
     parser.add_argument(
         "--shape",
         action="append",

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from spa.errors import InputError, OutputError, SettingError
+from spa.frameworks import FRAMEWORKS
 from spa.graph.model import Array
 from spa.graph.read import first_line
 from spa.graph.write import check_writable
@@ -26,9 +27,11 @@ _FORM = (
 _DIGITS = re.compile("[0-9]{1,18}")
 
 
-def add_model(parser: argparse.ArgumentParser, name: str = "model") -> None:
-    """The ONNX file, and shapes for inputs that cannot be guessed."""
-    parser.add_argument(name, metavar=f"{name.upper()}.onnx", help="the ONNX file")
+def add_model(
+    parser: argparse.ArgumentParser, name: str = "model", text: str = "the ONNX file"
+) -> None:
+    """The model, and shapes for inputs that cannot be guessed."""
+    parser.add_argument(name, metavar=f"{name.upper()}.onnx", help=text)
     parser.add_argument(
         "--input",
         action="append",
@@ -46,6 +49,13 @@ def add_code(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE.py",
         help="a file or module that builds the model or has its layers, and may be run; repeatable",
+    )
+
+
+def add_framework(parser: argparse.ArgumentParser) -> None:
+    """``--framework``, for models that are code, or have a name that says nothing."""
+    parser.add_argument(
+        "--framework", choices=sorted(FRAMEWORKS), help="whose model it is, where it is in doubt"
     )
 
 

@@ -14,6 +14,7 @@ import spa
 from spa.cli.options import (
     MODEL,
     add_code,
+    add_framework,
     add_json,
     add_model,
     check_outputs,
@@ -22,7 +23,7 @@ from spa.cli.options import (
 )
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
-from spa.frameworks import Framework, framework, framework_of
+from spa.frameworks import Framework, framework, framework_of, is_builder
 from spa.graph.write import write_json, write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
 from spa.importance.registry import get, names
@@ -33,7 +34,7 @@ from spa.tuning import check_data
 def register(commands: Any) -> None:
     """Adds the sub-command."""
     parser = commands.add_parser("prune", help="remove channels and write the smaller model")
-    add_model(parser)
+    add_model(parser, text="the ONNX file, or a framework's model (see spa export --help)")
     parser.add_argument(
         "-o",
         "--output",
@@ -89,6 +90,7 @@ def register(commands: Any) -> None:
         ("--finetune-batch", int, "N", f"samples in a step ({default.batch})"),
     ):
         group.add_argument(name, type=kind, metavar=metavar, help=text)
+    add_framework(parser)
     add_code(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -114,7 +116,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     )
     shapes, data = parse_inputs(args.input), read_labelled("--data", args.data)
     samples = read_labelled("--finetune", args.finetune)
-    theirs = _framework(args.model, args.output, args.code)
+    theirs = _framework(args.model, args.output, args.code, args.framework)
     # A framework's own inputs go by their place, and without the batch.
     sizes = [shape[1:] for shape in shapes.values()] or None
     with stage(f"Loading {args.model}"):
@@ -175,25 +177,28 @@ def _tuning(args: argparse.Namespace) -> spa.Tuning:
     return spa.Tuning(**given)
 
 
-def _framework(model: str, output: str, code: Sequence[str]) -> Framework | None:
+def _framework(model: str, output: str, code: Sequence[str], named: str | None) -> Framework | None:
     """The framework of a model that is no ONNX file.
 
     Raises:
-        SettingError: the output is in another framework's format, or in one that cannot be made.
+        SettingError: the output is in another framework's format, or in one that cannot be made;
+            or it is an ONNX file after all.
     """
     if Path(model).suffix == ".onnx":
+        if named is not None:
+            raise SettingError(f"{model} is an ONNX file; leave --framework {named} out.")
         return None
-    name, wanted = framework_of(model), framework_of(output)
+    name, wanted = named or framework_of(model), framework_of(output)
     if wanted is not None and wanted != name:
         raise SettingError(
             f"--output {output} is a file of {wanted}, but {model} is "
             f"{'none of its models' if name is None else f'of {name}'}; write OUT.onnx."
         )
-    if wanted is not None and (wanted == "pytorch" or Path(model).is_dir()):
+    is_code = is_builder(model)
+    if wanted is not None and (is_code or Path(model).is_dir()):
         raise SettingError(
             f"--output {output} cannot be made of {model}, which "
-            f"{'is code' if wanted == 'pytorch' else 'has no layers, as a saved model'}; write "
-            "OUT.onnx."
+            f"{'is code' if is_code else 'has no layers, as a saved model'}; write OUT.onnx."
         )
     return None if name is None else framework(name, code)
 

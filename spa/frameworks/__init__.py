@@ -13,7 +13,16 @@ from spa.frameworks.mxnet import MXNet
 from spa.frameworks.pytorch import PyTorch
 from spa.frameworks.tensorflow import TensorFlow
 
-__all__ = ["FRAMEWORKS", "Feed", "Framework", "Source", "Training", "framework", "framework_of"]
+__all__ = [
+    "FRAMEWORKS",
+    "Feed",
+    "Framework",
+    "Source",
+    "Training",
+    "framework",
+    "framework_of",
+    "is_builder",
+]
 
 FRAMEWORKS: dict[str, type[Framework]] = {
     kind.name: kind for kind in (JAX, MXNet, PyTorch, TensorFlow)
@@ -43,5 +52,10 @@ def framework_of(model: str) -> str | None:
             return name
     if (path / "saved_model.pb").is_file():
         return "tensorflow"
-    is_code = ":" in path.name and not path.exists()
-    return "pytorch" if is_code else None
+    return "pytorch" if is_builder(model) else None
+
+
+def is_builder(model: str) -> bool:
+    """Whether that is a name of code (``module:function``), and no path."""
+    path = Path(model)
+    return ":" in path.name and not path.exists()

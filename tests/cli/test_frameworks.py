@@ -105,6 +105,28 @@ def test_a_format_that_cannot_be_made_is_refused_before_the_work(refused, module
     assert "has no layers, as a saved model; write OUT.onnx" in message
 
 
+def test_a_framework_that_does_not_fit_is_refused_before_the_work(refused, module):
+    small = ["nets_of_mine.py:small", "--rf", "2"]
+    message = refused("prune", *small, "--framework", "jax", "-o", "small.keras")
+    assert "is a file of tensorflow, but nets_of_mine.py:small is of jax" in message
+    message = refused("prune", *small, "--framework", "jax", "-o", "small.npz")
+    assert "which is code; write OUT.onnx" in message
+    message = refused("prune", "a.onnx", "--rf", "2", "--framework", "jax", "-o", "small.onnx")
+    assert "a.onnx is an ONNX file; leave --framework jax out" in message
+
+
+@pytest.mark.slow
+def test_a_linen_module_is_pruned_by_its_name(good, module):
+    environments.install("jax")
+    document = good(
+        "prune", f"{NETWORKS}/small_linen.py:small", "--framework", "jax", "--input", "x=2x8x8x3",
+        "-o", "small.onnx", "--ratio", "0.5", "--json",
+    ).document  # fmt: skip
+    assert document["reached"]["rp"] > 1.5
+    assert document["proof"]["equal"]
+    onnx.checker.check_model(onnx.load("small.onnx"), full_check=True)
+
+
 @pytest.mark.slow
 def test_a_keras_file_goes_in_and_comes_out(spa_, tmp_path):
     environments.install("tensorflow")
