@@ -65,7 +65,7 @@ def score(
         raise SettingError(unknown("aggregation", aggregate, AGGREGATES))
     if normalize not in NORMALIZATIONS:
         raise SettingError(unknown("normalisation", normalize, NORMALIZATIONS))
-    table = _channel_table(chosen, model, Context(data, seed))
+    table = _channel_table(chosen, model, groups, Context(data, seed))
     by_group = {}
     for group in groups.groups:
         members = _member_scores(model, group, table)
@@ -82,29 +82,44 @@ def score(
 
 
 class _Sums:
-    """Element scores, summed over all axes but one, along every axis at once."""
+    """Element scores, summed over all axes but one.
 
-    def __init__(self, elements: ElementScores) -> None:
+    A tensor's scores are computed once, for all of its axes that are asked for, and not kept.
+
+    Args:
+        elements: the scores.
+        groups: whose members will be asked for.
+    """
+
+    def __init__(self, elements: ElementScores, groups: Groups) -> None:
         self._elements = elements
         self._sums: dict[tuple[str, int], Values] = {}
+        self._axes: dict[str, set[int]] = {}
+        for group in groups.groups:
+            for member in group.members:
+                self._axes.setdefault(member.name, set()).add(member.axis.axis)
 
     def get(self, key: tuple[str, int]) -> Values | None:
-        name, _ = key
+        name, axis = key
         if name not in self._elements:
             return None
         if key not in self._sums:
             array = self._elements[name]
-            for k in range(array.ndim):
-                others = tuple(i for i in range(array.ndim) if i != k)
-                self._sums[name, k] = array.sum(axis=others, dtype=np.float64)
+            axes = sorted({axis, *self._axes.get(name, ())})
+            # What none of them is, such as a kernel's pixels, goes first.
+            rest = tuple(k for k in range(array.ndim) if k not in axes)
+            left = array.sum(axis=rest, dtype=np.float64) if rest else array
+            for i, k in enumerate(axes):
+                others = tuple(j for j in range(left.ndim) if j != i)
+                self._sums[name, k] = left.sum(axis=others, dtype=np.float64)
         return self._sums[key]
 
 
 def _channel_table(
-    criterion: Criterion, model: Model, context: Context
+    criterion: Criterion, model: Model, groups: Groups, context: Context
 ) -> _Sums | dict[tuple[str, int], Values]:
     raw = criterion.function(model, context)
-    return _Sums(raw) if criterion.kind == "element" else dict(raw)
+    return _Sums(raw, groups) if criterion.kind == "element" else dict(raw)
 
 
 def _member_scores(
