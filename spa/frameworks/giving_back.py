@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from spa.errors import FrameworkError
-from spa.frameworks.matching import Match, Place, axis_of, places
+from spa.frameworks.matching import Match, Place, places, removed_along
 from spa.graph.deferred import array_of
 from spa.graph.execute import run
 from spa.graph.nodes import real_inputs
@@ -50,20 +50,23 @@ def removed_of(
     removed: Removed = {}
     for entry in plan.parameters:
         some = [(proto.graph.node[index].output[0], i) for index, i in entry.uses]
-        indices = [int(i) for i in entry.removed]
         for place in some or readers.get(entry.name, []):
             match = found.get(place)
             if match is None:
                 continue
-            axis = axis_of(match, shapes[entry.name], variables[match.variable], entry.axis)
-            known = dict(removed.setdefault(match.variable, []))
-            if known.get(axis, indices) != indices:
+            name, weight = match.variable, shapes[entry.name]
+            gone = removed_along(match, weight, variables[name], entry.axis, entry.removed)
+            if gone is None:
                 raise FrameworkError(
-                    f'Variable "{match.variable}" is read in two ways, which lose different '
-                    "channels."
+                    f'Variable "{name}" would lose other channels of one head than of another.'
                 )
-            if axis not in known:
-                removed[match.variable].append((axis, indices))
+            known = dict(removed.setdefault(name, []))
+            for axis, indices in gone.items():
+                if known.setdefault(axis, indices) != indices:
+                    raise FrameworkError(
+                        f'Variable "{name}" is read in two ways, which lose different channels.'
+                    )
+            removed[name] = list(known.items())
     return removed
 
 

@@ -7,7 +7,8 @@ channel. What is left to tell them by is their values.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnx import numpy_helper
 from spa.errors import FrameworkError
 
 Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
 # Where a node reads something: its first output, and the input's position. Weights that several
 # nodes read may be one for some and another for others, in the export or in the pruned file.
 Place = tuple[str, int]
@@ -32,7 +34,7 @@ class Match:
 
     Attributes:
         variable: the variable's name.
-        axes: for every axis of the weight, the variable's.
+        axes: the order of the variable's axes in the weight, which may merge some.
         scaled: whether the weight is the variable times something, channel by channel.
     """
 
@@ -152,16 +154,43 @@ def _is_scaled(weight: Array, variable: Array) -> bool:
 
 
 def _orders(weight: Array, variable: Array) -> list[tuple[int, ...]]:
-    """Orders of a variable's axes that give the weight's shape, axes of size 1 aside."""
-    wanted = [size for size in weight.shape if size > 1]
-    return [
-        order
-        for order in itertools.permutations(range(variable.ndim))
-        if [variable.shape[k] for k in order if variable.shape[k] > 1] == wanted
-    ]
+    """Orders of a variable's axes that give the weight's shape, where some may be merged."""
+    orders = itertools.permutations(range(variable.ndim))
+    return [order for order in orders if _merged(weight.shape, variable.shape, order) is not None]
 
 
-def axis_of(match: Match, weight: tuple[int, ...], variable: tuple[int, ...], axis: int) -> int:
-    """The variable's axis that is some axis of the weight; axes of size 1 come and go."""
-    place = [k for k, size in enumerate(weight) if size > 1].index(axis)
-    return [k for k in match.axes if variable[k] > 1][place]
+def _merged(weight: Shape, variable: Shape, order: Shape) -> list[Shape] | None:
+    """For every axis of a weight, the variable's axes that it is; axes of size 1 come and go."""
+    left = [k for k in order if variable[k] > 1]
+    found: list[Shape] = []
+    for size in weight:
+        block: Shape = ()
+        while left and math.prod(variable[k] for k in block) < size:
+            block += (left.pop(0),)
+        if math.prod(variable[k] for k in block) != size:
+            return None
+        found.append(block)
+    return None if left else found
+
+
+def removed_along(
+    match: Match, weight: Shape, variable: Shape, axis: int, indices: Sequence[int]
+) -> dict[int, list[int]] | None:
+    """What goes of a variable by its axes, given what goes along an axis of the weight.
+
+    Heads and their channels are one axis of the weight: whole heads go, or the same channels of
+    all. None where it is neither.
+    """
+    merged = _merged(weight, variable, match.axes)
+    assert merged is not None
+    block = merged[axis]
+    gone = np.zeros(weight[axis], dtype=bool)
+    gone[list(indices)] = True
+    gone = gone.reshape([variable[k] for k in block])
+    found, explained = {}, np.zeros_like(gone)
+    for i, k in enumerate(block):
+        whole = gone.all(axis=tuple(j for j in range(gone.ndim) if j != i), keepdims=True)
+        explained |= whole
+        if whole.any():
+            found[k] = np.flatnonzero(whole).tolist()
+    return found if np.array_equal(explained, gone) else None

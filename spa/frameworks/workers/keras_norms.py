@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 from common import Refusal
-from keras_shrinking import KERNELS, kernel_of, layers_of
+from keras_shrinking import KERNELS, kernel_of, layers_of, named
 
 L = keras.layers
 Turn = Callable[[Any], Any]
@@ -27,15 +27,16 @@ SAME = 1e-5
 
 
 def exported(model: Any) -> dict[str, Any]:
-    """All that may be a weight of an export, by name: variables by path, and norms' vectors."""
-    found = {v.path: np.asarray(v) for v in model.variables if _is_float(v)}
-    for norm in _norms(model):
+    """All that may be a weight of an export, by name: variables, and norms' vectors."""
+    found = {name: np.asarray(v) for name, v in named(model).items() if _is_float(v)}
+    norms = _norms(model)
+    for norm, name in norms.items():
         scale, shift = _line(norm)
-        found |= {f"{norm.name}:scale": scale, f"{norm.name}:shift": shift}
+        found |= {f"{name}:scale": scale, f"{name}:shift": shift}
     for layer, norm in _folded(model):
         if getattr(layer, "bias", None) is not None:
             scale, shift = _line(norm)
-            found[f"{norm.name}:shift and bias"] = scale * np.asarray(layer.bias) + shift
+            found[f"{norms[norm]}:shift and bias"] = scale * np.asarray(layer.bias) + shift
     return found | {name: turn(np.asarray(v)) for name, v, turn, _ in _turned(model)}
 
 
@@ -52,28 +53,27 @@ def mark_all(model: Any) -> None:
 
 
 def told_apart(model: Any) -> dict[str, Any]:
-    """Changes the last bits of vectors whose entries are all equal; returns the old ones by path.
+    """Changes the last bits of variables whose entries are all equal; returns the old ones by name.
 
     TensorFlow drops zeros that are added and ones that are multiplied, and makes equal vectors one:
     a fresh model's export would have no biases, and one shift for all norms, to be trained.
     """
     rng = np.random.default_rng(2)
-    old = {v.path: np.asarray(v) for v in model.variables if _is_float(v)}
-    old = {k: a for k, a in old.items() if a.ndim == 1 and a.size and (a == a[0]).all()}
-    for variable in model.variables:
-        if variable.path in old:
-            change = rng.uniform(1.0, 2.0, variable.shape) * 1e-6
-            value = old[variable.path]
-            # Next to zero it is far below what a sum notices.
-            variable.assign(value * (1 + change) if value.any() else change * 1e-14)
+    variables = named(model)
+    old = {name: np.asarray(v) for name, v in variables.items() if _is_float(v)}
+    old = {k: a for k, a in old.items() if a.ndim and a.size and (a == a.flat[0]).all()}
+    for name, value in old.items():
+        change = rng.uniform(1.0, 2.0, value.shape) * 1e-6
+        # Next to zero it is far below what a sum notices.
+        variables[name].assign(value * (1 + change) if value.any() else change * 1e-14)
     return old
 
 
 def restore(model: Any, old: Mapping[str, Any]) -> None:
     """Puts old values back."""
-    for variable in model.variables:
-        if variable.path in old:
-            variable.assign(old[variable.path])
+    variables = named(model)
+    for name, value in old.items():
+        variables[name].assign(value)
 
 
 def put(model: Any, old: Any, values: Mapping[str, Any], scaled: set[str]) -> None:
@@ -83,60 +83,66 @@ def put(model: Any, old: Any, values: Mapping[str, Any], scaled: set[str]) -> No
         model: the smaller model.
         old: the model that it was made from, whose names the values go by.
         values: by name, as in `exported`.
-        scaled: paths of the kernels that were multiplied by the scale of a norm.
+        scaled: names of the kernels that were multiplied by the scale of a norm.
     """
-    names = {new.path: v.path for v, new in zip(old.variables, model.variables, strict=True)}
-    lines = {norm.name: _line(norm) for norm in _norms(model)}
+    names = dict(zip(named(old), model.variables, strict=True))
+    labels = _norms(model)
+    lines = {name: _line(norm) for norm, name in labels.items()}
     wanted = {
         name: [values.get(f"{name}:{what}", line[i]) for i, what in enumerate(("scale", "shift"))]
         for name, line in lines.items()
     }
-    norms = dict(_by_kernel(model))
-    for variable in model.variables:
-        name = names[variable.path]
+    norms = {id(kernel_of(layer)[0]): (layer, norm) for layer, norm in _folded(model)}
+    for name, variable in names.items():
         if name not in values:
             continue
         value, own = values[name], np.asarray(variable)
         if name in scaled:
-            if variable.path not in norms:
+            if id(variable) not in norms:
                 continue  # no norm did it: what comes out is judged
-            layer, norm = norms[variable.path]
-            own = _times(layer, own, lines[norm.name][0])
+            layer, norm = norms[id(variable)]
+            own = _times(layer, own, lines[labels[norm]][0])
             if not _same(value, own):
-                wanted[norm.name][0] = np.ones_like(lines[norm.name][0])
+                wanted[labels[norm]][0] = np.ones_like(lines[labels[norm]][0])
         if not _same(value, own):
             variable.assign(value)
     for layer, norm in _folded(model):
-        whole = values.get(f"{norm.name}:shift and bias")
+        whole = values.get(f"{labels[norm]}:shift and bias")
         if whole is not None:
-            wanted[norm.name][1] = whole - wanted[norm.name][0] * np.asarray(layer.bias)
+            wanted[labels[norm]][1] = whole - wanted[labels[norm]][0] * np.asarray(layer.bias)
     for name, variable, turn, back in _turned(model):
         if name in values and not _same(values[name], turn(np.asarray(variable))):
             variable.assign(back(values[name]))
-    for norm in _norms(model):
-        if not all(map(_same, wanted[norm.name], lines[norm.name])):
-            _set_line(norm, *wanted[norm.name])
+    for norm, name in labels.items():
+        if not all(map(_same, wanted[name], lines[name])):
+            _set_line(norm, *wanted[name])
 
 
 def _turned(model: Any) -> Iterator[tuple[str, Any, Turn, Turn]]:
     """Variables that an export has otherwise: a name for that, the variable, there and back."""
-    for layer in layers_of(model):
+    for number, layer in enumerate(layers_of(model)):
+        label = f"{number} {layer.name}"
         if isinstance(layer, L.PReLU):
-            yield f"{layer.name}:negative", layer.alpha, np.negative, np.negative
+            yield f"{label}:negative", layer.alpha, np.negative, np.negative
         if isinstance(layer, L.GroupNormalization):
             # (C,) -> (groups, C / groups)
             apart = partial(_shaped, shape=(layer.groups, -1))
             for what in ("gamma", "beta"):
                 if getattr(layer, what) is not None:
-                    yield f"{layer.name}:{what} by groups", getattr(layer, what), apart, np.ravel
+                    yield f"{label}:{what} by groups", getattr(layer, what), apart, np.ravel
 
 
 def _shaped(array: Any, shape: tuple[int, ...]) -> Any:
     return array.reshape(shape)
 
 
-def _norms(model: Any) -> list[Any]:
-    return [layer for layer in layers_of(model) if isinstance(layer, L.BatchNormalization)]
+def _norms(model: Any) -> dict[Any, str]:
+    """Batch norms, with names that are the same in a smaller model."""
+    return {
+        layer: f"{number} {layer.name}"
+        for number, layer in enumerate(layers_of(model))
+        if isinstance(layer, L.BatchNormalization)
+    }
 
 
 def _line(norm: Any) -> tuple[Any, Any]:
@@ -186,11 +192,6 @@ def _folded(model: Any) -> Iterator[tuple[Any, Any]]:
                 yield layer, after
             if not isinstance(after, PASSED):
                 break
-
-
-def _by_kernel(model: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    for layer, norm in _folded(model):
-        yield kernel_of(layer)[0].path, (layer, norm)
 
 
 def _times(layer: Any, kernel: Any, scale: Any) -> Any:

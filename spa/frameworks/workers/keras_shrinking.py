@@ -2,7 +2,8 @@
 
 What goes of kernels is known. To know it of all other variables (norms, slopes), the model is run
 on masks: a layer with a kernel gives a one for every channel that stays and a zero for every other,
-a layer that works on every entry alone passes masks on, and what moves entries moves masks.
+a layer that works on every entry alone passes masks on, and what moves entries moves masks. Models
+inside of a model are followed like it, layer by layer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 from common import Refusal, without
+from keras.src.layers.preprocessing.image_preprocessing import base_image_preprocessing_layer
+from keras.src.ops import nn
 from keras.src.ops import numpy as operations
 
 L = keras.layers
@@ -32,11 +35,19 @@ KERNELS: dict[type, tuple[str, int, str]] = {
     L.Dense: ("kernel", -1, "units"),
     L.Embedding: ("embeddings", -1, "output_dim"),
 }
+# By variable's identity, the indices of each axis that go.
+Removed = dict[int, list[tuple[int, list[int]]]]
+# By layer, masks of its first input and of its output, as arrays of zeros and ones.
+Masks = dict[Any, tuple[Any, Any]]
 PASSES = (
     L.InputLayer, L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax, L.Dropout,
     L.SpatialDropout1D, L.SpatialDropout2D, L.SpatialDropout3D, L.GaussianNoise,
     L.GaussianDropout, L.ActivityRegularization, L.BatchNormalization, L.LayerNormalization,
     L.RMSNormalization, L.GroupNormalization, L.Normalization, L.Rescaling, L.Identity,
+    nn.Elu, nn.Gelu, nn.HardSigmoid, nn.HardSilu, nn.LeakyRelu, nn.Relu, nn.Relu6, nn.Sigmoid,
+    nn.Silu, nn.Softmax, nn.Softplus, operations.Tanh,
+    # Pictures are augmented in training alone.
+    base_image_preprocessing_layer.BaseImagePreprocessingLayer,
 )  # fmt: skip
 MEETS = (L.Add, L.Multiply, L.Subtract, L.Average, L.Maximum, L.Minimum)
 # What +, -, * and / make; one side may be a number.
@@ -50,7 +61,9 @@ MOVES = (
     L.UpSampling2D, L.UpSampling3D, L.MaxPooling1D, L.MaxPooling2D, L.MaxPooling3D,
     L.AveragePooling1D, L.AveragePooling2D, L.AveragePooling3D, L.GlobalMaxPooling1D,
     L.GlobalMaxPooling2D, L.GlobalMaxPooling3D, L.GlobalAveragePooling1D,
-    L.GlobalAveragePooling2D, L.GlobalAveragePooling3D,
+    L.GlobalAveragePooling2D, L.GlobalAveragePooling3D, L.CenterCrop, L.Resizing,
+    operations.Concatenate, operations.ExpandDims, operations.GetItem, operations.Max,
+    operations.Mean, operations.Squeeze, operations.Transpose,
 )  # fmt: skip
 
 
@@ -59,26 +72,30 @@ def shrunk(model: Any, removed: dict[str, Any], groups: dict[str, int], example:
 
     Args:
         model: a functional or sequential model.
-        removed: by path of a kernel's variable, what goes.
-        groups: by path of a kernel's variable, how many groups a convolution has.
+        removed: by name of a variable (`named`), what goes.
+        groups: by name of a kernel's variable, how many groups a convolution has.
         example: inputs of the model.
 
     Raises:
         Refusal: a layer is not followed.
     """
-    if not hasattr(model, "_run_through_graph") and not isinstance(model, keras.Sequential):
+    if not is_graph(model):
         raise Refusal(
             f"{type(model).__name__} is neither a functional nor a sequential model, so that its "
             "layers cannot be made anew"
         )
-    masks = _masks(model, removed, example)
+    names = named(model).items()
+    gone: Removed = {id(v): removed[name] for name, v in names if name in removed}
+    left = {id(v): groups[name] for name, v in names if name in groups}
+    masks: Masks = {}
+    _follow(model, [np.ones_like(array) for array in example], gone, masks)
     config = model.get_config()
     for entry, layer in _entries(config, model):
-        _resize(entry, layer, removed, groups, masks)
+        _resize(entry, layer, gone, left, masks)
     smaller = type(model).from_config(config)
     for old, new in zip(layers_of(model), layers_of(smaller), strict=True):
         for before, after in zip(old.variables, new.variables, strict=True):
-            array = _cut(old, before, removed, masks)
+            array = _cut(old, before, gone, masks)
             if array.shape != tuple(after.shape):
                 raise Refusal(
                     f"{type(old).__name__} {old.name} would have {after.path} of {after.shape}, "
@@ -88,50 +105,83 @@ def shrunk(model: Any, removed: dict[str, Any], groups: dict[str, int], example:
     return smaller
 
 
+def named(model: Any) -> dict[str, Any]:
+    """All variables by names of their own; paths recur where models are inside of a model."""
+    found: dict[str, Any] = {}
+    for variable in model.variables:
+        name, number = variable.path, 1
+        while name in found:
+            number += 1
+            name = f"{variable.path} {number}"
+        found[name] = variable
+    return found
+
+
+def is_graph(layer: Any) -> bool:
+    """Whether a layer is a model whose layers are known."""
+    return hasattr(layer, "_run_through_graph") or isinstance(layer, keras.Sequential)
+
+
 def layers_of(model: Any) -> list[Any]:
-    """Layers that do something."""
-    return [layer for layer in model.layers if not isinstance(layer, L.InputLayer)]
+    """Layers that do something; of models inside of it, theirs."""
+    found = []
+    for layer in model.layers:
+        if is_graph(layer):
+            found += layers_of(layer)
+        elif not isinstance(layer, L.InputLayer):
+            found.append(layer)
+    return found
 
 
 def _entries(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Configurations of layers, and the layers."""
-    by_name = {layer.name: layer for layer in layers_of(model)}
+    """Configurations of layers, and the layers; inputs are layers too."""
+    by_name = {layer.name: layer for layer in (*model.layers, *_inputs(model))}
+    # Shapes of old; layers take what they are given.
+    config.pop("build_input_shape", None)
     for entry in config["layers"]:
-        entry.pop("build_config", None)  # shapes of old; layers take what they are given
-        name = entry["config"].get("name")
-        if name in by_name:
-            yield entry["config"], by_name[name]
+        entry.pop("build_config", None)
+        layer = by_name.get(entry["config"].get("name"))
+        if layer is not None and is_graph(layer):
+            yield from _entries(entry["config"], layer)
+        elif layer is not None:
+            yield entry["config"], layer
 
 
-def _masks(model: Any, removed: dict[str, Any], example: Any) -> dict[str, tuple[Any, Any]]:
-    """By layer, masks of its first input and of its output, as arrays of zeros and ones."""
-    masks: dict[str, tuple[Any, Any]] = {}
+def _inputs(model: Any) -> list[Any]:
+    return [tensor._keras_history.operation for tensor in model.inputs]
+
+
+def _follow(model: Any, inputs: list[Any], removed: Removed, masks: Masks) -> Any:
+    """Runs a model on masks, and notes those of every layer."""
 
     def stand_in(layer: Any) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
-            inputs = [np.asarray(a) for a in keras.tree.flatten(arguments)]
-            output = _passed(layer, inputs, arguments, removed)
-            masks[layer.name] = (inputs[0], output)
+            given = [np.asarray(a) for a in keras.tree.flatten(arguments)]
+            if is_graph(layer):
+                return _follow(layer, given, removed, masks)
+            output = _passed(layer, given, arguments, named, removed)
+            masks[layer] = (given[0], output)
             return keras.ops.convert_to_tensor(output)
 
         return call
 
+    for layer, mask in zip(_inputs(model), inputs, strict=True):
+        masks[layer] = (mask, mask)
     functional = model._functional if isinstance(model, keras.Sequential) else model
-    inputs = [keras.ops.convert_to_tensor(np.ones_like(array)) for array in example]
-    functional._run_through_graph(inputs, operation_fn=stand_in)
-    return masks
+    tensors = [keras.ops.convert_to_tensor(mask) for mask in inputs]
+    return functional._run_through_graph(tensors, operation_fn=stand_in)
 
 
-def _passed(layer: Any, inputs: list[Any], arguments: Any, removed: dict[str, Any]) -> Any:
+def _passed(
+    layer: Any, inputs: list[Any], arguments: Any, named: dict[str, Any], removed: Removed
+) -> Any:
     """The mask that a layer gives."""
     known = kernel_of(layer)
     if known is not None:
         variable, axis, _ = known
         stays = np.ones(variable.shape[axis], np.float32)
-        for where, indices in removed.get(variable.path, ()):
-            if where == axis % len(variable.shape):
-                stays[indices] = 0
-        return np.broadcast_to(stays, np.asarray(layer(*arguments)).shape)
+        stays[_gone(variable, axis, removed)] = 0
+        return np.broadcast_to(stays, np.asarray(layer(*arguments, **named)).shape)
     if isinstance(layer, PASSES):
         return inputs[0]
     if isinstance(layer, ARITHMETIC):
@@ -142,7 +192,7 @@ def _passed(layer: Any, inputs: list[Any], arguments: Any, removed: dict[str, An
             result = np.minimum(*np.broadcast_arrays(result, other))
         return result
     if isinstance(layer, MOVES):
-        return (np.asarray(layer(*arguments)) > 0).astype(np.float32)
+        return (np.asarray(layer(*arguments, **named)) > 0).astype(np.float32)
     raise Refusal(
         f"{type(layer).__name__} {layer.name} is not followed, so that a smaller Keras model "
         "cannot be made"
@@ -151,11 +201,19 @@ def _passed(layer: Any, inputs: list[Any], arguments: Any, removed: dict[str, An
 
 def kernel_of(layer: Any) -> tuple[Any, int, str] | None:
     """A layer's kernel, the axis of it that is the output's, and the field that says its size."""
+    if isinstance(layer, L.MultiHeadAttention):
+        return layer._output_dense.kernel, -1, ""
     known = KERNELS.get(type(layer))
     if known is None:
         return None
     name, axis, field = known
     return getattr(layer, name), axis, field
+
+
+def _gone(variable: Any, axis: int, removed: Removed) -> list[int]:
+    """Which indices along an axis go."""
+    axis %= len(variable.shape)
+    return next((indices for k, indices in removed.get(id(variable), ()) if k == axis), [])
 
 
 def _kept(mask: Any, axis: int) -> Any:
@@ -166,33 +224,54 @@ def _kept(mask: Any, axis: int) -> Any:
 def _resize(
     entry: dict[str, Any],
     layer: Any,
-    removed: dict[str, Any],
-    groups: dict[str, int],
-    masks: dict[str, tuple[Any, Any]],
+    removed: Removed,
+    groups: dict[int, int],
+    masks: Masks,
 ) -> None:
     """Sizes in a layer's configuration."""
+    if isinstance(layer, L.InputLayer):
+        _, *sizes = entry["batch_shape"]
+        left = _sizes(masks[layer][0])
+        entry["batch_shape"] = [
+            None, *(None if old is None else new for old, new in zip(sizes, left, strict=True))
+        ]  # fmt: skip
+        return
+    if isinstance(layer, L.MultiHeadAttention):  # kernels: (width, heads, size)
+        query, value = layer._query_dense.kernel, layer._value_dense.kernel
+        for field, kernel, axis in (
+            ("num_heads", query, 1), ("key_dim", query, 2), ("value_dim", value, 2),
+        ):  # fmt: skip
+            entry[field] = kernel.shape[axis] - len(_gone(kernel, axis, removed))
+        entry["output_shape"] = _sizes(masks[layer][1])[-1:]
+        return
     known = kernel_of(layer)
     if known is not None:
         variable, axis, field = known
         if field:
-            gone = dict((k, v) for k, v in removed.get(variable.path, ()))
-            entry[field] = variable.shape[axis] - len(gone.get(axis % len(variable.shape), ()))
+            entry[field] = variable.shape[axis] - len(_gone(variable, axis, removed))
         if entry.get("groups", 1) != 1:
-            entry["groups"] = groups.get(variable.path, entry["groups"])
+            entry["groups"] = groups.get(id(variable), entry["groups"])
     if isinstance(layer, L.GroupNormalization):  # whole groups may go
-        kept = _kept(masks[layer.name][0], layer.axis).reshape(layer.groups, -1)
+        kept = _kept(masks[layer][0], layer.axis).reshape(layer.groups, -1)
         entry["groups"] = int(kept.any(axis=1).sum())
     if isinstance(layer, L.Reshape):
-        output = masks[layer.name][1]
-        entry["target_shape"] = [int(_kept(output, k).sum()) for k in range(1, output.ndim)]
+        left = _sizes(masks[layer][1])
+        entry["target_shape"] = [
+            -1 if old == -1 else new for old, new in zip(layer.target_shape, left, strict=True)
+        ]
 
 
-def _cut(layer: Any, variable: Any, removed: dict[str, Any], masks: dict[str, Any]) -> Any:
+def _sizes(mask: Any) -> list[int]:
+    """How many indices stay along every axis but the batch."""
+    return [int(_kept(mask, k).sum()) for k in range(1, mask.ndim)]
+
+
+def _cut(layer: Any, variable: Any, removed: Removed, masks: Masks) -> Any:
     """What is left of a variable."""
     array = np.asarray(variable)
-    if variable.path in removed:
-        return without(array, removed[variable.path])
-    before, after = masks[layer.name]
+    if id(variable) in removed:
+        return without(array, removed[id(variable)])
+    before, after = masks[layer]
     # A bias goes with the output, a norm's vectors and slopes with the input; both from the end.
     mask = after if kernel_of(layer) is not None else before
     for axis in range(-array.ndim, 0):

@@ -40,3 +40,40 @@ def normed(input_shape, classes):
     x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
     x = layers.BatchNormalization()(layers.Dense(14)(x))
     return keras.Model(images, layers.Dense(classes)(layers.ReLU()(x)))
+
+
+def nested(input_shape, classes):
+    """Models inside of a model: what Keras calls a base and a head, with names that recur."""
+    images = keras.Input(input_shape)
+    x = keras.Sequential([layers.RandomFlip(), layers.Rescaling(0.5)], name="augment")(images)
+    x = _base(input_shape)(x)
+    head = keras.Sequential([layers.GlobalAveragePooling2D(), layers.Dense(20, "relu", name="in")])
+    return keras.Model(images, layers.Dense(classes)(head(x)))
+
+
+def _base(input_shape):
+    images = keras.Input(input_shape)
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(layers.Conv2D(12, 3)(images)))
+    block = keras.Sequential([layers.Conv2D(16, 3), layers.BatchNormalization(name="norm")])
+    return keras.Model(images, layers.ReLU()(block(x)), name="base")
+
+
+def attending(input_shape, classes):
+    """Two blocks of a transformer over patches, read by the first token and by the mean."""
+    images = keras.Input(input_shape)
+    x = layers.Conv2D(24, 2, strides=2)(images)
+    x = layers.Reshape((-1, 24))(x)
+    for _ in range(2):
+        y = layers.LayerNormalization()(x)
+        x = x + layers.MultiHeadAttention(4, 6)(y, y)
+        y = keras.ops.gelu(layers.Dense(48)(layers.LayerNormalization()(x)))
+        x = x + layers.Dense(24)(y)
+    x = layers.Concatenate()([x[:, 0], keras.ops.mean(x, axis=1)])
+    return keras.Model(images, layers.Dense(classes)(x))
+
+
+def transfer(input_shape, classes):
+    """A head of one's own on a network of the zoo."""
+    base = keras.applications.MobileNetV2(input_shape, 0.35, include_top=False, weights=None)
+    head = [layers.GlobalAveragePooling2D(), layers.Dropout(0.2), layers.Dense(classes)]
+    return keras.Sequential([keras.Input(input_shape), base, *head])
