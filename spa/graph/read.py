@@ -21,10 +21,9 @@ from spa.graph.weightless import byte_size, is_handed_over, without_weights
 # Protobuf itself refuses more; larger models keep their weights in external files.
 MAX_PROTO_BYTES = 2**31 - 1
 MAX_EXTERNAL_BYTES = 64 * 2**30
-# External data beyond this are not read into memory, but when they are needed.
+# Weights beyond this, in the file or beside it, are read when they are needed: held, they lie in
+# memory several times over.
 MAX_HELD_BYTES = 2**28
-# A file beyond this keeps its large weights, too: held, they lie in memory several times over.
-MAX_HELD_FILE = 3 * 2**27
 
 
 def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
@@ -45,7 +44,7 @@ def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
     path = Path(path)
     _check_path(path)
     try:
-        large = path.stat().st_size > MAX_HELD_FILE
+        large = path.stat().st_size > MAX_HELD_BYTES
         skimmed = skim(path) if large else None
         data = path.read_bytes() if skimmed is None else skimmed.data
         digest, status = hashlib.sha256(b"" if skimmed else data), stamp(path.stat())

@@ -26,7 +26,7 @@ def file(tmp_path, monkeypatch):
     proto.doc_string = "of mine"
     path = tmp_path / "model.onnx"
     onnx.save(proto, path)
-    monkeypatch.setattr(read, "MAX_HELD_FILE", 1 << 16)
+    monkeypatch.setattr(read, "MAX_HELD_BYTES", 1 << 16)
     monkeypatch.setattr(skim, "LARGE_BYTES", 1 << 12)
     return path
 
@@ -40,7 +40,7 @@ def test_large_weights_are_not_held_and_all_else_is(file):
 
 def test_it_is_pruned_as_one_that_is_held(file, monkeypatch):
     found = spa.prune(file, ratio=0.5)
-    monkeypatch.setattr(read, "MAX_HELD_FILE", 1 << 30)
+    monkeypatch.setattr(read, "MAX_HELD_BYTES", 1 << 30)
     wanted = spa.prune(file, ratio=0.5)
     assert found.plan == wanted.plan
     have, want = held(found.model).graph.initializer, wanted.model.graph.initializer
