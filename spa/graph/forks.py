@@ -34,7 +34,7 @@ class Fork:
 
     Attributes:
         node: the If, with branches that hold nothing.
-        outputs: what its results are called in the opened model, by order.
+        outputs: its results, by order.
         outside: names in the main graph before; the branches' own are not among them.
     """
 
@@ -71,19 +71,14 @@ def open_forks(
                 if value.HasField("type"):  # sizes that it states follow surgery there
                     result.graph.value_info.add().CopyFrom(value)
                     result.graph.value_info[-1].name = name
-        first = operands[0]
-        outputs = [
-            node.output[i] if i < len(node.output) and node.output[i] else inliner.free(first[i])
-            for i in range(len(first))
-        ]
-        for output, then, other in zip(outputs, *operands, strict=True):
+        for output, then, other in zip(node.output, *operands, strict=True):
             result.graph.node.add(
                 op_type="Where",
                 name=inliner.free_node(node.name),
                 input=[node.input[0], then, other],
                 output=[output],
             )
-        forks.append(Fork(_emptied(node), tuple(outputs), outside))
+        forks.append(Fork(_emptied(node), tuple(node.output), outside))
     return result, tuple(forks)
 
 
@@ -177,10 +172,9 @@ def _closed(fork: Fork, parts: _Parts, given_out: set[str], fixed: set[str]) -> 
     node.input[0] = results[0].input[0]
     # A result that is read no more has gone; the others keep their order.
     left = {result.output[0]: result for result in results}
-    names = dict(zip(fork.outputs, fork.node.output, strict=False))
     outputs = [name for name in fork.outputs if name in left]
     node.ClearField("output")
-    node.output.extend(names.get(name, "") and name for name in outputs)
+    node.output.extend(outputs)
     infos = {info.name: info for info in parts.infos}
     for number, which in enumerate(BRANCHES, start=THEN):
         operands = [left[name].input[number] for name in outputs]

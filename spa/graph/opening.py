@@ -37,11 +37,7 @@ def open_where_possible(
         The model with these Ifs opened (itself, where none can be), and the results of all Ifs that
         cannot be.
     """
-    nodes = [
-        node
-        for node in model.graph.nodes
-        if node.op == "If" and any(node.outputs) and refused.isdisjoint(node.outputs)
-    ]
+    nodes = [n for n in model.graph.nodes if n.op == "If" and refused.isdisjoint(n.outputs)]
     best, done = model, list[int]()
     pending = [[node.index for node in nodes]] if nodes else []
     while pending:
@@ -53,7 +49,7 @@ def open_where_possible(
         elif rest := [index for index in some if index not in strange and len(some) > 1]:
             half = len(rest) if strange else len(rest) // 2
             pending += [part for part in (rest[half:], rest[:half]) if part]
-    left = {name for node in nodes if node.index not in done for name in node.outputs if name}
+    left = {name for node in nodes if node.index not in done for name in node.outputs}
     return best, refused | left
 
 
@@ -81,7 +77,7 @@ def _unequal(opened: Model, model: Model) -> list[int]:
         nodes = [opened.graph.producers[name] for name in fork.outputs]
         for each in (opened.observed, opened.varied):
             if each is not None and not all(_is_plain(node, each, opened) for node in nodes):
-                found.append(next(makers[name] for name in fork.outputs if name in makers))
+                found.append(makers[fork.outputs[0]])
     return found
 
 
