@@ -60,6 +60,12 @@ def ifs(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [n for graph in graphs(proto.graph) for n in graph.node if n.op_type == "If"]
 
 
+def branches(fork: onnx.NodeProto) -> tuple[onnx.GraphProto, onnx.GraphProto]:
+    """Then and else."""
+    found = {attribute.name: attribute.g for attribute in fork.attribute}
+    return found["then_branch"], found["else_branch"]
+
+
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:

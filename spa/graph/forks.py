@@ -74,7 +74,7 @@ def open_forks(
         for output, then, other in zip(node.output, *operands, strict=True):
             result.graph.node.add(
                 op_type="Where",
-                name=inliner.free_node(node.name),
+                name=inliner.free_node(node.name or output),
                 input=[node.input[0], then, other],
                 output=[output],
             )

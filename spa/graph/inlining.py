@@ -81,8 +81,10 @@ class Inliner:
             added.CopyFrom(tensor)
             added.name = names[tensor.name]
         for node in branch.node:
-            _rename(self.proto.graph.node.add(), node, names)
-            self.proto.graph.node[-1].name = self.free_node(node.name)
+            added_node = self.proto.graph.node.add()
+            _rename(added_node, node, names)
+            if node.name:
+                added_node.name = self.free_node(node.name)
         for name, result in passed:
             source = names.get(name, name)
             self.proto.graph.node.add(op_type="Identity", input=[source], output=[result])
@@ -95,8 +97,8 @@ class Inliner:
         return _free(name, self.taken)
 
     def free_node(self, name: str) -> str:
-        """The same for a node; "" stays."""
-        return _free(name, self.taken_by_nodes) if name else ""
+        """The same for a node."""
+        return _free(name, self.taken_by_nodes)
 
 
 def _free(name: str, taken: set[str]) -> str:
