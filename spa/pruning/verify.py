@@ -190,7 +190,7 @@ def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
     problem = check(pruned, full=True)
     if problem is None:
         return "passes onnx.checker with full shape inference"
-    if check(model.proto, full=True) is None:
+    if check(model.closed, full=True) is None:
         raise VerificationError(f"onnx.checker refuses the pruned model: {problem}")
     # The file that came in fails the full check too; hold the result to the plain one.
     problem = check(pruned)
