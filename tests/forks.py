@@ -89,6 +89,9 @@ def zeroed(proto: onnx.ModelProto, plan: spa.Plan) -> onnx.ModelProto:
     for graph in graphs(result.graph):
         for tensor in graph.initializer:
             tensors.setdefault(tensor.name, []).append(tensor)
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute[0].HasField("t"):
+                tensors.setdefault(node.output[0], []).append(node.attribute[0].t)
     for entry in json.loads(json.dumps(plan.to_json()))["parameters"]:
         assert "uses" not in entry
         (tensor,) = tensors[entry["name"]]
