@@ -33,7 +33,7 @@ class Fork:
     """An If that was opened.
 
     Attributes:
-        node: the If, with branches that hold nothing.
+        node: the If, with branches that hold nothing but what they declare of their results.
         outputs: its results, by order.
         outside: names in the main graph before; the branches' own are not among them.
     """
@@ -111,10 +111,9 @@ def close_forks(proto: onnx.ModelProto, forks: Sequence[Fork]) -> onnx.ModelProt
     parts = _Parts(
         list(proto.graph.node), list(proto.graph.initializer), list(proto.graph.value_info)
     )
-    given_out = {value.name for value in proto.graph.output}
-    fixed = {value.name for value in proto.graph.input}
+    given_out, fixed = ([v.name for v in some] for some in (proto.graph.output, proto.graph.input))
     for fork in reversed(forks):
-        parts = _closed(fork, parts, given_out, fixed)
+        parts = _Closing(fork, parts, given_out, fixed).closed()
     result = shell(proto)
     for name in ("node", "value_info"):
         result.graph.ClearField(name)
@@ -133,90 +132,118 @@ class _Parts:
     infos: list[onnx.ValueInfoProto] = field(default_factory=list)
 
 
-def _closed(fork: Fork, parts: _Parts, given_out: set[str], fixed: set[str]) -> _Parts:
-    """Closes one fork. What nothing reads in the end, and was not there before, goes."""
-    results = [n for n in parts.nodes if n.op_type == "Where" and n.output[0] in fork.outputs]
-    if not results:
-        return parts  # nothing reads any of its results any more
-    readers: dict[str, set[int]] = {name: {MAIN} for name in given_out}
-    kept = _Parts(), _Parts(), _Parts()
-    place = {name: MAIN for name in fixed}
-    for node in reversed(parts.nodes):
-        if any(node is result for result in results):
-            for position, name in enumerate(node.input):  # the main graph reads the condition
-                readers.setdefault(name, set()).add(position)
-            if node is results[-1]:
-                kept[MAIN].nodes.append(node)  # keeps the place
-            continue
-        side = _side(node.output, readers)
-        if not fork.outside.isdisjoint(node.output):
-            side = MAIN
-        if side is None:
-            continue
-        kept[side].nodes.append(node)
-        place.update(dict.fromkeys(node.output, side))
-        for name in reads([node]):
-            readers.setdefault(name, set()).add(side)
-    for tensor in parts.tensors:
-        # Weights that are not held lie in the main graph alone (`spa.graph.deferred`).
-        side = _side([tensor.name], readers)
-        if tensor.name in fork.outside or tensor.name in fixed or is_deferred(tensor):
-            side = MAIN
-        if side is not None:
-            kept[side].tensors.append(tensor)
-            place[tensor.name] = side
-    for part in kept:
-        part.nodes.reverse()
-    node = onnx.NodeProto()
-    node.CopyFrom(fork.node)
-    node.input[0] = results[0].input[0]
-    # A result that is read no more has gone; the others keep their order.
-    left = {result.output[0]: result for result in results}
-    outputs = [name for name in fork.outputs if name in left]
-    node.ClearField("output")
-    node.output.extend(outputs)
-    infos = {info.name: info for info in parts.infos}
-    for number, which in enumerate(BRANCHES, start=THEN):
-        operands = [left[name].input[number] for name in outputs]
-        _fill(branch_of(node, which), kept[number], operands, number, place, infos)
-    here = kept[MAIN]
-    last = next(i for i, kept_node in enumerate(here.nodes) if kept_node is results[-1])
-    here.nodes[last] = node
-    here.infos.extend(
-        info for info in parts.infos if info.name in fork.outside or place.get(info.name) == MAIN
-    )
-    return here
+class _Closing:
+    """One fork that is being closed.
 
+    Args:
+        fork: the fork.
+        parts: what the main graph holds.
+        given_out: the model's outputs.
+        fixed: what is listed among its inputs.
+    """
 
-def _side(names: Collection[str], readers: dict[str, set[int]]) -> int | None:
-    """Who alone reads some tensors; the main graph where several do, None where nobody does."""
-    found = set().union(*(readers.get(name, set()) for name in names))
-    return found.pop() if len(found) == 1 else MAIN if found else None
+    def __init__(
+        self, fork: Fork, parts: _Parts, given_out: Collection[str], fixed: Collection[str]
+    ) -> None:
+        self._fork = fork
+        self._parts = parts
+        self._wheres = {
+            node.output[0]: node
+            for node in parts.nodes
+            if node.op_type == "Where" and node.output[0] in fork.outputs
+        }
+        self._readers: dict[str, set[int]] = {name: {MAIN} for name in given_out}
+        self._place = dict.fromkeys(fixed, MAIN)
+        # By the side that it belongs to.
+        self._held = _Parts(), _Parts(), _Parts()
 
+    def closed(self) -> _Parts:
+        """The main graph with the If. What nothing reads, and was not there before, goes."""
+        if not self._wheres:
+            return self._parts  # nothing reads any of its results any more
+        self._sort()
+        node = self._fork_node()
+        main = self._held[MAIN]
+        main.nodes[main.nodes.index(list(self._wheres.values())[-1])] = node
+        main.infos.extend(
+            info
+            for info in self._parts.infos
+            if info.name in self._fork.outside or self._place.get(info.name) == MAIN
+        )
+        return main
 
-def _fill(
-    graph: onnx.GraphProto,
-    part: _Parts,
-    operands: Sequence[str],
-    side: int,
-    place: dict[str, int],
-    infos: dict[str, onnx.ValueInfoProto],
-) -> None:
-    """Gives a branch what it holds; ``operands`` are its results."""
-    graph.node.extend(part.nodes)
-    graph.initializer.extend(part.tensors)
-    for operand in operands:
-        name = operand
-        if place.get(operand) != side:  # ONNX wants a node behind every result of a branch
-            name = f"{operand}__{BRANCHES[side - 1]}"
-            while name in place:
-                name += "_"
-            place[name] = side
-            graph.node.add(op_type="Identity", input=[operand], output=[name])
-        value = graph.output.add()
-        if operand in infos:
-            value.CopyFrom(infos[operand])
-        value.name = name
+    def _sort(self) -> None:
+        """Finds what each node and weight belongs to, readers first."""
+        wheres = list(self._wheres.values())
+        for node in reversed(self._parts.nodes):
+            if any(node is where for where in wheres):
+                for position, name in enumerate(node.input):  # the condition is of the main graph
+                    self._readers.setdefault(name, set()).add(position)
+                if node is wheres[-1]:
+                    self._held[MAIN].nodes.append(node)  # keeps the If's place
+                continue
+            side = self._side(node.output)
+            if side is None:
+                continue
+            self._held[side].nodes.append(node)
+            self._place.update(dict.fromkeys(node.output, side))
+            for name in reads([node]):
+                self._readers.setdefault(name, set()).add(side)
+        for held in self._held:
+            held.nodes.reverse()
+        for tensor in self._parts.tensors:
+            # Weights that are not held, or are listed as inputs, lie in the main graph alone.
+            stays = is_deferred(tensor) or tensor.name in self._place
+            side = MAIN if stays else self._side([tensor.name])
+            if side is not None:
+                self._held[side].tensors.append(tensor)
+                self._place[tensor.name] = side
+
+    def _side(self, names: Collection[str]) -> int | None:
+        """Who alone reads some tensors; the main graph where several do, None where nobody does."""
+        if not self._fork.outside.isdisjoint(names):
+            return MAIN
+        found = {side for name in names for side in self._readers.get(name, ())}
+        return found.pop() if len(found) == 1 else MAIN if found else None
+
+    def _fork_node(self) -> onnx.NodeProto:
+        """The If. A result that is read no more has gone; the others keep their order."""
+        node = onnx.NodeProto()
+        node.CopyFrom(self._fork.node)
+        left = [i for i, name in enumerate(self._fork.outputs) if name in self._wheres]
+        node.output[:] = [self._fork.outputs[i] for i in left]
+        wheres = [self._wheres[name] for name in node.output]
+        node.input[0] = wheres[0].input[0]
+        for side, which in enumerate(BRANCHES, start=THEN):
+            graph = branch_of(node, which)
+            declared = [graph.output[i] for i in left]
+            graph.node.extend(self._held[side].nodes)
+            graph.initializer.extend(self._held[side].tensors)
+            results = [
+                self._result(graph, where.input[side], value, side)
+                for where, value in zip(wheres, declared, strict=True)
+            ]
+            graph.ClearField("output")
+            graph.output.extend(results)
+        return node
+
+    def _result(
+        self, graph: onnx.GraphProto, operand: str, declared: onnx.ValueInfoProto, side: int
+    ) -> onnx.ValueInfoProto:
+        """What a branch declares of a result; ONNX wants a node of its own behind it."""
+        value = onnx.ValueInfoProto(name=operand)
+        known = [info for info in self._parts.infos if info.name == operand]
+        if known:
+            value.CopyFrom(known[0])
+        elif declared.type.HasField("tensor_type"):  # another tensor, whose sizes nobody stated
+            value.type.tensor_type.elem_type = declared.type.tensor_type.elem_type
+        if self._place.get(operand) != side:
+            value.name = f"{operand}__{BRANCHES[side - THEN]}"
+            while value.name in self._place:
+                value.name += "_"
+            self._place[value.name] = side
+            graph.node.add(op_type="Identity", input=[operand], output=[value.name])
+        return value
 
 
 def _emptied(node: onnx.NodeProto) -> onnx.NodeProto:
@@ -225,7 +252,7 @@ def _emptied(node: onnx.NodeProto) -> onnx.NodeProto:
     empty.CopyFrom(node)
     for which in BRANCHES:
         graph = branch_of(empty, which)
-        for name in ("node", "initializer", "value_info", "output", "quantization_annotation"):
+        for name in ("node", "initializer", "value_info", "quantization_annotation"):
             graph.ClearField(name)
     return empty
 
