@@ -233,8 +233,13 @@ class _Closing:
         """What a branch declares of a result; ONNX wants a node of its own behind it."""
         value = onnx.ValueInfoProto(name=operand)
         known = [info for info in self._parts.infos if info.name == operand]
+        constants = [tensor for tensor in self._parts.tensors if tensor.name == operand]
         if known:
             value.CopyFrom(known[0])
+        elif constants:
+            value = onnx.helper.make_tensor_value_info(
+                operand, constants[0].data_type, constants[0].dims
+            )
         elif declared.type.HasField("tensor_type"):  # another tensor, whose sizes nobody stated
             value.type.tensor_type.elem_type = declared.type.tensor_type.elem_type
         if self._place.get(operand) != side:
