@@ -27,6 +27,7 @@ from spa.frameworks.base import Training
 from spa.frameworks.feed import Batch, Feed
 from spa.graph.example import declared_inputs
 from spa.graph.execute import run_each
+from spa.graph.forks import close_forks
 from spa.graph.load import load
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Graph
@@ -104,6 +105,9 @@ def finetune(
 ) -> Tuned:
     """Trains a pruned classifier in PyTorch; the weights come back in its ONNX model.
 
+    Both branches of an If that was opened run on every batch. Gradients reach the one that a batch
+    takes; weight decay and running statistics move both.
+
     Args:
         pruned: what `spa.prune` made.
         x: inputs (N, ...), as the ONNX model takes them.
@@ -130,9 +134,9 @@ def finetune(
     y = np.asarray(y).astype(np.int64)
     from spa.bridge import to_onnx, to_torch
 
-    net = to_torch(pruned.model)
+    net = to_torch(model.proto)
     rows = _trained(net, model, x, y, tuning, seed % SEEDS)
-    tuned = to_onnx(net, pruned.model)
+    tuned = close_forks(to_onnx(net, model.proto), model.forks)
     before = _accuracy(pruned.model, model, x, y)
     checks = _checked(tuned, net, model, x)
     note = (

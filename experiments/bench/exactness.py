@@ -12,7 +12,7 @@ norms are made to pass over them (`experiments.bench.norms`), and all else must 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -97,9 +97,12 @@ def kept_indices(
 ) -> dict[str, tuple[Array, ...]] | None:
     """By weight of the dense network, the indices of each axis that the smaller one has.
 
-    None where a weight of the smaller network is no slice of one, or may be of several, or where
-    weights are filled with one number.
+    None where a weight of the smaller network is no slice of one, or may be of several, where two
+    have one name, or where weights are filled with one number.
     """
+    names = [name for name, tensor in _named_tensors(dense.graph) if tensor.dims]
+    if len(set(names)) < len(names):
+        return None  # branches share a name
     known = _tensors(dense.graph)
     filled = {
         node.output[0]
@@ -134,14 +137,27 @@ def kept_indices(
     return found
 
 
-def _tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """Initializers and constants by name."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and those inside of it: a network may lie in the branches of an If."""
+    yield graph
     for node in graph.node:
         for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name == "value":
-                tensors[node.output[0]] = attribute.t
-    return tensors
+            for sub in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _graphs(sub)
+
+
+def _named_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    for each in _graphs(graph):
+        yield from ((tensor.name, tensor) for tensor in each.initializer)
+        for node in each.node:
+            for attribute in node.attribute:
+                if node.op_type == "Constant" and attribute.name == "value":
+                    yield node.output[0], attribute.t
+
+
+def _tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Initializers and constants by name."""
+    return dict(_named_tensors(graph))
 
 
 def _weights(proto: onnx.ModelProto) -> dict[str, Array]:
@@ -205,14 +221,15 @@ def _multiplying(graph: onnx.GraphProto) -> set[str]:
     """Weights that are multiplied with, and biases: those added to what they made too."""
     names: set[str] = set()
     made: set[str] = set()
-    for node in graph.node:
+    nodes = [node for each in _graphs(graph) for node in each.node]
+    for node in nodes:
         inputs = _MULTIPLIES.get(node.op_type, ())
         names.update(node.input[i] for i in inputs if i < len(node.input))
         if inputs:
             made.update(node.output)
         elif node.op_type == "Add" and made.intersection(node.input):
             names.update(node.input)
-    for node in reversed(graph.node):  # exporters cut and join an LSTM's weights before it
+    for node in reversed(nodes):  # exporters cut and join an LSTM's weights before it
         if node.op_type in _MOVES and names.intersection(node.output):
             names.update(node.input)
     return names

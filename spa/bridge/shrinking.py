@@ -31,6 +31,7 @@ from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups
 from spa.errors import BridgeError
 from spa.graph.execute import run
+from spa.graph.forks import opened_like
 from spa.graph.model import Model
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.prune import Pruned
@@ -54,12 +55,13 @@ def with_module(
     """
     example = inputs if isinstance(inputs, tuple) else (inputs,)
     cut = cut_of(result.plan, groups.coupling)
+    pruned = opened_like(result.model, model.forks)
     try:
-        net, about = shrink(module, example, model, result.model, result.plan, cut)
+        net, about = shrink(module, example, model, pruned, result.plan, cut)
     except BridgeError as error:
         note = f"{error} The module is a traced one instead."
         plan = replace(result.plan, notes=(*result.plan.notes, note))
-        return replace(result, module=to_torch(result.model), plan=plan)
+        return replace(result, module=to_torch(pruned), plan=plan)
     net.train(module.training)
     return replace(result, module=net, plan=replace(result.plan, module=about))
 

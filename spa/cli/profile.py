@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         _check_comparable(models, paths)
     with stage("Timing"):
         times = measure_latency(
-            [model.proto for model in models],
+            [model.closed for model in models],
             models[0].example,
             rounds=args.rounds,
             threads=args.threads,

@@ -5,7 +5,8 @@ ConvTranspose, Gemm, MatMul, Einsum, LSTM, GRU, RNN, fused attention); everythin
 nothing. RF is dense MACs over pruned MACs, which equals the ratio of FLOPs. Parameters are the
 elements of floating-point constants with more than one element, batch norm's running statistics
 left out, as PyTorch counts them; a vector that an exporter shares among operators because its
-values are equal counts once per operator.
+values are equal counts once per operator. Both branches of an If that was opened count, though a
+run takes one; of other subgraphs see `spa.graph.inner`.
 
 A node's MACs are a constant times the sizes of a few tensor axes. That form is kept, so that the
 budget can evaluate a plan from the number of kept channels without touching the graph.

@@ -1,6 +1,7 @@
 """What the subgraphs of If, Loop and Scan hold and cost. They stay dense, but they count.
 
-MACs need shapes, which a run does not show inside of a subgraph.
+Ifs that were opened have none any more (`spa.graph.opening`): both branches count in full. MACs
+need shapes, which a run does not show inside of a subgraph.
 1. If: the branch that the example took is run in its place.
 2. Loop: its body counts once per trip, where the number of trips is fixed; else once.
 3. Scan: its body counts once per scanned entry.

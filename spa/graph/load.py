@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -25,10 +26,12 @@ from spa.graph.example import (
     grown,
     growths,
 )
+from spa.graph.forks import Fork
 from spa.graph.functions import inlined
 from spa.graph.model import Array, Model
 from spa.graph.nodes import DEFAULT_DOMAINS, Graph
 from spa.graph.observe import Observer, Run
+from spa.graph.opening import open_where_possible
 from spa.graph.read import all_tensors, first_line, model_sha256, read_model
 from spa.graph.sparse import densified
 
@@ -96,6 +99,30 @@ def load_proto(
         proto = densified(proto)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
+    run = functools.partial(_run, sha256=sha256, label=label)
+    model = run(proto, (), given=given)
+    refused: frozenset[str] = frozenset()
+    while True:  # a branch may hold further Ifs
+        fixed = fixed_conditions(model)
+        if fixed:
+            model = run(take_branches(model.proto, fixed), model.forks, given=given)
+            continue
+        example: dict[str, InputSpec] = dict(model.example)
+        again = functools.partial(run, given=example)
+        opened, refused = open_where_possible(model, refused, again)
+        if opened is model:
+            return model
+        model, given = opened, example
+
+
+def _run(
+    proto: onnx.ModelProto,
+    forks: tuple[Fork, ...],
+    *,
+    sha256: str,
+    label: str,
+    given: dict[str, InputSpec],
+) -> Model:
     graph = Graph.from_proto(proto)
     if graph.opset < OLDEST_OPSET:
         raise ModelError(
@@ -111,11 +138,7 @@ def load_proto(
         raise ModelError(f"{label}: {error}") from error
     example, observed = _first_run(observer, graph, declared, given, label)
     varied = _second_run(observer, declared, example)
-    model = Model(proto, sha256, graph, example, observed, varied, tuple(declared))
-    fixed = fixed_conditions(model)
-    if fixed:
-        return load_proto(take_branches(proto, fixed), sha256, label, given)
-    return model
+    return Model(proto, sha256, graph, example, observed, varied, tuple(declared), forks)
 
 
 def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:

@@ -16,6 +16,7 @@ import onnx
 from spa.graph import weightless
 from spa.graph.deferred import Maker, array_of, dtype_of, is_deferred, maker
 from spa.graph.example import Declared
+from spa.graph.forks import Fork, close_forks, opened_like
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Node, Use
 from spa.graph.observe import Run
@@ -37,7 +38,7 @@ class Model:
     """A model that has been read, checked and run once.
 
     Attributes:
-        proto: the model as it came (functions inlined); never changed.
+        proto: the model as it came (functions inlined, Ifs opened); never changed.
         given_sha256: hash of the file; None where the model did not come from one as it is.
         graph: its main graph.
         example: the inputs of the run, by name.
@@ -45,6 +46,7 @@ class Model:
         varied: the same at another batch size and at all other dynamic sizes that can change; None
             where none can.
         declared: the inputs as the file declares them.
+        forks: Ifs that were opened in ``proto``, in order (`spa.graph.forks`).
     """
 
     proto: onnx.ModelProto
@@ -54,12 +56,18 @@ class Model:
     observed: Run
     varied: Run | None
     declared: tuple[Declared, ...]
+    forks: tuple[Fork, ...] = ()
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file, or of the serialised proto."""
-        return self.given_sha256 or model_sha256(self.proto)
+        """Hash of the file, or of the file that the model would make."""
+        return self.given_sha256 or model_sha256(self.closed)
+
+    @cached_property
+    def closed(self) -> onnx.ModelProto:
+        """The model as a file has it: with its Ifs."""
+        return close_forks(self.proto, self.forks)
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -191,7 +199,12 @@ class Model:
         return {tensor.name: i for i, tensor in enumerate(self.proto.graph.initializer)}
 
     def with_weights(self, proto: onnx.ModelProto) -> Model:
-        """The same structure with other weights; what the run showed of shapes still holds."""
+        """The same structure with other weights; what the run showed of shapes still holds.
+
+        Args:
+            proto: the model with other weights, its Ifs opened or not.
+        """
+        proto = opened_like(proto, self.forks)
         return dataclasses.replace(
             self,
             proto=proto,

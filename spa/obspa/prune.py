@@ -96,7 +96,7 @@ def prune(
     )
     pruned = finish(changed, groups, plan, selection.dense, selection.pruned, started, check=verify)
     return dataclasses.replace(
-        pruned, reconstructed=rebuilt.proto, details=_details(settings, made, rebuilt)
+        pruned, reconstructed=changed.closed, details=_details(settings, made, rebuilt)
     )
 
 

@@ -51,6 +51,7 @@ class Comparison:
         pruned: the pruned one.
         what: what ``dense`` is, for messages.
         optimize: let ONNX Runtime rewrite both, as it does for users.
+        also: tensors to compare besides the outputs (`spa.pruning.forked`).
     """
 
     model: Model
@@ -60,6 +61,7 @@ class Comparison:
     pruned: onnx.ModelProto
     what: str
     optimize: bool = True
+    also: tuple[str, ...] = ()
 
     def run(self, feeds: Sequence[Example]) -> None:
         """Runs the pruned model as it is.
@@ -111,7 +113,8 @@ class Comparison:
             return self._once(feed, fixed, want, have, jumps=False)
         except VerificationError as error:
             jumping = [n for n in jumping_nodes(self.model) if n not in fixed.nodes]
-            more = fixing(self.model, [*fixed.nodes, *jumping]) if jumping else None
+            nodes = [*fixed.nodes, *jumping]
+            more = fixing(self.model, nodes, self.also) if jumping else None
             try:
                 if more is not None:
                     runs = self._runs([feed], more)

@@ -43,7 +43,7 @@ class Fixing:
     Attributes:
         nodes: the nodes.
         outputs: their outputs.
-        watched: what they read and other nodes compute.
+        watched: what they read and other nodes compute, and whatever else shall be compared.
     """
 
     nodes: tuple[Node, ...]
@@ -51,13 +51,19 @@ class Fixing:
     watched: tuple[str, ...]
 
 
-def fixing(model: Model, nodes: Sequence[Node]) -> Fixing | None:
-    """Prepares to fix the outputs of some nodes; None where one cannot be fed as an array."""
+def fixing(model: Model, nodes: Sequence[Node], also: Sequence[str] = ()) -> Fixing | None:
+    """Prepares to fix the outputs of some nodes; None where one cannot be fed as an array.
+
+    Args:
+        model: the dense model.
+        nodes: the nodes.
+        also: further tensors to compare.
+    """
     outputs = [name for node in nodes for name in node.outputs if name]
     if any(name not in model.observed.dtypes for name in outputs):
         return None
     made = set(made_tensors(model))
-    read = dict.fromkeys(name for node in nodes for name in node.inputs)
+    read = dict.fromkeys([*(name for node in nodes for name in node.inputs), *also])
     return Fixing(tuple(nodes), tuple(outputs), tuple(name for name in read if name in made))
 
 

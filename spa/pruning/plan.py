@@ -35,11 +35,13 @@ class Removal:
     """Indices that go along one axis of one parameter.
 
     Attributes:
-        name: initializer, Constant output or filled tensor, by its name in the input file.
+        name: initializer, Constant output or filled tensor, by its name in the input file; where
+            branches or functions share a name, all but one get a number behind it.
         axis: the axis.
         size: its size before.
         removed: sorted indices.
-        uses: the reads that this holds for, as (node index, input position); empty for all.
+        uses: the reads that this holds for, as (node index, input position); empty for all. Nodes
+            count as SPA has them, with functions inlined and Ifs opened.
     """
 
     name: str

@@ -25,6 +25,7 @@ from spa.coupling.filled import is_zero_fill
 from spa.coupling.groups import Groups
 from spa.coupling.rules.base import RESIZES
 from spa.coupling.tracker import Shape
+from spa.graph.forks import close_forks
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, reads, set_nodes
 from spa.graph.read import names_in
@@ -52,11 +53,11 @@ def apply_plan(model: Model, plan: Plan, groups: Groups | None = None) -> onnx.M
     from spa.coupling.couple import couple
 
     coupling = groups.coupling if groups is not None else couple(model, plan.attention)
-    return cut_model(model, cut_of(plan, coupling))
+    return close_forks(cut_model(model, cut_of(plan, coupling)), model.forks)
 
 
 def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
-    """Makes the smaller model for labels that go.
+    """Makes the smaller model for labels that go, its Ifs opened as the model's are.
 
     ``model`` may hold other weights than the coupling's own model, of the same shapes.
     """

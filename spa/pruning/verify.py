@@ -10,11 +10,13 @@
    compared (`spa.pruning.fixing`).
 4. A constant output proves nothing (a head that starts at zero, dead ReLUs). Then every weight of
    the file is compared with what the same cut gives, and 3 is done with random weights in both.
+5. Ifs that were opened: both branches' results are outputs in 3 and 4, and the file, which has the
+   Ifs, gives what its opened form gives (`spa.pruning.forked`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,11 +28,13 @@ from spa.errors import ModelError, RunError, VerificationError
 from spa.graph.check import check
 from spa.graph.example import redrawn
 from spa.graph.execute import Array, run
+from spa.graph.forks import opened_like
 from spa.graph.model import Model
 from spa.graph.nodes import real_inputs
 from spa.pruning.compare import is_flat
 from spa.pruning.comparison import Comparison, Found, zeroed
-from spa.pruning.fixing import fixing, inexact_nodes, jumping_nodes, random_nodes
+from spa.pruning.fixing import Runs, fixing, inexact_nodes, jumping_nodes, random_nodes
+from spa.pruning.forked import branch_results, check_closed
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.redraw import compare_weights, with_random_weights
 from spa.pruning.surgery import cut_model
@@ -76,7 +80,7 @@ def verify(
 
 
 def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Groups) -> Proof:
-    """As `verify`, for labels that go."""
+    """As `verify`, for labels that go; Ifs of the pruned model may be opened."""
     try:
         return _verify(model, pruned, cut, groups, optimize=True)
     except ModelError:
@@ -88,30 +92,33 @@ def _verify(
     model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Groups, *, optimize: bool
 ) -> Proof:
     checks = [_check_file(model, pruned), _check_interface(model.proto, pruned)]
+    file, pruned = pruned, opened_like(pruned, model.forks)
+    branches = branch_results(model, pruned)
+    also = tuple(dict.fromkeys(name for names in branches for name in names))
     feeds = [dict(model.example)]
     if model.varied is not None:
         feeds.append(redrawn(model.example, model.varied.shapes))
     feeds = [f for i, f in enumerate(feeds) if i == 0 or _differs(f, feeds[0])]
     # What is exact follows from the model. A plan file that says otherwise switches nothing off.
     inexact, random = inexact_nodes(model, cut), random_nodes(model)
-    first = fixing(model, [*random, *inexact])
+    first = fixing(model, [*random, *inexact], also)
     reference = zeroed(model, cut)
     feeds += _other_values(model, reference, optimize=optimize)
     what = "the zeroed dense model"
-    comparison = Comparison(model, cut, groups, reference, pruned, what, optimize)
+    comparison = Comparison(model, cut, groups, reference, pruned, what, optimize, also)
     if first is None or first.nodes:
         comparison.run(feeds)
     found: list[Found] = []
     flat, drawn = False, False
     if first is not None:
         runs = comparison.on(feeds, first)
-        flat = all(is_flat(tensors.values()) for tensors in runs.reference)
+        flat = _is_flat(runs, branches)
         if flat:
             compare_weights(pruned, cut_model(model, cut))
             for seed in range(DRAWS):
                 other, filled = with_random_weights(model, pruned, cut, seed)
                 what, reference = "the zeroed random model", zeroed(other, cut)
-                another = Comparison(model, cut, groups, reference, filled, what, optimize)
+                another = Comparison(model, cut, groups, reference, filled, what, optimize, also)
                 # Regions that a model computes may be turned inside out, which few operators bear.
                 with suppress(RunError):
                     comparison, runs, drawn = another, another.on(feeds, first), True
@@ -121,6 +128,8 @@ def _verify(
     shapes = " and ".join(dict.fromkeys(_describe(feed) for feed in feeds))
     how = "" if optimize else ", without rewriting: it rewrites the dense model to one that fails"
     checks.append(f"runs on ONNX Runtime ({shapes}){how}")
+    if model.forks:
+        checks.append(check_closed(model, file, pruned, feeds, optimize=optimize))
     if first is None:
         checks.append("unproven: outputs are not compared, as NumPy lacks the type of a tensor")
         return Proof(tuple(checks), False, float("nan"))
@@ -128,7 +137,7 @@ def _verify(
     if flat:
         checks.append("has the weights that the plan leaves")
         how += ", both with random weights" if drawn else ", with no random weights: none run"
-        how += " (its own output hardly varies)"
+        how += f" (its own output{', or that of a branch,' if branches else ''} hardly varies)"
     checks.append(f"equals the zeroed dense model {how}")
     jumps = jumping_nodes(model) if any(each.jumps for each in found) else []
     for nodes, why in (
@@ -143,6 +152,19 @@ def _verify(
                 "what these read was compared"
             )
     return Proof(tuple(checks), not inexact, float("nan") if inexact else worst)
+
+
+def _is_flat(runs: Runs, branches: Sequence[Sequence[str]]) -> bool:
+    """Whether the outputs prove nothing, or what some branch gives does not."""
+    inside = {name for names in branches for name in names}
+    reference = runs.reference
+    numbers = {name for name, value in reference[0].items() if value.dtype.kind == "f"}
+    apart = [set(reference[0]) - inside, *(numbers & set(names) for names in branches)]
+    return any(
+        all(is_flat(tensors[name] for name in names) for tensors in reference)
+        for i, names in enumerate(apart)
+        if names or i == 0
+    )
 
 
 def _other_values(
@@ -168,7 +190,7 @@ def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
     problem = check(pruned, full=True)
     if problem is None:
         return "passes onnx.checker with full shape inference"
-    if check(model.proto, full=True) is None:
+    if check(model.closed, full=True) is None:
         raise VerificationError(f"onnx.checker refuses the pruned model: {problem}")
     # The file that came in fails the full check too; hold the result to the plain one.
     problem = check(pruned)

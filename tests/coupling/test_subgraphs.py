@@ -1,6 +1,7 @@
-"""If, Loop and Scan: what their subgraphs read is kept with the reason, and nothing else is.
+"""Loop, Scan, and Ifs that stay: what their subgraphs read is kept with the reason, and no more.
 
-Conditions and trip counts are inputs here, so that every control flow is a real one.
+Conditions and trip counts are inputs here, so that every control flow is a real one. A condition
+with more axes than any result keeps an If as it is; tests/graph/test_forks.py opens the others.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from tests.coupling.cases import described, kept, prove
 from tests.graphs import Builder
 
 READ = "8 of 8: a subgraph reads it"
+MORE_AXES = (1,) * 6
 
 
 def value(name: str, kind: int = TensorProto.FLOAT, shape=None) -> onnx.ValueInfoProto:
@@ -35,12 +37,18 @@ def branch(op: str, *inputs: str, name: str, **weights: np.ndarray) -> onnx.Grap
 
 
 class Flow(Builder):
-    """A Builder with a condition and a trip count as inputs."""
+    """A Builder with conditions of Ifs and of Loops, and a trip count, as inputs.
 
-    def __init__(self, opset: int = 17) -> None:
+    Args:
+        opset: of the model.
+        condition: shape of the Ifs' condition.
+    """
+
+    def __init__(self, opset: int = 17, condition: Sequence[int] = MORE_AXES) -> None:
         super().__init__(opset)
         self.image = self.input(3, 8, 8)
-        self.inputs.append(value("yes", TensorProto.BOOL, []))
+        self.inputs.append(value("yes", TensorProto.BOOL, condition))
+        self.inputs.append(value("on", TensorProto.BOOL, []))
         self.inputs.append(value("times", TensorProto.INT64, []))
 
     def block(self, x: str, cin: int, cout: int) -> str:
@@ -233,7 +241,7 @@ def test_a_loop_keeps_what_it_carries(trips):
     if stop:
         body.node[-1].CopyFrom(stop[0])
     count = {"times": "times", "constant": g.ints(3), "": ""}[trips]
-    y = g.node("Loop", [count, "" if trips else "yes", x], body=body)
+    y = g.node("Loop", [count, "" if trips else "on", x], body=body)
     proto = g.model(g.conv(g.block(y, 8, 6), 6, 5))
     assert described(proto) == ["6: b1.0 w1.0 w2.1"]
     reason = kept(proto)["w0.0"]
@@ -251,7 +259,7 @@ def test_a_loop_that_reads_from_outside():
         then_branch=branch("Mul", z, gain, name="a"), else_branch=branch("Neg", z, name="b"),
     )  # fmt: skip
     nodes = [fork, helper.make_node("Add", ["s", "next"], ["sum"])]
-    y = g.node("Loop", ["times", "yes", x], body=loop_body(nodes, "sum"))
+    y = g.node("Loop", ["times", "on", x], body=loop_body(nodes, "sum"))
     proto = g.model(g.conv(g.block(y, 8, 6), 6, 5))
     assert described(proto) == ["6: b2.0 w2.0 w3.1"]
     reasons = kept(proto)

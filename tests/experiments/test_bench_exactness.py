@@ -8,7 +8,9 @@ from onnx import numpy_helper
 
 import spa
 from experiments.bench.exactness import BUT_FOR_NORMS, EXACT, UNTOLD, WRONG, compare, kept_indices
+from tests.forks import branches, ifs
 from tests.graphs import Builder
+from tests.pruning.test_forks import plain as in_branches
 
 
 @pytest.fixture
@@ -48,6 +50,19 @@ def test_a_network_whose_consumer_lost_other_channels_is_not(pair):
     wrong = numpy_helper.from_array(np.ascontiguousarray(whole[:, others]), name)
     _tensors(pruned)[name].CopyFrom(wrong)
     assert compare(dense, pruned, feeds) == WRONG
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_networks_in_the_branches_of_an_if(yes):
+    dense = in_branches()
+    result = spa.prune(dense, ratio=0.5, limits=spa.Limits(scope="local"))
+    feeds = {**spa.load(dense).example, "yes": np.array(yes)}
+    assert compare(dense, result.model, feeds) == EXACT
+    (fork,) = ifs(result.model)
+    weight = branches(fork)[0 if yes else 1].initializer[1]  # a bias, which any number fits
+    array = numpy_helper.to_array(weight)[::-1].copy()
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    assert compare(dense, result.model, feeds) == WRONG
 
 
 def test_other_weights_cannot_be_compared(pair):

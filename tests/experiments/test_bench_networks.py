@@ -62,13 +62,11 @@ def test_text_is_read_in_both_directions():
 
 
 @pytest.mark.slow
-def test_a_file_that_stays_as_it_is_says_why(tmp_path):
-    """Its weights lie in the branches of an If, and its inputs cannot be guessed."""
+def test_networks_in_the_branches_of_an_if_are_pruned(tmp_path):
+    """Its weights lie in there, and its inputs cannot be guessed."""
     *_, result = trials("carried/silero_vad", ["spa"], tmp_path)
-    assert (result["stage"], result["success"], result["proven"]) == ("done", False, True)
-    assert result["rp"] == 1
-    assert result["reason"].startswith("0.0% of the parameters went; unchanged; kept dense: 28 ")
-    assert "subgraph of If" in result["reason"]
+    assert (result["stage"], result["success"], result["proven"]) == ("done", True, True)
+    assert result["rp"] > 1.25
 
 
 @pytest.mark.slow

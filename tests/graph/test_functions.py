@@ -6,7 +6,7 @@ from onnx import AttributeProto, TensorProto, helper
 
 import spa
 from tests.coupling.cases import described
-from tests.coupling.test_subgraphs import branch, subgraph, value
+from tests.coupling.test_subgraphs import MORE_AXES, branch, subgraph, value
 from tests.graphs import Builder
 from tests.oracles import random_feeds, run
 
@@ -118,7 +118,7 @@ def test_a_fork_in_a_function_and_a_call_in_a_fork():
     twice = function("Twice", ["x"], ["y"], [helper.make_node("Add", ["x", "x"], ["y"])])
     g = Builder(17)
     x = g.node("Relu", [g.conv(g.input(3, 4, 4), 3, 8)])
-    g.inputs.append(value("yes", TensorProto.BOOL, []))
+    g.inputs.append(value("yes", TensorProto.BOOL, MORE_AXES))
     x = g.node("F", ["yes", x], domain=DOMAIN)
     call = helper.make_node("Twice", [x], ["twice"], domain=DOMAIN)
     then = subgraph([call], ["twice"], name="then")

@@ -79,7 +79,7 @@ def test_the_costlier_branch_within_a_loop():
         else_branch=branch("Neg", "s", name="d"),
     )  # fmt: skip
     body = loop_body([inner], "next")
-    assert macs(g.model(g.node("Loop", [g.ints(3), "yes", x], body=body))) == OUTER + 3 * 64
+    assert macs(g.model(g.node("Loop", [g.ints(3), "on", x], body=body))) == OUTER + 3 * 64
 
 
 @pytest.mark.parametrize(("trips", "times"), [("constant", 7), ("times", 1)])
@@ -88,7 +88,7 @@ def test_a_loop_counts_once_per_trip(trips, times):
     x = pooled(g)
     body = loop_body([helper.make_node("MatMul", ["s", "w"], ["next"])], "next", w=matrix(8, 8))
     count = g.ints(7) if trips == "constant" else "times"
-    assert macs(g.model(g.node("Loop", [count, "yes", x], body=body))) == OUTER + times * 64
+    assert macs(g.model(g.node("Loop", [count, "on", x], body=body))) == OUTER + times * 64
 
 
 def test_a_scan_counts_once_per_entry():

@@ -20,7 +20,8 @@ _PACKED = "its weights are packed in blocks along the axis that it sums over; pr
 
 KEPT_DENSE: dict[str, str] = {
     # Control flow.
-    "If": _SUBGRAPH,
+    # One that is not opened (`spa.graph.opening`).
+    "If": "its branches give other shapes, or do not both run on the example",
     "Loop": _SUBGRAPH,
     "Scan": _SUBGRAPH,
     "SequenceMap": _SUBGRAPH,
