@@ -12,6 +12,7 @@ What a file may hold, and what becomes of it:
    norm with other parameters) are separated, as they will not stay equal.
 5. Optional outputs that nothing reads (statistics that a norm of training graphs gives): they are
    as good as not there.
+6. What subgraphs read from around them is listed behind their node's own inputs, each once.
 
 Nothing here changes the model handed in. ``separate`` carries out 3 and 4 on a copy of it, for
 the constants whose values have parted.
@@ -28,7 +29,7 @@ from onnx import numpy_helper
 
 from spa.errors import BridgeError
 from spa.graph import functions
-from spa.graph.nodes import names_read
+from spa.graph.nodes import names_read, outer_names, subgraphs
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def plain_graph(proto: onnx.ModelProto) -> PlainGraph:
         if tensor is not None:
             constants[node.output[0]] = tensor
         else:
+            node.input.extend(captured(node))
             nodes.append(node)
     plain = PlainGraph(
         nodes=nodes,
@@ -111,6 +113,12 @@ def plain_graph(proto: onnx.ModelProto) -> PlainGraph:
     _separate_statistics(plain)
     _forget_unread(plain, names_read(graph).union(plain.outputs))
     return plain
+
+
+def captured(node: onnx.NodeProto) -> list[str]:
+    """Names that a node's subgraphs read from around them."""
+    graphs = (graph for attribute in node.attribute for graph in subgraphs(attribute))
+    return list(dict.fromkeys(name for graph in graphs for name in outer_names(graph)))
 
 
 def _forget_unread(plain: PlainGraph, read: Set[str]) -> None:

@@ -6,12 +6,14 @@ import onnx
 from torch import Tensor
 
 import spa.bridge.ops  # noqa: F401  registers the converters
-from spa.bridge.normalise import plain_graph
+from spa.bridge.control import RUN, bodies_of, operator_of
+from spa.bridge.normalise import captured, plain_graph
 from spa.bridge.onnx_module import OnnxModule, Step
 from spa.bridge.ops.casting import DTYPES
-from spa.bridge.registry import build_operator, plain_value, tensor_of
+from spa.bridge.registry import Operator, build_operator, plain_value, tensor_of
 from spa.errors import BridgeError
 from spa.graph.deferred import held
+from spa.graph.nodes import subgraphs
 
 # Operators whose operands are weights even where they hold a single value.
 _WEIGHTED = {
@@ -78,15 +80,16 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
     plain = plain_graph(held(proto))
     steps: list[Step] = []
     for node in plain.nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("g") or attribute.graphs:
-                raise BridgeError(
-                    f'{node.op_type} node "{node.name}" holds a subgraph, which the PyTorch '
-                    "bridge does not run; fold or unroll it in the model first."
-                )
         domain = "" if node.domain == "ai.onnx" else node.domain
-        run = build_operator(node, plain.opsets.get(domain, 1))
-        attrs = {a.name: plain_value(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+        if any(subgraphs(attribute) for attribute in node.attribute):
+            run = _with_bodies(node, plain.opsets)
+        else:
+            run = build_operator(node, plain.opsets.get(domain, 1))
+        attrs = {
+            a.name: plain_value(onnx.helper.get_attribute_value(a))
+            for a in node.attribute
+            if not subgraphs(a)
+        }
         inputs = list(node.input)
         while inputs and not inputs[-1]:
             inputs.pop()
@@ -116,6 +119,20 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
             constants[name] = tensor
     net = OnnxModule(steps, plain.inputs, plain.outputs, weights, statistics, constants, host)
     return net.eval()
+
+
+def _with_bodies(node: onnx.NodeProto, opsets: dict[str, int]) -> Operator:
+    """What runs a node with subgraphs."""
+    if node.op_type not in RUN or node.domain not in ("", "ai.onnx"):
+        raise BridgeError(
+            f'{node.op_type} node "{node.name}" holds a subgraph, which the PyTorch bridge does '
+            "not run; unroll it in the model first."
+        )
+    read = captured(node)
+    bodies = bodies_of(node, opsets)
+    for body in bodies:
+        body.graph.input.extend(onnx.ValueInfoProto(name=name) for name in read)
+    return operator_of(node, [to_torch(body) for body in bodies])
 
 
 def _roles(steps: list[Step], outputs: list[str]) -> dict[str, set[str]]:

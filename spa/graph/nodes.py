@@ -177,7 +177,7 @@ def read_node(index: int, node: onnx.NodeProto) -> Node:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             has_subgraphs = True
             for sub in (attribute.g, *attribute.graphs):
-                captured.extend(_outer_names(sub))
+                captured.extend(outer_names(sub))
             continue
         value = onnx.helper.get_attribute_value(attribute)
         attrs[attribute.name] = (
@@ -196,7 +196,7 @@ def read_node(index: int, node: onnx.NodeProto) -> Node:
     )
 
 
-def _outer_names(graph: onnx.GraphProto) -> Iterator[str]:
+def outer_names(graph: onnx.GraphProto) -> Iterator[str]:
     """Names that a subgraph reads and does not define itself."""
     defined = {v.name for v in graph.input} | {t.name for t in graph.initializer}
     for node in graph.node:
@@ -205,6 +205,6 @@ def _outer_names(graph: onnx.GraphProto) -> Iterator[str]:
                 yield name
         for attribute in node.attribute:
             for sub in subgraphs(attribute):
-                yield from (name for name in _outer_names(sub) if name not in defined)
+                yield from (name for name in outer_names(sub) if name not in defined)
         defined.update(node.output)
     yield from (v.name for v in graph.output if v.name not in defined)

@@ -157,20 +157,6 @@ def test_model_local_functions_are_inlined():
     assert difference(run_onnx(to_onnx(net, proto), x), run_torch(net, x)) <= 1e-6
 
 
-def test_subgraphs_are_refused():
-    proto = text_model(
-        """
-        <ir_version: 8, opset_import: ["" : 15]>
-        agraph (bool c, float[2] x) => (float[2] y) {
-            y = If (c) <then_branch = g () => (float[2] p) { p = Relu (x) },
-                        else_branch = h () => (float[2] q) { q = Neg (x) }>
-        }
-        """
-    )
-    with pytest.raises(BridgeError, match="holds a subgraph"):
-        to_torch(proto)
-
-
 def test_another_model_is_refused_on_the_way_back():
     net = to_torch(text_model(CONSTANT_WEIGHTS))
     other = text_model(CONSTANT_WEIGHTS.replace("w = C", "u = C").replace("x, w", "x, u"))

@@ -558,3 +558,40 @@ def test_statistics_that_nothing_reads_are_no_outputs():
     """)  # fmt: skip
     x = {"x": f(3, 2, 5), "s": f(2), "b": f(2), "m": f(2), "v": pos(2)}
     assert compare(proto, x) <= 1e-5
+
+
+# --- detection ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("opset", "attrs"),
+    [
+        (10, {}),
+        (16, {}),
+        (16, {"coordinate_transformation_mode": "output_half_pixel"}),
+        (16, {"sampling_ratio": 3, "spatial_scale": 0.5}),
+    ],
+)
+def test_regions(opset, attrs):
+    corners = np.sort(np.random.default_rng(0).uniform(0, 9, (5, 2, 2)), axis=1)
+    regions = corners.reshape(5, 4).astype(np.float32)
+    inputs = {"i0": f(2, 3, 8, 9), "i1": regions, "i2": np.array([0, 1, 1, 0, 1])}
+    check("RoiAlign", opset, inputs, output_height=3, output_width=2, **attrs)
+
+
+def test_the_largest_of_a_region_is_refused():
+    inputs = {"i0": f(1, 1, 4, 4), "i1": f(1, 4), "i2": np.array([0])}
+    with pytest.raises(BridgeError, match="mode max is not known"):
+        to_torch(one_op("RoiAlign", 16, inputs, mode="max"))
+
+
+@pytest.mark.parametrize("centred", [0, 1])
+@pytest.mark.parametrize("least", [None, 0.3])
+def test_suppressed_boxes(centred, least):
+    rng = np.random.default_rng(0)
+    boxes = rng.uniform(0, 1, (2, 30, 4)).astype(np.float32)
+    scores = rng.permutation(180).reshape(2, 3, 30).astype(np.float32) / 180
+    limits = {"i2": np.array(7), "i3": np.array(0.3, np.float32)}
+    if least is not None:
+        limits["i4"] = np.array(least, np.float32)
+    check("NonMaxSuppression", 11, {"i0": boxes, "i1": scores}, limits, center_point_box=centred)
