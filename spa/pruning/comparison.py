@@ -63,15 +63,17 @@ class Comparison:
     optimize: bool = True
     also: tuple[str, ...] = ()
 
-    def run(self, feeds: Sequence[Example]) -> None:
-        """Runs the pruned model as it is.
+    def run(self, feeds: Sequence[Example]) -> list[Tensors]:
+        """Runs the pruned model as it is; its outputs, by example.
 
         Raises:
             ModelError: ONNX Runtime does not run the dense model either.
             VerificationError: it runs that, but not the pruned one.
         """
+        names = [value.name for value in self.pruned.graph.output]
         try:
-            run_each(self.pruned, feeds, optimize=self.optimize)
+            found = run_each(self.pruned, feeds, optimize=self.optimize)
+            return [dict(zip(names, outputs, strict=True)) for outputs in found]
         except ModelError as error:
             # Where that fails too, pruning is not to blame.
             run_each(self.dense, feeds, optimize=self.optimize)
@@ -93,10 +95,15 @@ class Comparison:
             self.run(feeds)
             raise
 
-    def of(self, runs: Runs) -> list[Found]:
-        """Compares with what the dense model gave; where operators jump, with these fixed too."""
+    def of(self, runs: Runs, found: Sequence[Tensors] | None = None) -> list[Found]:
+        """Compares with what the dense model gave; where operators jump, with these fixed too.
+
+        Args:
+            runs: runs of the dense model.
+            found: what the pruned one gives for the same examples, where that is known.
+        """
         try:
-            found = runs.of_pruned(self.pruned, optimize=self.optimize)
+            found = found or runs.of_pruned(self.pruned, optimize=self.optimize)
         except ModelError:
             self.run(runs.feeds)
             raise

@@ -106,13 +106,16 @@ def _verify(
     feeds += _other_values(model, reference, optimize=optimize)
     what = "the zeroed dense model"
     comparison = Comparison(model, cut, groups, reference, pruned, what, optimize, also)
-    if first is None or first.nodes:
-        comparison.run(feeds)
+    outputs = comparison.run(feeds)
     found: list[Found] = []
     flat, drawn = False, False
     if first is not None:
-        runs = comparison.on(feeds, first)
-        flat = _is_flat(runs, branches)
+        # With nothing fixed and no branches, the outputs are all that is compared; where they are
+        # flat in the pruned model, the dense one need not say so too.
+        plain = not first.nodes and not branches
+        flat = plain and all(is_flat(tensors.values()) for tensors in outputs)
+        runs = None if flat else comparison.on(feeds, first)
+        flat = flat or (runs is not None and _is_flat(runs, branches))
         if flat:
             compare_weights(pruned, cut_model(model, cut))
             for seed in range(DRAWS):
@@ -123,7 +126,8 @@ def _verify(
                 with suppress(RunError):
                     comparison, runs, drawn = another, another.on(feeds, first), True
                     break
-        found = comparison.of(runs)
+        runs = runs or comparison.on(feeds, first)
+        found = comparison.of(runs, outputs if plain and not drawn else None)
     worst = max((each.difference for each in found), default=0.0)
     shapes = " and ".join(dict.fromkeys(_describe(feed) for feed in feeds))
     how = "" if optimize else ", without rewriting: it rewrites the dense model to one that fails"
