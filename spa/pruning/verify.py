@@ -160,14 +160,14 @@ def _verify(
 
 def _is_flat(runs: Runs, branches: Sequence[Sequence[str]]) -> bool:
     """Whether the outputs prove nothing, or what some branch gives does not."""
-    inside = {name for names in branches for name in names}
     reference = runs.reference
-    numbers = {name for name, value in reference[0].items() if value.dtype.kind == "f"}
-    apart = [set(reference[0]) - inside, *(numbers & set(names) for names in branches)]
+    inside = {name for names in branches for name in names}
+    apart = [set(reference[0]) - inside]
+    for names in branches:
+        numbers = {n for n in names if n in reference[0] and reference[0][n].dtype.kind == "f"}
+        apart += [numbers] if numbers else []
     return any(
-        all(is_flat(tensors[name] for name in names) for tensors in reference)
-        for i, names in enumerate(apart)
-        if names or i == 0
+        all(is_flat(tensors[name] for name in names) for tensors in reference) for names in apart
     )
 
 

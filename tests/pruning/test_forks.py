@@ -10,9 +10,19 @@ from onnx import TensorProto, helper, numpy_helper
 import spa
 import spa.obspa
 from spa.errors import VerificationError
+from spa.graph.deferred import is_deferred
 from tests.coupling.cases import described, kept
 from tests.coupling.test_subgraphs import Flow, branch, subgraph, value
-from tests.forks import choosing, graphs, ifs, network, pruned_both_ways, weights, zeroed
+from tests.forks import (
+    choosing,
+    graphs,
+    ifs,
+    network,
+    pruned_both_ways,
+    same_both_ways,
+    weights,
+    zeroed,
+)
 from tests.oracles import run
 
 
@@ -378,3 +388,23 @@ def test_fine_tuning_gives_the_ifs_back():
     assert [n.name for n in ifs(tuned.pruned.model)] == [n.name for n in ifs(result.model)]
     assert weights(tuned.pruned.model) == weights(result.model)
     assert tuned.pruned.model != result.model
+
+
+def test_weights_that_are_not_held(tmp_path, monkeypatch):
+    """Large ones outside, which both branches read, stay in their file until they are written."""
+    monkeypatch.setattr("spa.graph.read.MAX_HELD_BYTES", 0)
+    g = choosing()
+    x = g.block(g.image, 3, 128)
+    w, v, u = g.normal(128, 128, 3, 3), g.normal(64, 128, 3, 3), g.normal(64, 128, 3, 3)
+    sizes = (128, 128, 64)
+    y = g.fork(network("a", x, *sizes, names=(w, v)), network("b", x, *sizes, names=(w, u)))
+    proto = g.model(g.conv(y, 64, 5))
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    onnx.save(copy, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=1000)
+    model = spa.load(tmp_path / "m.onnx")
+    assert {t.name for t in model.proto.graph.initializer if is_deferred(t)} == {w, v, u}
+    result = spa.prune(model, ratio=0.5, limits=spa.Limits(scope="local"))
+    assert result.proof.equal
+    spa.save(result.model, tmp_path / "o.onnx")
+    same_both_ways(zeroed(proto, result.plan), onnx.load(tmp_path / "o.onnx"))
