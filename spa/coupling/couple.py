@@ -18,7 +18,7 @@ from spa.coupling.remarks import Floor, Remark
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
 from spa.coupling.tracker import Tracker
-from spa.coupling.zeros import contracted_parameters, note_poles, note_zeros
+from spa.coupling.zeros import multiplied_parameters, note_poles, note_zeros, table_parameters
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
@@ -44,6 +44,7 @@ class Coupling:
         kept: why labels stay, in the order in which it was stated.
         inexact: why the removal of labels is not exact.
         floors: lines of labels of which some must be left (`spa.coupling.floors`).
+        multiplied: parameters that contractions multiply with (`spa.coupling.zeros`).
         attention: what attention loses.
     """
 
@@ -55,6 +56,7 @@ class Coupling:
     kept: tuple[Remark, ...]
     inexact: tuple[Remark, ...]
     floors: tuple[Floor, ...]
+    multiplied: frozenset[str]
     attention: str
 
     @cached_property
@@ -128,7 +130,8 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     if attention not in ATTENTION:
         raise SettingError(unknown("way to shrink attention", attention, ATTENTION))
     tracker = Tracker(model, attention)
-    contracted = contracted_parameters(model)
+    multiplied = multiplied_parameters(model)
+    contracted = multiplied | table_parameters(model)
     tracker.zeros.update(contracted.difference(model.private_reads))
     named = {name for node in model.graph.nodes for name in (*node.inputs, *node.outputs)}
     unseen = named.difference(model.shapes, [""])  # nearly always none
@@ -158,6 +161,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         kept=tuple(tracker.kept),
         inexact=(*tracker.inexact, *mixed_remarks(tracker.mixed, components)),
         floors=tuple(tracker.floors),
+        multiplied=multiplied,
         attention=attention,
     )
 

@@ -12,7 +12,6 @@ from spa.coupling.floors import lines
 from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
 from spa.coupling.structures import Structure, structures
-from spa.coupling.zeros import contracted_parameters
 from spa.graph.model import Model
 
 
@@ -107,9 +106,9 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
         pieces.of(is_parameter[pieces.axes] & ~kept[pieces.components]), lines(coupling)
     )
     # A component that no contraction reads (a shape, a list of indices, a mask) saves nothing.
-    contracted = contracted_parameters(coupling.model, tables=False)
+    multiplied = coupling.multiplied
     saving = [
-        s for s in found if any(coupling.axes[k].tensor in contracted for k in s.axes.tolist())
+        s for s in found if any(coupling.axes[k].tensor in multiplied for k in s.axes.tolist())
     ]
     return tuple(_group(coupling, number, structure) for number, structure in enumerate(saving))
 

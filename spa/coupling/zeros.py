@@ -126,30 +126,42 @@ def bias_of(node: Node, model: Model) -> str | None:
     return None
 
 
-def contracted_parameters(model: Model, *, tables: bool = True) -> frozenset[str]:
-    """Parameters that reach a contracting operator as its weight or bias.
+def contracted_parameters(model: Model) -> frozenset[str]:
+    """Parameters that reach a contracting operator as its weight or bias, tables included.
 
     They are floating ones, and integers that are dequantised on the way; not their scales.
-
-    Args:
-        model: the model.
-        tables: include the tables that Gather looks rows up in.
     """
-    found: set[str] = set()
-    seen: set[str] = set()
-    constants, parameters = model.constants, model.parameters
+    return multiplied_parameters(model) | table_parameters(model)
+
+
+def multiplied_parameters(model: Model) -> frozenset[str]:
+    """The same, without the tables that Gather looks rows up in."""
+    constants = model.constants
     pending: list[str] = []
     for node in model.graph.nodes:
-        if node.op in CONTRACTIONS and (tables or node.op != "Gather"):
+        if node.op in CONTRACTIONS and node.op != "Gather":
             pending += [name for name in weights_of(node) if name in constants]
         elif node.op == "Add" and (bias := bias_of(node, model)) is not None:
             pending.append(bias)
+    return _made_of(pending, model)
+
+
+def table_parameters(model: Model) -> frozenset[str]:
+    """The tables alone."""
+    nodes = (node for node in model.graph.nodes if node.op == "Gather")
+    return _made_of([n for node in nodes for n in weights_of(node) if n in model.constants], model)
+
+
+def _made_of(pending: list[str], model: Model) -> frozenset[str]:
+    """The parameters that some constants are computed from."""
+    found: set[str] = set()
+    seen: set[str] = set()
     while pending:
         name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
-        if name in parameters:
+        if name in model.parameters:
             if name in model.quantised or model.dtype(name).kind not in "iub":
                 found.add(name)
         elif name in model.graph.producers:

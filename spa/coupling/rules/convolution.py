@@ -104,7 +104,8 @@ def _operands(
     """
     x, w = tracker.shape(node, 0), tracker.shape(node, 1)
     layers, weight = tracker.read(node, 0), tracker.read(node, 1)
-    for axis in range(2, len(x)):
+    plain = all([layer.size == layer.shape[1] for layer in layers])  # nearly always
+    for axis in () if plain else range(2, len(x)):
         follows = [support(layer) for layer in layers if layer.shape[axis] > 1]
         if follows == [(axis,)] and _covers(node, tracker, axis):  # 5
             labels = tracker.vector(layers, axis, x[axis], node)
@@ -114,6 +115,8 @@ def _operands(
         elif (follows or w[axis] > 1) and not _is_pointwise(node, tracker, axis):
             layers = tracker.keep_axes(layers, [axis], node, WINDOW)
             weight = tracker.keep_axes(weight, [axis], node, "")
+    if plain:
+        weight = _without_pixels(node, tracker, weight)
     rest = [layer for layer in layers if layer.shape[1] == 1]
     channels = tracker.vector(layers, 1, x[1], node)
     weight = _single_axes(node, tracker, weight)
@@ -123,6 +126,17 @@ def _operands(
     if not zero and weight_in.size > 1:  # 7
         tracker.mark_inexact(weight_in, node, ACTIVATIONS)
     return channels, weight_out, weight_in, rest
+
+
+def _without_pixels(node: Node, tracker: Tracker, weight: list[Layer]) -> list[Layer]:
+    """Keeps a kernel's spatial axes."""
+    result = []
+    for layer in weight:
+        if layer.size in layer.shape[2:]:
+            tracker.keep(layer, node, "")
+        else:
+            result += tracker.keep_axes([layer], range(2, layer.ndim), node, "")
+    return result
 
 
 def _single_axes(node: Node, tracker: Tracker, weight: list[Layer]) -> list[Layer]:
