@@ -155,11 +155,11 @@ def _follow(model: Any, inputs: list[Any], removed: Removed, masks: Masks) -> An
     """Runs a model on masks, and notes those of every layer."""
 
     def stand_in(layer: Any) -> Any:
-        def call(*arguments: Any, **named: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             given = [np.asarray(a) for a in keras.tree.flatten(arguments)]
             if is_graph(layer):
                 return _follow(layer, given, removed, masks)
-            output = _passed(layer, given, arguments, named, removed)
+            output = _passed(layer, given, arguments, options, removed)
             masks[layer] = (given[0], output)
             return keras.ops.convert_to_tensor(output)
 
@@ -173,7 +173,7 @@ def _follow(model: Any, inputs: list[Any], removed: Removed, masks: Masks) -> An
 
 
 def _passed(
-    layer: Any, inputs: list[Any], arguments: Any, named: dict[str, Any], removed: Removed
+    layer: Any, inputs: list[Any], arguments: Any, options: dict[str, Any], removed: Removed
 ) -> Any:
     """The mask that a layer gives."""
     known = kernel_of(layer)
@@ -181,7 +181,7 @@ def _passed(
         variable, axis, _ = known
         stays = np.ones(variable.shape[axis], np.float32)
         stays[_gone(variable, axis, removed)] = 0
-        return np.broadcast_to(stays, np.asarray(layer(*arguments, **named)).shape)
+        return np.broadcast_to(stays, np.asarray(layer(*arguments, **options)).shape)
     if isinstance(layer, PASSES):
         return inputs[0]
     if isinstance(layer, ARITHMETIC):
@@ -192,7 +192,7 @@ def _passed(
             result = np.minimum(*np.broadcast_arrays(result, other))
         return result
     if isinstance(layer, MOVES):
-        return (np.asarray(layer(*arguments, **named)) > 0).astype(np.float32)
+        return (np.asarray(layer(*arguments, **options)) > 0).astype(np.float32)
     raise Refusal(
         f"{type(layer).__name__} {layer.name} is not followed, so that a smaller Keras model "
         "cannot be made"
