@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -90,13 +90,21 @@ def _put(feed: Feed, folder: Path, over: threading.Event) -> None:
                         return
                 _write(folder / f"{epoch:05d}-{part:05d}.npz", some)
     except Exception as error:  # the worker would wait for ever
-        (folder / "broken").write_text(f"{type(error).__name__}: {error}")
+        with _appearing(folder / "broken") as file:
+            file.write(f"{type(error).__name__}: {error}".encode())
         raise
 
 
 def _write(path: Path, batches: list[Batch]) -> None:
     x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    with _appearing(path) as file:
+        np.savez(file, x=x, y=y)
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears when it is whole: the worker looks for it all the time."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez(file, x=x, y=y)
+        yield file
     os.replace(partial, path)

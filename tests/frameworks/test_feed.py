@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import numpy as np
 import pytest
@@ -51,11 +52,20 @@ def test_no_more_parts_lie_there_than_are_allowed(tmp_path, common, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_feed_that_breaks_ends_the_worker(tmp_path, common):
+def test_a_feed_that_breaks_ends_the_worker(tmp_path, common, monkeypatch):
     def epoch(number):
         raise OSError("no such picture")
 
+    appeared, replace = [], os.replace
+
+    def seen(source, target):
+        appeared.append((target.exists(), source.read_text()))
+        replace(source, target)
+
+    monkeypatch.setattr(feeding.os, "replace", seen)
     with fed(Feed(epoch, lambda e, s: 0.1, 1, 1, 2), tmp_path):
         ((batches, _),) = common.epochs(tmp_path)
         with pytest.raises(common.Refusal, match="OSError: no such picture"):
             next(batches)
+    # The worker looks all the time, so what it finds must be whole.
+    assert appeared == [(False, "OSError: no such picture")]
