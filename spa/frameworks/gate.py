@@ -30,7 +30,9 @@ def tidied(proto: onnx.ModelProto) -> onnx.ModelProto:
     """An exported model without what exporters write wrongly, in place.
 
     Shapes of tensors within are dropped (jax2onnx leaves those of another layout), and weights are
-    no inputs (MXNet lists them). Sizes of outputs that say 0 are free (MXNet again).
+    no inputs (MXNet lists them). Sizes of outputs that say 0 are free (MXNet again). Zeros around
+    what a MaxPool reads (Keras's ResNetV2) are the smallest numbers above: ONNX Runtime makes
+    zeros that pool's own padding, which is below all numbers.
     """
     graph = proto.graph
     del graph.value_info[:]
@@ -41,7 +43,29 @@ def tidied(proto: onnx.ModelProto) -> onnx.ModelProto:
         for dim in value.type.tensor_type.shape.dim:
             if dim.HasField("dim_value") and dim.dim_value == 0:
                 dim.Clear()
+    _set_zeros_apart(graph)
     return proto
+
+
+def _set_zeros_apart(graph: onnx.GraphProto) -> None:
+    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        given = list(node.input[2:3])
+        if (
+            node.op_type != "Pad"
+            or node.output[0] not in pooled
+            or not set(given) <= {"", *tensors}
+        ):
+            continue
+        zero = np.zeros((), np.float32)
+        if any(given):
+            zero = onnx.numpy_helper.to_array(tensors[given[0]])
+        if zero.dtype.kind != "f" or zero.any():
+            continue
+        tiny = np.full(zero.shape, np.finfo(zero.dtype).tiny, zero.dtype)
+        graph.initializer.append(onnx.numpy_helper.from_array(tiny, f"{node.output[0]}/zero"))
+        node.input[:] = [*node.input[:2], graph.initializer[-1].name, *node.input[3:]]
 
 
 def passed(

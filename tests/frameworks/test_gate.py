@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from spa.errors import FrameworkError
 from spa.frameworks.gate import passed, tidied
@@ -80,3 +80,23 @@ def test_sizes_of_outputs_that_are_known_stay(exported):
     batch, classes = tidied(proto).graph.output[0].type.tensor_type.shape.dim
     assert not batch.HasField("dim_value")
     assert classes.dim_value == 5
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_zeros_around_a_pool_stay_zeros(listed):
+    """ONNX Runtime's rewrites make them the pool's own padding, which never is the largest."""
+    values = [numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads")]
+    values += [numpy_helper.from_array(np.zeros((), np.float32), "zero")] if listed else []
+    nodes = [
+        helper.make_node("Pad", ["x", *(v.name for v in values)], ["around"]),
+        helper.make_node("MaxPool", ["around"], ["y"], kernel_shape=[3, 3], strides=[2, 2]),
+    ]
+    x, y = (helper.make_tensor_value_info(n, 1, ["N", 1, s, s]) for n, s in (("x", 5), ("y", 3)))
+    graph = helper.make_graph(nodes, "pooled", [x], [y], values)
+    opset = helper.make_opsetid("", 15)
+    proto = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    low = -np.ones((2, 1, 5, 5), np.float32)
+    want = np.zeros((2, 1, 3, 3), np.float32)
+    want[:, :, 1, 1] = -1
+    np.testing.assert_array_equal(run(proto, {"x": low}, optimize=False)[0], want)
+    np.testing.assert_allclose(run(tidied(proto), {"x": low})[0], want, atol=1e-30)
