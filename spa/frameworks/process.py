@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -35,6 +36,8 @@ WORKERS = Path(__file__).parent / "workers"
 # Longest silence of a worker; the first import of a framework alone can take a minute.
 PATIENCE = 900.0
 _LAST_LINES = 6
+# TensorFlow says these before it can be told to be quiet.
+_CHATTER = re.compile(r"WARNING: All log messages before absl|[IW]\d{4} ")
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def _run(command: list[str], errors: Path, listen: Listener, patience: float, wh
                 child.kill()
     if silent or child.returncode != 0:
         lines = errors.read_text(errors="replace").strip().splitlines()
-        last = " | ".join(line.strip() for line in lines[-_LAST_LINES:] if line.strip())
+        lines = [line.strip() for line in lines if line.strip() and not _CHATTER.match(line)]
+        last = " | ".join(lines[-_LAST_LINES:])
         how = (
             f"said nothing for {patience:g} s and was ended"
             if silent
