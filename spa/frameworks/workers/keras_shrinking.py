@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 from common import Refusal, without
+from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.layers.preprocessing.image_preprocessing import base_image_preprocessing_layer
 from keras.src.ops import nn
 from keras.src.ops import numpy as operations
@@ -45,7 +46,7 @@ PASSES = (
     L.GaussianDropout, L.ActivityRegularization, L.BatchNormalization, L.LayerNormalization,
     L.RMSNormalization, L.GroupNormalization, L.Normalization, L.Rescaling, L.Identity,
     nn.Elu, nn.Gelu, nn.HardSigmoid, nn.HardSilu, nn.LeakyRelu, nn.Relu, nn.Relu6, nn.Sigmoid,
-    nn.Silu, nn.Softmax, nn.Softplus, operations.Tanh,
+    nn.Silu, nn.Softmax, nn.Softplus, operations.Tanh, LayerScale, StochasticDepth,
     # Pictures are augmented in training alone.
     base_image_preprocessing_layer.BaseImagePreprocessingLayer,
 )  # fmt: skip
@@ -254,6 +255,8 @@ def _resize(
     if isinstance(layer, L.GroupNormalization):  # whole groups may go
         kept = _kept(masks[layer][0], layer.axis).reshape(layer.groups, -1)
         entry["groups"] = int(kept.any(axis=1).sum())
+    if isinstance(layer, LayerScale):
+        entry["projection_dim"] = _sizes(masks[layer][0])[-1]
     if isinstance(layer, L.Reshape):
         left = _sizes(masks[layer][1])
         entry["target_shape"] = [
