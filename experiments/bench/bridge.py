@@ -123,12 +123,16 @@ def _compare_outputs(net: OnnxModule, proto: Any, feeds: dict[str, Any]) -> floa
     found = found if isinstance(found, tuple) else (found,)
     ours = [tensor.numpy() for tensor in found]
     wanted = run(proto, feeds)
-    worst = max(map(_difference, ours, wanted))
+    worst = _largest(ours, wanted)
     if worst <= WANTED:
         return worst
     # Where ONNX Runtime differs from itself without its rewrites by as much, that is rounding.
-    rounding = max(map(_difference, run(proto, feeds, optimize=False), wanted))
+    rounding = _largest(run(proto, feeds, optimize=False), wanted)
     return max(0.0, worst - ROUNDING * rounding)
+
+
+def _largest(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
+    return max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def _difference(ours: Any, theirs: Any) -> float:
