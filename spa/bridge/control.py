@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from spa.bridge.registry import Operator
-from spa.graph.nodes import subgraphs
+from spa.graph.nodes import captured, subgraphs
 
 # Others, such as Scan, are refused.
 RUN = ("If", "Loop")
@@ -93,6 +93,7 @@ def bodies_of(node: onnx.NodeProto, opsets: dict[str, int]) -> list[onnx.ModelPr
     models = []
     for graph in (graph for attribute in attributes for graph in subgraphs(attribute)):
         model = onnx.ModelProto(ir_version=onnx.IR_VERSION, graph=graph)
+        model.graph.input.extend(onnx.ValueInfoProto(name=name) for name in captured(node))
         model.opset_import.extend(
             onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()
         )

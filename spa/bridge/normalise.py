@@ -29,7 +29,7 @@ from onnx import numpy_helper
 
 from spa.errors import BridgeError
 from spa.graph import functions
-from spa.graph.nodes import names_read, outer_names, subgraphs
+from spa.graph.nodes import captured, names_read
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,6 @@ def plain_graph(proto: onnx.ModelProto) -> PlainGraph:
     _separate_statistics(plain)
     _forget_unread(plain, names_read(graph).union(plain.outputs))
     return plain
-
-
-def captured(node: onnx.NodeProto) -> list[str]:
-    """Names that a node's subgraphs read from around them."""
-    graphs = (graph for attribute in node.attribute for graph in subgraphs(attribute))
-    return list(dict.fromkeys(name for graph in graphs for name in outer_names(graph)))
 
 
 def _forget_unread(plain: PlainGraph, read: Set[str]) -> None:

@@ -7,13 +7,13 @@ from torch import Tensor
 
 import spa.bridge.ops  # noqa: F401  registers the converters
 from spa.bridge.control import RUN, bodies_of, operator_of
-from spa.bridge.normalise import captured, plain_graph
+from spa.bridge.normalise import plain_graph
 from spa.bridge.onnx_module import OnnxModule, Step
 from spa.bridge.ops.casting import DTYPES
 from spa.bridge.registry import Operator, build_operator, plain_value, tensor_of
 from spa.errors import BridgeError
 from spa.graph.deferred import held
-from spa.graph.nodes import subgraphs
+from spa.graph.nodes import graphs_of, subgraphs
 
 # Operators whose operands are weights even where they hold a single value.
 _WEIGHTED = {
@@ -81,7 +81,7 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
     steps: list[Step] = []
     for node in plain.nodes:
         domain = "" if node.domain == "ai.onnx" else node.domain
-        if any(subgraphs(attribute) for attribute in node.attribute):
+        if graphs_of(node):
             run = _with_bodies(node, plain.opsets)
         else:
             run = build_operator(node, plain.opsets.get(domain, 1))
@@ -128,11 +128,7 @@ def _with_bodies(node: onnx.NodeProto, opsets: dict[str, int]) -> Operator:
             f'{node.op_type} node "{node.name}" holds a subgraph, which the PyTorch bridge does '
             "not run; unroll it in the model first."
         )
-    read = captured(node)
-    bodies = bodies_of(node, opsets)
-    for body in bodies:
-        body.graph.input.extend(onnx.ValueInfoProto(name=name) for name in read)
-    return operator_of(node, [to_torch(body) for body in bodies])
+    return operator_of(node, [to_torch(body) for body in bodies_of(node, opsets)])
 
 
 def _roles(steps: list[Step], outputs: list[str]) -> dict[str, set[str]]:

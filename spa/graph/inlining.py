@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from spa.graph.nodes import all_nodes, subgraphs
+from spa.graph.nodes import all_nodes, graphs_of
 from spa.graph.read import names_in
 from spa.graph.weightless import without_weights
 
@@ -50,7 +50,7 @@ class Inliner:
         taken = {tensor.name for tensor in large}.union(names_in(light.graph))
         for graphs in branches.values():
             for node in (node for graph in graphs for node in graph.node):
-                for sub in _graphs(node):
+                for sub in graphs_of(node):
                     taken.update(_all_defined(sub))
         return Inliner(result, taken, {node.name for node in all_nodes(light.graph.node)})
 
@@ -110,15 +110,11 @@ def _free(name: str, taken: set[str]) -> str:
     return name
 
 
-def _graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    return [sub for attribute in node.attribute for sub in subgraphs(attribute)]
-
-
 def _all_defined(graph: onnx.GraphProto) -> Iterator[str]:
     yield from (value.name for value in graph.input)
     yield from _defined(graph)
     for node in graph.node:
-        for sub in _graphs(node):
+        for sub in graphs_of(node):
             yield from _all_defined(sub)
 
 
@@ -132,7 +128,7 @@ def _rename(target: onnx.NodeProto, node: onnx.NodeProto, names: Mapping[str, st
     for field in (target.input, target.output):
         for i, name in enumerate(field):
             field[i] = names.get(name, name)
-    for sub in _graphs(target):
+    for sub in graphs_of(target):
         _rename_inside(sub, names)
 
 

@@ -171,13 +171,10 @@ def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
 def read_node(index: int, node: onnx.NodeProto) -> Node:
     """Decodes a node's attributes and names."""
     attrs: dict[str, Any] = {}
-    captured: list[str] = []
     has_subgraphs = False
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             has_subgraphs = True
-            for sub in (attribute.g, *attribute.graphs):
-                captured.extend(outer_names(sub))
             continue
         value = onnx.helper.get_attribute_value(attribute)
         attrs[attribute.name] = (
@@ -191,12 +188,22 @@ def read_node(index: int, node: onnx.NodeProto) -> Node:
         inputs=tuple(node.input),
         outputs=tuple(node.output),
         attrs=attrs,
-        captured=tuple(dict.fromkeys(captured)),
+        captured=captured(node) if has_subgraphs else (),
         has_subgraphs=has_subgraphs,
     )
 
 
-def outer_names(graph: onnx.GraphProto) -> Iterator[str]:
+def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """A node's subgraphs."""
+    return [sub for attribute in node.attribute for sub in subgraphs(attribute)]
+
+
+def captured(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Outer tensors that a node's subgraphs read, each once."""
+    return tuple(dict.fromkeys(name for sub in graphs_of(node) for name in _outer_names(sub)))
+
+
+def _outer_names(graph: onnx.GraphProto) -> Iterator[str]:
     """Names that a subgraph reads and does not define itself."""
     defined = {v.name for v in graph.input} | {t.name for t in graph.initializer}
     for node in graph.node:
@@ -205,6 +212,6 @@ def outer_names(graph: onnx.GraphProto) -> Iterator[str]:
                 yield name
         for attribute in node.attribute:
             for sub in subgraphs(attribute):
-                yield from (name for name in outer_names(sub) if name not in defined)
+                yield from (name for name in _outer_names(sub) if name not in defined)
         defined.update(node.output)
     yield from (v.name for v in graph.output if v.name not in defined)
