@@ -23,11 +23,10 @@ import numpy as np
 
 from experiments.bench.coverage import read
 from experiments.bench.measure import RESULTS, goal, say, write_csv
-from experiments.bench.networks import LISTS, NETWORKS, listed
+from experiments.bench.networks import LISTS, NETWORKS, as_file, listed
 from spa.graph.example import redrawn
 
 if TYPE_CHECKING:
-    import onnx
     import torch
 
     from experiments.bench.networks import Network
@@ -61,7 +60,7 @@ def judge(name: str) -> dict[str, Any]:
         torch.manual_seed(0)
         network: Network = NETWORKS.get(name)()
         row["stage"] = "export"
-        network, proto = _exported(network)
+        network, proto, _ = as_file(network)
         row["stage"] = "load"
         model = spa.load(proto, network.given)
         row["stage"] = "read back"
@@ -80,21 +79,6 @@ def judge(name: str) -> dict[str, Any]:
     except Exception as error:  # that is what is measured
         row["reason"] = f"{type(error).__name__}: {error}"[:600]
     return row
-
-
-def _exported(network: Network) -> tuple[Network, onnx.ModelProto]:
-    """A network, or the part that stands for it where the exporter gives up, as a file."""
-    from spa.bridge import from_torch
-    from spa.errors import BridgeError
-
-    if network.proto is not None:
-        return network, network.proto
-    try:
-        return network, from_torch(network.module, network.inputs, network.batched)
-    except BridgeError:
-        if network.instead is None:
-            raise
-        return _exported(network.instead())
 
 
 def _share(net: OnnxModule) -> float:

@@ -23,9 +23,8 @@ from typing import Any
 import onnx
 
 from experiments.bench.exactness import compare
-from experiments.bench.networks import NETWORKS, Network
+from experiments.bench.networks import NETWORKS, Network, as_file
 from experiments.bench.tools import TAKES_MODULE, TOOLS, Outcome
-from spa.errors import BridgeError
 from spa.graph.nodes import real_inputs
 
 # A network counts as smaller from this share of parameters on.
@@ -65,23 +64,14 @@ def _prepare(name: str, result: dict[str, Any], folder: Path) -> tuple[Network, 
     import torch
 
     import spa
-    from spa.bridge import from_torch
     from spa.graph.write import write_model
 
     torch.manual_seed(0)
     network: Network = NETWORKS.get(name)()
     result.update(family=network.family, stage="export")
-    proto = network.proto
-    if proto is None:
-        try:
-            proto = from_torch(network.module, network.inputs, network.batched)
-        except BridgeError as error:
-            if network.instead is None:
-                raise
-            result["whole"] = _reason(error)
-            network = network.instead()
-            result["family"] = network.family
-            proto = from_torch(network.module, network.inputs, network.batched)
+    network, proto, whole = as_file(network)
+    if whole is not None:
+        result.update(whole=_reason(whole), family=network.family)
     path = folder / "dense.onnx"
     write_model(path, proto)
     result["stage"] = "load"

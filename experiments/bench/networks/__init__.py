@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 
 from experiments.registry import Registry
+from spa.errors import BridgeError
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,22 @@ def listed(*families: str) -> tuple[str, ...]:
     return tuple(
         f"{family}/{name}" for family in (families or sorted(LISTS)) for name in LISTS[family]()
     )
+
+
+def as_file(network: Network) -> tuple[Network, onnx.ModelProto, BridgeError | None]:
+    """A network as an ONNX model; or the part that stands for it, and why the whole is none.
+
+    Raises:
+        BridgeError: the exporter gives up on both, or there is no such part.
+    """
+    from spa.bridge import from_torch
+
+    if network.proto is not None:
+        return network, network.proto, None
+    try:
+        return network, from_torch(network.module, network.inputs, network.batched), None
+    except BridgeError as error:
+        if network.instead is None:
+            raise
+        part = network.instead()
+        return part, from_torch(part.module, part.inputs, part.batched), error
