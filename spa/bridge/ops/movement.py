@@ -132,3 +132,35 @@ def space_to_depth(node: OpNode) -> Function:
         return y.reshape(n, c * block**2, h // block, w // block)
 
     return run
+
+
+@converter("Col2Im", host=(1, 2))
+def col2im(node: OpNode) -> Function:
+    """x: (N, C * block, L)   image: (axes,)   block: (axes,)   y: (N, C, image...).
+
+    Every entry is added to the pixel that it was a copy of; L counts the block's places.
+    """
+
+    def run(x: Tensor, image: Tensor, block: Tensor) -> Tensor:
+        sizes, blocks = image.tolist(), block.tolist()
+        axes = len(sizes)
+        ones, pads = [1] * axes, node.attrs.get("pads", [0] * 2 * axes)
+        strides, dilations = node.attrs.get("strides", ones), node.attrs.get("dilations", ones)
+        padded = [size + pads[k] + pads[k + axes] for k, size in enumerate(sizes)]
+        # Where every entry goes in the padded image, by axis: shape (1.., block, 1.., places, ..1).
+        flat = torch.zeros([1] * 2 * axes, dtype=torch.int64, device=x.device)
+        for k, (size, step, apart) in enumerate(zip(blocks, strides, dilations, strict=True)):
+            places = (padded[k] - apart * (size - 1) - 1) // step + 1
+            inside = apart * torch.arange(size, device=x.device)
+            pixels = inside[:, None] + step * torch.arange(places, device=x.device)
+            shape = [1] * 2 * axes
+            shape[k], shape[k + axes] = size, places
+            flat = flat * padded[k] + pixels.reshape(shape)
+        n, c = x.shape[0], x.shape[1] // math.prod(blocks)
+        y = x.new_zeros(n, c, math.prod(padded))
+        y = y.index_add(2, flat.reshape(-1), x.reshape(n, c, -1)).reshape(n, c, *padded)
+        for k, size in enumerate(sizes):
+            y = y.narrow(2 + k, pads[k], size)
+        return y
+
+    return run
