@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from spa.errors import ModelError
-
 Array = npt.NDArray[Any]
-# Gives the value of a tensor, as an array that may be read only.
+# By axis, which indices stay; None where all do.
+Masks = tuple[npt.NDArray[np.bool_] | None, ...]
+# Gives the value of a tensor. An array that may be written to is the caller's own.
 Maker = Callable[[], Array]
 
 # Whoever meets this in a file that another program wrote from the model learns what to do.
@@ -60,6 +57,33 @@ def array_of(tensor: onnx.TensorProto) -> Array:
     return np.asarray(onnx.numpy_helper.to_array(tensor))
 
 
+def own(array: Array) -> Array | None:
+    """An array where nobody else holds it, as NumPy's ``out``; None for a new one.
+
+    Large weights fill fresh memory more slowly than anything is computed with them.
+    """
+    return array if array.flags.writeable else None
+
+
+def cut_slices(value: Array, masks: Masks) -> Array:
+    """Takes the removed slices out of a value."""
+    for axis, mask in enumerate(masks):
+        if mask is not None:
+            value = np.compress(mask, value, axis=axis)
+    return value
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A maker that can make what stays of a value without all of it."""
+
+    def __call__(self) -> Array:
+        """Makes the value."""
+
+    def cut(self, masks: Masks) -> Array:
+        """Makes what stays of it."""
+
+
 def dtype_of(tensor: onnx.TensorProto) -> np.dtype[Any]:
     """The type of a tensor's elements in NumPy."""
     return _numpy_type(tensor.data_type)
@@ -91,51 +115,3 @@ def _word(tensor: onnx.TensorProto) -> str:
     if tensor.data_location != onnx.TensorProto.EXTERNAL or not tensor.external_data:
         return ""
     return str(tensor.external_data[0].value)
-
-
-@dataclass(frozen=True)
-class FileRange:
-    """Reads a tensor out of a file, which must be the one that was there before.
-
-    It is read rather than mapped: pages that are mapped count as this process's memory as long as
-    the mapping, and end the process when somebody shortens the file.
-
-    Attributes:
-        path: the file.
-        offset: where the tensor begins, in bytes.
-        dtype: its type.
-        shape: its shape.
-        stamp: which file it was, and when last changed; see `stamp`.
-    """
-
-    path: Path
-    offset: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    stamp: tuple[int, ...]
-
-    def __call__(self) -> Array:
-        """Reads it.
-
-        Raises:
-            ModelError: the file is gone, or not what it was.
-        """
-        array = np.empty(self.shape, self.dtype.newbyteorder("<"))
-        rest = array.reshape(-1).view(np.uint8).data
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                same = stamp(os.fstat(file.fileno())) == self.stamp
-                file.seek(self.offset)
-                while same and rest:
-                    count = file.readinto(rest)
-                    same, rest = bool(count), rest[count or 0 :]
-        except OSError as error:
-            raise ModelError(f"{self.path} cannot be read: {error.strerror}.") from error
-        if not same:
-            raise ModelError(f"{self.path} was changed while SPA was at work; start again.")
-        return array
-
-
-def stamp(status: os.stat_result) -> tuple[int, ...]:
-    """What tells a file from another one in its place."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

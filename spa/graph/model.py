@@ -231,13 +231,13 @@ class Model:
         return 0 if uses and self.statistic_reads.issuperset(uses) else 1
 
     def array(self, name: str) -> Array:
-        """Value of a parameter, in its own shape and type (a read-only array)."""
+        """Value of a parameter, in its own shape and type; read-only where the model keeps it."""
         if name not in self._arrays:
             tensor = self.parameters[name]
             array = self._filling(name)() if tensor is None else array_of(tensor)
-            array.setflags(write=False)
             if array.nbytes > MAX_CACHED_BYTES or (tensor is not None and is_deferred(tensor)):
                 return array
+            array.setflags(write=False)
             self._arrays[name] = array
         return self._arrays[name]
 

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from spa.errors import ModelError
-from spa.graph.deferred import FileRange, defer, dtype_of, size_of, stamp
+from spa.graph.deferred import defer, dtype_of, size_of
+from spa.graph.file_range import FileRange, stamp
 from spa.graph.nodes import subgraphs
 from spa.graph.pieces import pieces, raw
 from spa.graph.skim import skim

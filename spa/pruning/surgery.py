@@ -29,7 +29,7 @@ from spa.graph.forks import close_forks
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, reads, set_nodes
 from spa.graph.read import names_in
-from spa.pruning.parameters import add_initializer, cut_slices, rewrite_parameters
+from spa.pruning.parameters import add_initializer, rewrite_parameters, take_slices
 from spa.pruning.plan import Plan, cut_of
 
 # Operators that hold a parameter, or pass one on.
@@ -61,7 +61,7 @@ def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
 
     ``model`` may hold other weights than the coupling's own model, of the same shapes.
     """
-    proto = rewrite_parameters(model, cut, cut_slices)
+    proto = rewrite_parameters(model, cut, take_slices)
     if not cut.removed.any():
         return proto
     surgeon = Surgeon(model, cut, proto)

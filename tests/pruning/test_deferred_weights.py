@@ -15,7 +15,7 @@ from experiments.bench.large import limit_mib, measure
 from experiments.bench.llama import Shape, write_llama
 from spa.cli.main import main
 from spa.errors import ModelError
-from spa.graph import deferred, execute, read, stages, weightless
+from spa.graph import execute, file_range, read, stages, weightless
 from tests.graphs import Builder, classifier
 from tests.oracles import assert_equals_zeroed
 
@@ -93,7 +93,7 @@ def test_the_library(llama, tmp_path, monkeypatch):
 def test_looking_needs_no_weights(llama, monkeypatch):
     _defer(monkeypatch)
     held = spa.load(llama)
-    monkeypatch.setattr(deferred.FileRange, "__call__", None)
+    monkeypatch.setattr(file_range.FileRange, "__call__", None)
     model = spa.load(llama)
     assert model.sha256 == held.sha256
     assert spa.measure_cost(model) == spa.measure_cost(held)

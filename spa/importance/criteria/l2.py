@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from spa.graph.model import Model
+from spa.graph.deferred import own
+from spa.graph.model import Array, Model
 from spa.importance.registry import Context, EachTime, ElementScores, criterion
 
 
 @criterion("element")
 def l2(model: Model, context: Context) -> ElementScores:
     """Scores every parameter element by its square."""
-    return EachTime(model.counted_parameters, lambda name: np.square(model.numbers(name)))
+
+    def scores(name: str) -> Array:
+        values = model.numbers(name)
+        return np.square(values, out=own(values))
+
+    return EachTime(model.counted_parameters, scores)
