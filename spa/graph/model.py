@@ -69,11 +69,10 @@ class Model:
         """The model as a file has it: with its Ifs."""
         return close_forks(self.proto, self.forks)
 
-    @cached_property
+    @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Concrete shape of every tensor in the run, constants included."""
-        shapes = {name: tuple(t.dims) for name, t in self.graph.initializers.items()}
-        return {**shapes, **self.observed.shapes}
+        """Concrete shape of every tensor in the run, initializers included."""
+        return self.observed.shapes
 
     @property
     def batch_size(self) -> int:
@@ -326,7 +325,7 @@ class Model:
 
     def run_sizes(self, name: str, axis: int) -> list[int]:
         """A tensor's size along an axis in every run."""
-        return [run.shapes.get(name, self.shapes[name])[axis] for run in self._runs]
+        return [run.shapes[name][axis] for run in self._runs]
 
     @property
     def _runs(self) -> list[Run]:

@@ -68,6 +68,8 @@ class Graph:
         outputs: names of the graph outputs.
         opsets: version by domain.
         initializers: their protos by name.
+        producers: the node that makes a tensor.
+        uses: every place that reads a tensor; reads from inside subgraphs are not listed.
     """
 
     nodes: tuple[Node, ...]
@@ -75,32 +77,13 @@ class Graph:
     outputs: tuple[str, ...]
     opsets: Mapping[str, int]
     initializers: Mapping[str, onnx.TensorProto]
+    producers: Mapping[str, Node]
+    uses: Mapping[str, tuple[Use, ...]]
 
     @property
     def opset(self) -> int:
         """Version of the standard operator set."""
         return self.opsets.get("", self.opsets.get("ai.onnx", 1))
-
-    @cached_property
-    def producers(self) -> Mapping[str, Node]:
-        """The node that makes a tensor."""
-        return {name: node for node in self.nodes for name in node.outputs if name}
-
-    @cached_property
-    def uses(self) -> Mapping[str, tuple[Use, ...]]:
-        """Every place that reads a tensor; reads from inside subgraphs are not listed."""
-        table: dict[str, list[Use]] = {}
-        for node in self.nodes:
-            index = node.index
-            for position, name in enumerate(node.inputs):
-                if not name:
-                    continue
-                use = tuple.__new__(Use, (index, position))  # as Use() does, in half the time
-                if name in table:
-                    table[name].append(use)
-                else:
-                    table[name] = [use]
-        return {name: tuple(uses) for name, uses in table.items()}
 
     @cached_property
     def captured(self) -> frozenset[str]:
@@ -112,13 +95,25 @@ class Graph:
         """Reads the main graph of a model."""
         graph = proto.graph
         initializers = {tensor.name: tensor for tensor in graph.initializer}
+        nodes = tuple(read_node(i, node) for i, node in enumerate(graph.node))
         return Graph(
-            nodes=tuple(read_node(i, node) for i, node in enumerate(graph.node)),
+            nodes=nodes,
             inputs=tuple(v.name for v in graph.input if v.name not in initializers),
             outputs=tuple(v.name for v in graph.output),
             opsets={entry.domain: entry.version for entry in proto.opset_import},
             initializers=initializers,
+            producers={name: node for node in nodes for name in node.outputs if name},
+            uses=_uses(nodes),
         )
+
+
+def _uses(nodes: Iterable[Node]) -> dict[str, tuple[Use, ...]]:
+    table: dict[str, list[Use]] = {}
+    for node in nodes:
+        for position, name in enumerate(node.inputs):
+            if name:
+                table.setdefault(name, []).append(Use(node.index, position))
+    return {name: tuple(uses) for name, uses in table.items()}
 
 
 def qualified_op(node: onnx.NodeProto) -> str:

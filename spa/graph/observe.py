@@ -47,8 +47,8 @@ class Run:
     """What one run showed.
 
     Attributes:
-        shapes: concrete shape of every tensor that is a plain tensor.
-        dtypes: element type of the same, of those that NumPy can hold.
+        shapes: concrete shape of every tensor that is a plain tensor, initializers included.
+        dtypes: element type of the others of these, of those that NumPy can hold.
         values: value of every integer or boolean tensor, and of every tiny floating one.
     """
 
@@ -79,6 +79,7 @@ class Observer:
     def __init__(self, proto: onnx.ModelProto) -> None:
         self._names = [name for node in proto.graph.node for name in node.output if name]
         self._graph = proto.graph
+        self._held = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
         self._deferred = [tensor for tensor in proto.graph.initializer if is_deferred(tensor)]
         self._stand_ins = stand_ins(self._deferred)
         self.peeks = not handles_lists(proto)
@@ -140,7 +141,7 @@ class Observer:
         return self._recorded(feeds, outputs)
 
     def _recorded(self, feeds: Mapping[str, Array], outputs: Sequence[ort.OrtValue]) -> Run:
-        shapes = {name: tuple(value.shape) for name, value in feeds.items()}
+        shapes = {**self._held, **{name: tuple(value.shape) for name, value in feeds.items()}}
         dtypes = {name: value.dtype for name, value in feeds.items()}
         values: dict[str, Array] = {}
         for name, shape, kind, head in self._seen(outputs):
