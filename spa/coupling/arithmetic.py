@@ -40,7 +40,9 @@ class ShapeArithmetic:
     def __init__(self, model: Model) -> None:
         self._model = model
         self.origins: dict[str, Origins] = {}
-        for node in model.graph.nodes:
+        nodes = model.graph.nodes
+        first = next((node.index for node in nodes if node.op in ("Shape", "Size")), len(nodes))
+        for node in nodes[first:]:
             if node.op not in ("Shape", "Size") and self.origins.keys().isdisjoint(node.inputs):
                 continue
             origins = self._visit(node)

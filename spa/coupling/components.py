@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -60,14 +61,25 @@ class Components:
     """The outcome.
 
     Attributes:
-        of: component of every label, shape (labels,); numbered by their lowest labels.
+        places: the places of labels.
+        of_place: component of every place, shape (places,); numbered by their lowest labels.
         kept: whether a component stays, shape (components,).
-        pieces: `of` by runs of labels; what is kept is apart from what is not.
+        pieces: components by runs of labels; what is kept is apart from what is not.
     """
 
-    of: Labels
+    places: Places
+    of_place: Labels
     kept: Mask
     pieces: Pieces
+
+    @cached_property
+    def of(self) -> Labels:
+        """Component of every label, shape (labels,)."""
+        return self.of_place[self.places.of]
+
+    def at(self, labels: Labels) -> Labels:
+        """Components of some labels, in their shape."""
+        return self.of_place[self.places.at(labels)]
 
 
 def solve(
@@ -93,8 +105,8 @@ def solve(
     of = np.arange(places.count)
     kept = np.zeros(places.count, dtype=bool)
     kept[KEPT] = True
-    kept[places.of[kept_labels]] = True
-    pairs = [places.left, *((places.of[a], places.of[b]) for a, b in equalities)]
+    kept[places.at(kept_labels)] = True
+    pairs = [places.left, *((places.at(a), places.at(b)) for a, b in equalities)]
     open_ = [_Open.of_choice(choice, places) for choice in choices]
     pending = [choice for choice in open_ if choice.preferred is not None]
     later = [choice for choice in open_ if choice.preferred is None]
@@ -103,7 +115,7 @@ def solve(
         of = number[of]
         if not pending:
             if not later:
-                return Components(of[places.of], kept, places.pieces(of, kept))
+                return Components(places, of, kept, places.pieces(of, kept))
             pending, later = later, []
         pending, pairs = _settle(pending, of, kept)
 
@@ -118,6 +130,7 @@ def _connect(pairs: Sequence[Pairs], kept: Mask) -> tuple[Labels, Mask]:
     Returns:
         The new component of every old one, and whether the new ones stay.
     """
+    pairs = [pair for pair in pairs if pair[0].size]
     if not pairs:
         return np.arange(kept.size), kept
     a, b = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
@@ -155,7 +168,7 @@ class _Open:
         sizes = [sum([labels.size for labels in side]) for side in sides[::2]]
         bounds = tuple(itertools.accumulate([2 * size for size in sizes], initial=0))
         labels = np.concatenate([labels for side in sides for labels in side])
-        return _Open(places.of[labels], bounds, choice.preferred)
+        return _Open(places.at(labels), bounds, choice.preferred)
 
     def holds(self, components: Labels, kept: Mask) -> bool:
         """Says whether the first alternative that is allowed holds already: none leaves more."""

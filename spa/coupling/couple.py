@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from spa.coupling.remarks import Floor, Remark
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
 from spa.coupling.tracker import Tracker
-from spa.coupling.zeros import multiplied_parameters, note_poles, note_zeros, table_parameters
+from spa.coupling.zeros import POLES, multiplied_parameters, note_poles, table_parameters
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
@@ -64,12 +64,11 @@ class Coupling:
         """First label of every axis."""
         return np.array([axis.start for axis in self.axes], dtype=np.int64)
 
-    @cached_property
-    def readers(self) -> tuple[tuple[int, ...], ...]:
-        """The nodes that read what every axis is of."""
-        uses = self.model.graph.uses
-        return tuple(
-            [tuple([use.node for use in x.uses or uses.get(x.tensor, ())]) for x in self.axes]
+    def readers(self, axes: Iterable[int]) -> list[int]:
+        """The nodes that read what some axes are of, in order."""
+        every, uses = self.axes, self.model.graph.uses
+        return sorted(
+            {use.node for k in axes for use in every[k].uses or uses.get(every[k].tensor, ())}
         )
 
     @cached_property
@@ -113,7 +112,7 @@ class Coupling:
         if remarks:
             numbers = np.repeat(np.arange(len(remarks)), [r.labels.size for r in remarks])
             labels = np.concatenate([remark.labels for remark in remarks])
-            np.minimum.at(first, self.components.of[labels], numbers)
+            np.minimum.at(first, self.components.at(labels), numbers)
         return first
 
 
@@ -133,8 +132,8 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     multiplied = multiplied_parameters(model)
     contracted = multiplied | table_parameters(model)
     tracker.zeros.update(contracted.difference(model.private_reads))
-    named = {name for node in model.graph.nodes for name in (*node.inputs, *node.outputs)}
-    unseen = named.difference(model.shapes, [""])  # nearly always none
+    graph, seen = model.graph, model.shapes.keys()
+    unseen = (graph.uses.keys() - seen) | (graph.producers.keys() - seen)  # nearly always none
     for node in model.graph.nodes:
         _visit(node, tracker, contracted, unseen)
     _keep_computed_sizes(tracker)
@@ -181,8 +180,9 @@ def _visit(node: Node, tracker: Tracker, contracted: frozenset[str], unseen: Set
         tracker.keep_inputs(node, f'"{strange}" is not a plain tensor')
     else:
         RULES[node.op](node, tracker)
-        note_poles(node, tracker, contracted)
-        note_zeros(node, tracker)
+        if node.op in POLES:
+            note_poles(node, tracker, contracted)
+        tracker.zeros.follow(node)
         return
     for i in range(len(node.outputs)):
         if node.outputs[i] in tracker.model.shapes:

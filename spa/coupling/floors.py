@@ -39,10 +39,10 @@ def lines(coupling: Coupling) -> list[Line]:
 
     A line that goes whole, or stays, takes no entry of another.
     """
-    of, kept = coupling.components.of, coupling.components.kept
+    components, kept = coupling.components, coupling.components.kept
     found: dict[bytes, Line] = {}
     for floor in coupling.floors:
-        line = of[floor.line]
+        line = components.at(floor.line)
         free = line[~kept[line]]
         missing = floor.count - (line.size - free.size)
         if missing > 0 and not (line == line[0]).all():

@@ -123,9 +123,6 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
             remark = coupling.inexact[int(remarks[with_remark.argmax()])]
             exact, why = False, sentence(coupling, remark.node, remark.text)
     nodes = coupling.model.graph.nodes
-    readers: set[int] = set().union(
-        *[coupling.readers[axis] for axis in set(structure.axes.tolist())]
-    )
     return Group(
         id=number,
         channels=int(structure.components.size),
@@ -133,7 +130,7 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
         exact=exact,
         why_inexact=why,
         components=structure.components,
-        nodes=tuple([nodes[i].name for i in sorted(readers)]),
+        nodes=tuple([nodes[i].name for i in coupling.readers(structure.axes.tolist())]),
         at_least=max([1, *(line.share(structure.components) for line in structure.lines)]),
     )
 

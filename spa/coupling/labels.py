@@ -54,8 +54,10 @@ class LabelledAxis(NamedTuple):
         return np.arange(self.start, self.start + self.size, dtype=np.int64)
 
 
-# Numbers on the first ruler; one that is too short is followed by one as long as all before.
-RULER = 2**15
+# The first ruler, long enough for usual networks: to fill fresh memory takes as long as all else.
+# One that is too short is followed by one as long as all before.
+RULER: Labels = np.arange(2**18, dtype=np.int64)
+RULER.setflags(write=False)
 
 
 @dataclass
@@ -64,9 +66,9 @@ class LabelSpace:
 
     axes: list[LabelledAxis] = field(default_factory=list)
     total: int = 1  # label 0 is KEPT
-    _rulers: list[Labels] = field(default_factory=list)
+    _rulers: list[Labels] = field(default_factory=lambda: [RULER])
     _origin: int = 0  # the last ruler's first number
-    _end: int = 0
+    _end: int = RULER.size
 
     def fresh(
         self, tensor: str, axis: int, size: int, *, is_parameter: bool, uses: tuple[Use, ...] = ()
@@ -85,7 +87,7 @@ class LabelSpace:
     def _lengthen(self, size: int) -> None:
         """Begins a new ruler, with room for so many numbers at least."""
         self._origin = self.total - size
-        self._end = self._origin + max(size, RULER, self._end)
+        self._end = self._origin + max(size, self._end)
         ruler = np.arange(self._origin, self._end, dtype=np.int64)
         ruler.setflags(write=False)
         self._rulers.append(ruler)

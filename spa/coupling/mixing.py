@@ -76,7 +76,7 @@ def mixed_remarks(mixed: Iterable[Mixing], components: Components) -> list[Remar
         lines = entry.layer.transpose(order).reshape(
             -1, int(np.prod([entry.layer.shape[k] for k in entry.axes]))
         )
-        of = components.of[lines]
+        of = components.at(lines)
         torn = (of != of[:, :1]).any(axis=1)
         if not torn.any():
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from spa.coupling.labels import Labels
 
 # The first labels of two runs of consecutive labels, equal one by one, and how long they are.
 Stretch = tuple[int, int, int]
+# To search a label's axis takes so many times as long as a table of all takes for each of them.
+SEARCHES = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,6 @@ class Places:
 
     Attributes:
         count: number of places; the first is that of KEPT.
-        of: the place of every label, shape (labels,).
         left: places that the stretches that join no whole axes say are equal.
     """
 
@@ -70,12 +72,25 @@ class Places:
         own = np.where(stands, self._sizes, 0)
         self._places = (np.cumsum(own) - own)[first]
         self.count = int(own.sum())
-        self.of = ranges(self._places, self._sizes)
+        self._asked = 0  # labels whose places were asked for
         table = table[~whole]
         self.left = (
-            self.of[ranges(table[:, 0], table[:, 2])],
-            self.of[ranges(table[:, 1], table[:, 2])],
+            self.at(ranges(table[:, 0], table[:, 2])),
+            self.at(ranges(table[:, 1], table[:, 2])),
         )
+
+    @cached_property
+    def of(self) -> Labels:
+        """The place of every label, shape (labels,)."""
+        return ranges(self._places, self._sizes)
+
+    def at(self, labels: Labels) -> Labels:
+        """The places of some labels."""
+        self._asked += labels.size
+        if self._asked * SEARCHES > self._starts[-1]:
+            return self.of[labels]
+        axes = np.searchsorted(self._starts, labels, side="right") - 1
+        return np.asarray(labels + (self._places - self._starts)[axes])
 
     def pieces(self, of: Labels, kept: npt.NDArray[np.bool_]) -> Pieces:
         """Runs of labels of one axis with consecutive components, kept and free ones apart.

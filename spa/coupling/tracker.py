@@ -27,6 +27,7 @@ from spa.coupling.labels import (
 from spa.coupling.places import Stretch
 from spa.coupling.remarks import Floor, Mixing, Remark
 from spa.coupling.runs import Runs
+from spa.coupling.zeros import Zeros
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
@@ -48,8 +49,7 @@ class Tracker:
         self.model = model
         self._shapes = model.shapes
         self.attention = attention
-        # Tensors whose removed entries are zero in the zeroed dense model (spa.coupling.zeros).
-        self.zeros: set[str] = set()
+        self.zeros = Zeros(self)
         self.space = LabelSpace()
         self.layers: dict[str, list[Layer]] = {}
         self.stretches: list[Stretch] = []
@@ -92,9 +92,9 @@ class Tracker:
         not be zero even so.
         """
         name = node.inputs[i]
-        if name in self.zeros:
+        if self.is_constant(node, i) and self.model.root(name) in self.model.parameters:
             return True
-        return self.is_constant(node, i) and self.model.root(name) in self.model.parameters
+        return name in self.zeros
 
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
@@ -107,7 +107,8 @@ class Tracker:
                 private = self.private_layers[use] = self._label(root, (use,))
             if private is not None:
                 return private
-        return self._layers_of(root)
+        layers = self.layers.get(root)
+        return self._layers_of(root) if layers is None else layers
 
     def read_outside(self, name: str) -> list[Layer]:
         """Layers of a tensor that something other than a node of the main graph reads."""
@@ -228,7 +229,9 @@ class Tracker:
         shape = self._shapes[name]
         source = node.inputs[0] if node.inputs else ""
         given = self.layers.get(source, ())
-        passed = len(given) == len(layers) > 0 and all(map(operator.is_, given, layers))
+        passed = len(given) == len(layers) > 0 and (
+            given is layers or all(map(operator.is_, given, layers))
+        )
         if passed and self._shapes[source] == shape:
             self.layers[name] = self.layers[source]  # all was seen to when that was written
             return

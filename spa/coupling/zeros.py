@@ -19,14 +19,17 @@ with: that is not exact (`note_poles`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spa.coupling.labels import support
-from spa.coupling.tracker import Tracker
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 from spa.graph.quantised import SCALING
+
+if TYPE_CHECKING:
+    from spa.coupling.tracker import Tracker
 
 # Operators that read weights and biases, and at which inputs (None: at any). Where these are
 # constant, the zeroed dense model has them zeroed. Filled by `spa.coupling.rules.base.rule`.
@@ -45,6 +48,8 @@ KEEPS_ZERO = frozenset({
     "Squeeze", "Swish", "Tan", "Tanh", "Tile", "Transpose", "Unsqueeze",
     "com.microsoft::Gelu", "com.microsoft::QuickGelu",
 })  # fmt: skip
+# What they divide by, or take the logarithm of, must not be zero.
+POLES = frozenset({"Div", "Log", "Pow", "Reciprocal"})
 # Zero where every operand is.
 KEEPS_COMMON_ZERO = frozenset({"Add", "Max", "Mean", "Min", "Sub", "Sum"})
 
@@ -58,28 +63,52 @@ def weights_of(node: Node) -> tuple[str, ...]:
     return tuple([name for i in positions if i < count and (name := node.inputs[i])])
 
 
-def note_zeros(node: Node, tracker: Tracker) -> None:
-    """Adds a node's outputs to ``tracker.zeros`` where its removed entries are zero."""
-    if _is_zero(node, tracker):
-        tracker.zeros.update(filter(None, node.outputs))
+class Zeros:
+    """Tensors whose removed entries are zero in the zeroed dense model.
+
+    What a rule does not say follows from the operator, and is worked out when somebody asks: in
+    most networks of convolutions nobody does.
+
+    Args:
+        tracker: the pass.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._known: set[str] = set()
+        self._visited: list[Node] = []
+
+    def __contains__(self, name: str) -> bool:
+        visited, self._visited = self._visited, []
+        for node in visited:
+            if _is_zero(node, self._tracker):
+                self._known.update(filter(None, node.outputs))
+        return name in self._known
+
+    def add(self, name: str) -> None:
+        """Says it of a tensor."""
+        self._known.add(name)
+
+    def update(self, names: Iterable[str]) -> None:
+        """Says it of several."""
+        self._known.update(names)
+
+    def follow(self, node: Node) -> None:
+        """Leaves it to the operator, whose rule was applied, what becomes of zeros."""
+        self._visited.append(node)
 
 
 def note_poles(node: Node, tracker: Tracker, contracted: frozenset[str]) -> None:
     """Marks what a node reads as not exact where the zeroed dense model divides by zero there.
 
     Args:
-        node: the node.
+        node: the node, whose operator has poles.
         tracker: the pass.
         contracted: the parameters that are zeroed (`contracted_parameters`).
     """
-    if node.op == "Div":
-        i = 1
-    elif node.op in ("Reciprocal", "Log") or (
-        node.op == "Pow" and not _exponents_stay(node, tracker)
-    ):
-        i = 0
-    else:
+    if node.op == "Pow" and _exponents_stay(node, tracker):
         return
+    i = 1 if node.op == "Div" else 0
     if node.inputs[i] in tracker.zeros or _is_zeroed(node.inputs[i], tracker.model, contracted):
         for layer in tracker.read(node, i):
             tracker.mark_inexact(layer, node, "zeroed entries have no quotient or logarithm")

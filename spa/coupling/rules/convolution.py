@@ -132,7 +132,9 @@ def _without_pixels(node: Node, tracker: Tracker, weight: list[Layer]) -> list[L
     """Keeps a kernel's spatial axes."""
     result = []
     for layer in weight:
-        if layer.size in layer.shape[2:]:
+        if layer.size in layer.shape[:2]:
+            result.append(layer)
+        elif layer.size in layer.shape[2:]:
             tracker.keep(layer, node, "")
         else:
             result += tracker.keep_axes([layer], range(2, layer.ndim), node, "")
