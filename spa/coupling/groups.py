@@ -141,13 +141,10 @@ def _members(coupling: Coupling, structure: Structure) -> tuple[Member, ...]:
     first = structure.labels - coupling.starts[structure.axes]
     if len(first) == 1 and len(set(axes)) == len(axes):
         # One span, an index of each axis per channel: most axes begin alike, and then share.
-        columns: dict[int, Labels] = {}
-        members = []
-        for axis, start in zip(axes, first[0].tolist(), strict=True):
-            if start not in columns:
-                columns[start] = (structure.steps + start)[:, None]
-            members.append(Member(coupling.axes[axis], columns[start]))
-        return tuple(members)
+        starts = first[0].tolist()
+        columns = {start: (structure.steps + start)[:, None] for start in set(starts)}
+        pairs = zip(axes, starts, strict=True)
+        return tuple([Member(coupling.axes[axis], columns[start]) for axis, start in pairs])
     indices = structure.of_all(first)
     # Labels are sorted, so those of an axis lie together.
     starts = [k for k, axis in enumerate(axes) if k == 0 or axis != axes[k - 1]]

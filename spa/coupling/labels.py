@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -60,37 +59,43 @@ RULER: Labels = np.arange(2**18, dtype=np.int64)
 RULER.setflags(write=False)
 
 
-@dataclass
 class LabelSpace:
-    """Hands out labels and remembers what they stand for."""
+    """Hands out labels and remembers what they stand for.
 
-    axes: list[LabelledAxis] = field(default_factory=list)
-    total: int = 1  # label 0 is KEPT
-    _rulers: list[Labels] = field(default_factory=lambda: [RULER])
-    _origin: int = 0  # the last ruler's first number
-    _end: int = RULER.size
+    Attributes:
+        axes: what labels stand for, by order of label.
+    """
+
+    def __init__(self) -> None:
+        self.axes: list[LabelledAxis] = []
+        self._next = 1  # label 0 is KEPT
+        self._rulers = [RULER]
+        self._ruler = RULER  # the last one
+        self._origin = 0  # its first number
+        self._end = RULER.size
 
     def fresh(
         self, tensor: str, axis: int, size: int, *, is_parameter: bool, uses: tuple[Use, ...] = ()
     ) -> Labels:
         """Makes labels for one axis; returns them, shape (size,)."""
-        start = self.total
-        self.total = end = start + size
+        start = self._next
+        self._next = end = start + size
         # As LabelledAxis() does, in half the time.
         entry = tuple.__new__(LabelledAxis, (tensor, axis, start, size, is_parameter, uses))
         self.axes.append(entry)
         if end > self._end:
             self._lengthen(size)
         origin = self._origin
-        return self._rulers[-1][start - origin : end - origin]
+        return self._ruler[start - origin : end - origin]
 
     def _lengthen(self, size: int) -> None:
         """Begins a new ruler, with room for so many numbers at least."""
-        self._origin = self.total - size
+        self._origin = self._next - size
         self._end = self._origin + max(size, self._end)
         ruler = np.arange(self._origin, self._end, dtype=np.int64)
         ruler.setflags(write=False)
         self._rulers.append(ruler)
+        self._ruler = ruler
 
     def first_of_run(self, labels: Labels) -> int | None:
         """The first of labels that follow one another as they were handed out; else None."""

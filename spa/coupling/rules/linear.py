@@ -26,7 +26,7 @@ def gemm(node: Node, tracker: Tracker) -> None:
     left, right = tracker.read(node, 0), tracker.read(node, 1)
     contracted = tracker.vector(left, k_of_a, a[k_of_a], node)
     tracker.equal(contracted, tracker.vector(right, k_of_b, b[k_of_b], node), node)
-    if not tracker.is_zeroed(node, 0) and not tracker.is_zeroed(node, 1):
+    if not tracker.is_zeroed(node, 1) and not tracker.is_zeroed(node, 0):
         tracker.mark_inexact(contracted, node, ACTIVATIONS)
     rows = tracker.vector(left, 1 - k_of_a, y[0], node)
     columns = tracker.vector(right, 1 - k_of_b, y[1], node)
