@@ -9,6 +9,11 @@ import numpy.typing as npt
 
 Numbers = npt.NDArray[np.int64]
 
+# Consecutive numbers from 0 on, enough for usual networks: to fill fresh memory with them takes as
+# long as all that is done with them.
+RULER: Numbers = np.arange(2**18)
+RULER.setflags(write=False)
+
 
 def lowest(count: int, a: Numbers, b: Numbers) -> Numbers:
     """The lowest number that every number is connected with.
@@ -53,11 +58,16 @@ def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values[np.concatenate(([True], values[1:] != values[:-1]))]
 
 
+def consecutive(start: int, count: int) -> Numbers:
+    """Numbers that follow one another, which nobody may write to."""
+    end = start + count
+    return RULER[start:end] if end <= RULER.size else np.arange(start, end)
+
+
 def ranges(starts: Numbers, sizes: Numbers) -> Numbers:
     """Consecutive numbers from every start on, one range after another."""
     if sizes.size == 1:
-        start = int(starts[0])
-        return np.arange(start, start + int(sizes[0]))
+        return consecutive(int(starts[0]), int(sizes[0]))
     result = np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
     result += np.arange(result.size)
     return result

@@ -59,11 +59,6 @@ class Coupling:
     multiplied: frozenset[str]
     attention: str
 
-    @cached_property
-    def starts(self) -> Labels:
-        """First label of every axis."""
-        return np.array([axis.start for axis in self.axes], dtype=np.int64)
-
     def readers(self, axes: Iterable[int]) -> list[int]:
         """The nodes that read what some axes are of, in order."""
         every, uses = self.axes, self.model.graph.uses

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spa.coupling.connect import consecutive
 from spa.coupling.couple import Coupling, couple
 from spa.coupling.floors import lines
 from spa.coupling.kept import KeptAxis, kept_axes, sentence
@@ -138,14 +139,13 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
 def _members(coupling: Coupling, structure: Structure) -> tuple[Member, ...]:
     """The axes of a structure with the indices of every channel."""
     axes = structure.axes.tolist()
-    first = structure.labels - coupling.starts[structure.axes]
-    if len(first) == 1 and len(set(axes)) == len(axes):
+    if len(structure.sizes) == 1 and len(set(axes)) == len(axes):
         # One span, an index of each axis per channel: most axes begin alike, and then share.
-        starts = first[0].tolist()
-        columns = {start: (structure.steps + start)[:, None] for start in set(starts)}
+        starts, count = structure.indices[0].tolist(), structure.components.size
+        columns = {start: consecutive(start, count)[:, None] for start in set(starts)}
         pairs = zip(axes, starts, strict=True)
         return tuple([Member(coupling.axes[axis], columns[start]) for axis, start in pairs])
-    indices = structure.of_all(first)
+    indices = structure.of_all()
     # Labels are sorted, so those of an axis lie together.
     starts = [k for k, axis in enumerate(axes) if k == 0 or axis != axes[k - 1]]
     return tuple(

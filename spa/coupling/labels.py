@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spa.coupling.connect import RULER
 from spa.graph.nodes import Use
 
 Labels = npt.NDArray[np.int64]
@@ -53,12 +54,6 @@ class LabelledAxis(NamedTuple):
         return np.arange(self.start, self.start + self.size, dtype=np.int64)
 
 
-# The first ruler, long enough for usual networks: to fill fresh memory takes as long as all else.
-# One that is too short is followed by one as long as all before.
-RULER: Labels = np.arange(2**18, dtype=np.int64)
-RULER.setflags(write=False)
-
-
 class LabelSpace:
     """Hands out labels and remembers what they stand for.
 
@@ -69,6 +64,7 @@ class LabelSpace:
     def __init__(self) -> None:
         self.axes: list[LabelledAxis] = []
         self._next = 1  # label 0 is KEPT
+        # A ruler that is too short is followed by one as long as all before.
         self._rulers = [RULER]
         self._ruler = RULER  # the last one
         self._origin = 0  # its first number

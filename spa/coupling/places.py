@@ -31,19 +31,25 @@ class Pieces:
     Attributes:
         axes: positions of the labelled axes that they are of; -1 for KEPT.
         labels: the first label of every piece, ascending.
+        indices: what index of its axis that is.
         components: the component of each of these.
         sizes: number of labels.
     """
 
     axes: Labels
     labels: Labels
+    indices: Labels
     components: Labels
     sizes: Labels
 
     def of(self, chosen: npt.NDArray[np.bool_]) -> Pieces:
         """Some of the pieces."""
         return Pieces(
-            self.axes[chosen], self.labels[chosen], self.components[chosen], self.sizes[chosen]
+            self.axes[chosen],
+            self.labels[chosen],
+            self.indices[chosen],
+            self.components[chosen],
+            self.sizes[chosen],
         )
 
 
@@ -111,5 +117,6 @@ class Places:
         axes = np.repeat(np.arange(self._sizes.size), end - first)
         chosen = ranges(first, end - first)
         places = starts[chosen]
-        labels = places - self._places[axes] + self._starts[axes]
-        return Pieces(axes - 1, labels, of[places], sizes[chosen])
+        indices = places - self._places[axes]
+        labels = indices + self._starts[axes]
+        return Pieces(axes - 1, labels, indices, of[places], sizes[chosen])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,26 +27,20 @@ class Structure:
         sizes: numbers of components of its spans, shape (spans,).
         components: all of them, by their first labels, shape (channels,).
         axes: the axes of every component's labels, ascending, shape (entries,).
-        labels: labels of every span's first component, ascending, shape (spans, entries).
+        indices: indices of every span's first component along these, shape (spans, entries).
         lines: lines of which some entries must be left, that all of them lie on.
     """
 
     sizes: Labels
     components: Labels
     axes: Labels
-    labels: Labels
+    indices: Labels
     lines: tuple[Line, ...]
 
-    @cached_property
-    def steps(self) -> Labels:
-        """How many components every one comes after the first of its span, shape (channels,)."""
-        return ranges(np.zeros_like(self.sizes), self.sizes)
-
-    def of_all(self, first: Labels) -> Labels:
-        """From what every span begins with, shape (spans, k), to all, shape (channels, k)."""
-        if len(self.sizes) == 1:
-            return first + self.steps[:, None]
-        return np.repeat(first, self.sizes, axis=0) + self.steps[:, None]
+    def of_all(self) -> Labels:
+        """Indices of every component along the axes, shape (channels, entries)."""
+        steps = ranges(np.zeros_like(self.sizes), self.sizes)[:, None]
+        return np.repeat(self.indices, self.sizes, axis=0) + steps
 
 
 def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
@@ -69,14 +62,15 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
     order = np.argsort(span, kind="stable")
     part, span = part[order], span[order]
     axes = pieces.axes[part]
-    labels = pieces.labels[part] + bounds[span] - pieces.components[part]
+    indices = pieces.indices[part] + bounds[span] - pieces.components[part]
     starts = np.flatnonzero(np.diff(span, prepend=-1))
     ends = [*starts[1:].tolist(), span.size]
     components = bounds[span[starts]]
     sizes = bounds[span[starts] + 1] - components
     on = [np.isin(components, line.components).tolist() for line in lines]
     alike: dict[tuple[Any, ...], list[int]] = {}
-    for k in np.argsort(labels[starts]).tolist():
+    labels = pieces.labels[part[starts]] - pieces.indices[part[starts]] + indices[starts]
+    for k in np.argsort(labels).tolist():
         structure = (axes[starts[k] : ends[k]].tobytes(), *[row[k] for row in on])
         alike.setdefault(structure, []).append(k)
     found = []
@@ -90,9 +84,9 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
                 sizes=sizes[some],
                 components=ranges(components[some], sizes[some]),
                 axes=axes[start:end],
-                labels=labels[None, start:end]
+                indices=indices[None, start:end]
                 if len(spans) == 1
-                else labels[starts[spans, None] + np.arange(end - start)],
+                else indices[starts[spans, None] + np.arange(end - start)],
                 lines=tuple([line for line, row in zip(lines, on, strict=True) if row[spans[0]]]),
             )
         )

@@ -61,6 +61,7 @@ class Tracker:
         self.floors: list[Floor] = []
         self.arithmetic = ShapeArithmetic(model)
         self._aliases = model.aliases
+        self._parameters = model.parameters
         self._shared = model.private_reads
         self._private = frozenset(use for uses in self._shared.values() for use in uses)
         self.private_layers: dict[Use, list[Layer]] = {}
@@ -92,9 +93,7 @@ class Tracker:
         not be zero even so.
         """
         name = node.inputs[i]
-        if self.is_constant(node, i) and self.model.root(name) in self.model.parameters:
-            return True
-        return name in self.zeros
+        return self._aliases.get(name, name) in self._parameters or name in self.zeros
 
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
@@ -117,7 +116,7 @@ class Tracker:
     def _layers_of(self, root: str) -> list[Layer]:
         layers = self.layers.get(root)
         if layers is None:
-            layers = self._label(root, ()) if root in self.model.parameters else []
+            layers = self._label(root, ()) if root in self._parameters else []
             self.layers[root] = layers
         return layers
 
