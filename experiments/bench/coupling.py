@@ -50,7 +50,7 @@ NETWORKS = (
     "mobilenet_v2", "mnasnet1_0", "efficientnet_b0", "regnet_y_1_6gf", "convnext_tiny", "vit_b_16",
 )  # fmt: skip
 WANTED = 5.0
-ROUNDS = 7
+ROUNDS = 15
 
 
 def load_timed(path: Path) -> tuple[Model, Seconds]:

@@ -106,7 +106,7 @@ def solve(
     kept = np.zeros(places.count, dtype=bool)
     kept[KEPT] = True
     kept[places.at(kept_labels)] = True
-    pairs = [places.left, *((places.at(a), places.at(b)) for a, b in equalities)]
+    pairs = [places.left, *_at(places, equalities)]
     open_ = [_Open.of_choice(choice, places) for choice in choices]
     pending = [choice for choice in open_ if choice.preferred is not None]
     later = [choice for choice in open_ if choice.preferred is None]
@@ -118,6 +118,14 @@ def solve(
                 return Components(places, of, kept, places.pieces(of, kept))
             pending, later = later, []
         pending, pairs = _settle(pending, of, kept)
+
+
+def _at(places: Places, equalities: Sequence[Pairs]) -> list[Pairs]:
+    """The places of labels that are equal."""
+    if not equalities:
+        return []
+    a, b = (np.concatenate([pair[k] for pair in equalities]) for k in (0, 1))
+    return [(places.at(a), places.at(b))]
 
 
 def _connect(pairs: Sequence[Pairs], kept: Mask) -> tuple[Labels, Mask]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,12 +59,18 @@ class Coupling:
     multiplied: frozenset[str]
     attention: str
 
-    def readers(self, axes: Iterable[int]) -> list[int]:
+    def readers(self, axes: Sequence[int]) -> list[int]:
         """The nodes that read what some axes are of, in order."""
-        every, uses = self.axes, self.model.graph.uses
-        return sorted(
-            {use.node for k in axes for use in every[k].uses or uses.get(every[k].tensor, ())}
-        )
+        table, uses = self._readers, self.model.graph.uses
+        for k in axes:
+            if k not in table:
+                axis = self.axes[k]
+                table[k] = [use.node for use in axis.uses or uses.get(axis.tensor, ())]
+        return sorted(set().union(*[table[k] for k in axes]))
+
+    @cached_property
+    def _readers(self) -> dict[int, list[int]]:
+        return {}
 
     @cached_property
     def axis_of_label(self) -> Labels:

@@ -143,8 +143,9 @@ def _members(coupling: Coupling, structure: Structure) -> tuple[Member, ...]:
         # One span, an index of each axis per channel: most axes begin alike, and then share.
         starts, count = structure.indices[0].tolist(), structure.components.size
         columns = {start: consecutive(start, count)[:, None] for start in set(starts)}
+        every, new = coupling.axes, tuple.__new__  # as Member() does, in half the time
         pairs = zip(axes, starts, strict=True)
-        return tuple([Member(coupling.axes[axis], columns[start]) for axis, start in pairs])
+        return tuple([new(Member, (every[axis], columns[start])) for axis, start in pairs])
     indices = structure.of_all()
     # Labels are sorted, so those of an axis lie together.
     starts = [k for k, axis in enumerate(axes) if k == 0 or axis != axes[k - 1]]
