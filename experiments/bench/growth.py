@@ -115,7 +115,7 @@ def measure(family: str, sizes: Sequence[int], rounds: int) -> list[dict[str, An
     for size in sizes:
         models[str(size)] = loaded(build(size))
         say(f"{family} {size}: {len(models[str(size)].graph.nodes)} nodes")
-    found = in_turn([timer(name, model) for name, model in models.items()], rounds)
+    found = in_turn([timer(name, model) for name, model in models.items()], rounds, min)
     rows = []
     for name, model in models.items():
         groups = spa.find_groups(model)

@@ -55,15 +55,27 @@ def options(
     return parser.parse_args(arguments)
 
 
-def in_turn(calls: Sequence[Callable[[], Seconds]], rounds: int) -> Seconds:
-    """Makes calls in turn, each after a garbage collection; medians over the rounds."""
+def in_turn(
+    calls: Sequence[Callable[[], Seconds]],
+    rounds: int,
+    typical: Callable[[Sequence[float]], float] = statistics.median,
+) -> Seconds:
+    """Makes calls in turn, each after a garbage collection.
+
+    Args:
+        calls: what to call.
+        rounds: how often.
+        typical: what to take of the rounds. Other work on the machine only adds to a time, so the
+            least says most about the work itself; medians are fair where different programs are
+            compared.
+    """
     seen: dict[str, list[float]] = {}
     for _ in range(rounds):
         for call in calls:
             gc.collect()
             for name, seconds in call().items():
                 seen.setdefault(name, []).append(seconds)
-    return {name: statistics.median(row) for name, row in seen.items()}
+    return {name: typical(row) for name, row in seen.items()}
 
 
 def say(text: str) -> None:
