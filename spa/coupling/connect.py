@@ -47,15 +47,29 @@ def lowest(count: int, a: Numbers, b: Numbers) -> Numbers:
 def numbered(root: Numbers) -> Numbers:
     """Components counted by their lowest numbers, given these (see `lowest`)."""
     is_root = root == np.arange(root.size)
-    return (np.cumsum(is_root) - 1)[root]
+    return np.asarray((is_root.cumsum() - 1)[root])
 
 
 def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Different values in order; `numpy.unique` takes many times as long for a few hundred."""
-    values = np.sort(values, axis=None)
-    if values.size < 2:
-        return values
-    return values[np.concatenate(([True], values[1:] != values[:-1]))]
+    values = values.flatten()
+    values.sort()
+    return values[changes(values)]
+
+
+def changes(values: npt.NDArray[Any]) -> Numbers:
+    """Where values differ from those before them; the first does."""
+    new = np.ones(values.size, dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=new[1:])
+    return new.nonzero()[0]
+
+
+def gaps(starts: Numbers, end: int) -> Numbers:
+    """How far it is from every start to the next, and from the last to the end."""
+    result = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=result[:-1])
+    result[-1:] = end - starts[-1:]
+    return result
 
 
 def consecutive(start: int, count: int) -> Numbers:
@@ -68,6 +82,6 @@ def ranges(starts: Numbers, sizes: Numbers) -> Numbers:
     """Consecutive numbers from every start on, one range after another."""
     if sizes.size == 1:
         return consecutive(int(starts[0]), int(sizes[0]))
-    result = np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+    result: Numbers = (starts - sizes.cumsum() + sizes).repeat(sizes)
     result += np.arange(result.size)
     return result

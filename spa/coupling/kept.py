@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spa.coupling.connect import changes
 from spa.coupling.couple import Coupling
 from spa.graph.inner import inner_weights
 
@@ -42,9 +43,9 @@ def kept_axes(coupling: Coupling) -> tuple[KeptAxis, ...]:
     pieces = coupling.components.pieces
     pieces = pieces.of(coupling.components.kept[pieces.components] & (pieces.axes >= 0))
     counts = np.bincount(pieces.axes, pieces.sizes, len(coupling.axes))
-    axes, first = np.unique(pieces.axes, return_index=True)
+    first = changes(pieces.axes)
     numbers = coupling.why_kept[pieces.components[first]]
-    for axis, number in zip(axes.tolist(), numbers.tolist(), strict=True):
+    for axis, number in zip(pieces.axes[first].tolist(), numbers.tolist(), strict=True):
         entry, count = coupling.axes[axis], int(counts[axis])
         if not entry.is_parameter or entry.size < 2:
             continue

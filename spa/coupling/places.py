@@ -15,11 +15,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from spa.coupling.connect import lowest, ranges
+from spa.coupling.connect import gaps, lowest, ranges
 from spa.coupling.labels import Labels
 
 # The first labels of two runs of consecutive labels, equal one by one, and how long they are.
 Stretch = tuple[int, int, int]
+NO_LABELS: Labels = np.zeros(0, dtype=np.int64)
 # To search a label's axis takes so many times as long as a table of all takes for each of them.
 SEARCHES = 4
 
@@ -68,22 +69,21 @@ class Places:
     def __init__(self, sizes: Sequence[int], stretches: Sequence[Stretch]) -> None:
         # KEPT is an axis of its own, the first.
         self._sizes = np.array([1, *sizes], dtype=np.int64)
-        self._starts = np.cumsum(self._sizes) - self._sizes
+        self._starts = self._sizes.cumsum() - self._sizes
         table = np.array(stretches, dtype=np.int64).reshape(-1, 3)
-        a, b = (np.searchsorted(self._starts, table[:, k], side="right") - 1 for k in (0, 1))
+        a, b = (self._starts.searchsorted(table[:, k], side="right") - 1 for k in (0, 1))
         whole = (self._starts[a] == table[:, 0]) & (self._starts[b] == table[:, 1])
         whole &= (self._sizes[a] == table[:, 2]) & (self._sizes[b] == table[:, 2])
         first = lowest(self._sizes.size, a[whole], b[whole])
         stands = first == np.arange(self._sizes.size)
         own = np.where(stands, self._sizes, 0)
-        self._places = (np.cumsum(own) - own)[first]
+        self._places = (own.cumsum() - own)[first]
         self.count = int(own.sum())
         self._asked = 0  # labels whose places were asked for
-        table = table[~whole]
-        self.left = (
-            self.at(ranges(table[:, 0], table[:, 2])),
-            self.at(ranges(table[:, 1], table[:, 2])),
-        )
+        self.left = NO_LABELS, NO_LABELS
+        if not whole.all():
+            firsts, seconds, lengths = table[~whole].T
+            self.left = self.at(ranges(firsts, lengths)), self.at(ranges(seconds, lengths))
 
     @cached_property
     def of(self) -> Labels:
@@ -95,7 +95,7 @@ class Places:
         self._asked += labels.size
         if self._asked * SEARCHES > self._starts[-1]:
             return self.of[labels]
-        axes = np.searchsorted(self._starts, labels, side="right") - 1
+        axes = self._starts.searchsorted(labels, side="right") - 1
         return np.asarray(labels + (self._places - self._starts)[axes])
 
     def pieces(self, of: Labels, kept: npt.NDArray[np.bool_]) -> Pieces:
@@ -107,14 +107,14 @@ class Places:
         """
         new = np.ones(self.count, dtype=bool)
         stays = kept[of]
-        new[1:] = (np.diff(of) != 1) | (stays[1:] != stays[:-1])
+        new[1:] = (of[1:] - of[:-1] != 1) | (stays[1:] != stays[:-1])
         new[self._places[self._sizes > 0]] = True
-        starts = np.flatnonzero(new)
-        sizes = np.diff(starts, append=self.count)
+        starts = new.nonzero()[0]
+        sizes = gaps(starts, self.count)
         # By axis, the pieces of the axis that stands for it.
-        first = np.searchsorted(starts, self._places)
-        end = np.searchsorted(starts, self._places + self._sizes)
-        axes = np.repeat(np.arange(self._sizes.size), end - first)
+        first = starts.searchsorted(self._places)
+        end = starts.searchsorted(self._places + self._sizes)
+        axes = np.arange(self._sizes.size).repeat(end - first)
         chosen = ranges(first, end - first)
         places = starts[chosen]
         indices = places - self._places[axes]

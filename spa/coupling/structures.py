@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spa.coupling.connect import distinct, ranges
+from spa.coupling.connect import changes, distinct, ranges
 from spa.coupling.floors import Line
 from spa.coupling.labels import Labels
 from spa.coupling.places import Pieces
@@ -54,23 +54,23 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
         return []
     after = pieces.components + pieces.sizes
     bounds = distinct(np.concatenate([pieces.components, after, *map(_bounds, lines)]))
-    first = np.searchsorted(bounds, pieces.components)
-    count = np.searchsorted(bounds, after) - first
+    first = bounds.searchsorted(pieces.components)
+    count = bounds.searchsorted(after) - first
     # Every piece's part in every span; pieces are in order of label, so a span's are too.
-    part = np.repeat(np.arange(first.size), count)
+    part = np.arange(first.size).repeat(count)
     span = ranges(first, count)
-    order = np.argsort(span, kind="stable")
+    order = span.argsort(kind="stable")
     part, span = part[order], span[order]
     axes = pieces.axes[part]
     indices = pieces.indices[part] + bounds[span] - pieces.components[part]
-    starts = np.flatnonzero(np.diff(span, prepend=-1))
+    starts = changes(span)
     ends = [*starts[1:].tolist(), span.size]
     components = bounds[span[starts]]
     sizes = bounds[span[starts] + 1] - components
     on = [np.isin(components, line.components).tolist() for line in lines]
     alike: dict[tuple[Any, ...], list[int]] = {}
     labels = pieces.labels[part[starts]] - pieces.indices[part[starts]] + indices[starts]
-    for k in np.argsort(labels).tolist():
+    for k in labels.argsort().tolist():
         structure = (axes[starts[k] : ends[k]].tobytes(), *[row[k] for row in on])
         alike.setdefault(structure, []).append(k)
     found = []
