@@ -59,19 +59,6 @@ class Coupling:
     multiplied: frozenset[str]
     attention: str
 
-    def readers(self, axes: Sequence[int]) -> list[int]:
-        """The nodes that read what some axes are of, in order."""
-        table, uses = self._readers, self.model.graph.uses
-        for k in axes:
-            if k not in table:
-                axis = self.axes[k]
-                table[k] = [use.node for use in axis.uses or uses.get(axis.tensor, ())]
-        return sorted(set().union(*[table[k] for k in axes]))
-
-    @cached_property
-    def _readers(self) -> dict[int, list[int]]:
-        return {}
-
     @cached_property
     def axis_of_label(self) -> Labels:
         """Position in `axes` of every label; -1 for KEPT."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
 from spa.coupling.structures import Structure, structures
 from spa.graph.model import Model
+from spa.graph.nodes import Graph
 
 
 class Member(NamedTuple):
@@ -46,7 +48,7 @@ class Group:
         exact: whether a removal can be checked to equal the zeroed dense model.
         why_inexact: the first reason why not; empty when exact.
         components: component number of every channel, shape (channels,).
-        nodes: names of the nodes that read a member.
+        graph: what the members are read in.
         at_least: how many of its channels must be left.
     """
 
@@ -56,8 +58,15 @@ class Group:
     exact: bool
     why_inexact: str
     components: Labels
-    nodes: tuple[str, ...]
+    graph: Graph = field(repr=False, compare=False)
     at_least: int = 1
+
+    @cached_property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes that read a member, in topological order."""
+        uses = [m.axis.uses or self.graph.uses.get(m.name, ()) for m in self.members]
+        readers = sorted({use.node for some in uses for use in some})
+        return tuple([self.graph.nodes[i].name for i in readers])
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,6 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
         if with_remark.any():
             remark = coupling.inexact[int(remarks[with_remark.argmax()])]
             exact, why = False, sentence(coupling, remark.node, remark.text)
-    nodes = coupling.model.graph.nodes
     return Group(
         id=number,
         channels=int(structure.components.size),
@@ -131,7 +139,7 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
         exact=exact,
         why_inexact=why,
         components=structure.components,
-        nodes=tuple([nodes[i].name for i in coupling.readers(structure.axes.tolist())]),
+        graph=coupling.model.graph,
         at_least=max([1, *(line.share(structure.components) for line in structure.lines)]),
     )
 
