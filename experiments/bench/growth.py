@@ -37,7 +37,7 @@ from spa.bridge.torchvision_shim import import_torchvision
 from spa.graph.model import Model
 
 WANTED = 1.3
-ROUNDS = 9
+ROUNDS = 15
 IMAGE = 32
 WIDTHS = (16, 32, 64, 128)
 
