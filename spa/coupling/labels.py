@@ -66,8 +66,7 @@ class LabelSpace:
         self._next = 1  # label 0 is KEPT
         # A ruler that is too short is followed by one as long as all before.
         self._rulers = [RULER]
-        self._ruler = RULER  # the last one
-        self._origin = 0  # its first number
+        self._origin = 0  # the last ruler's first number
         self._end = RULER.size
 
     def fresh(
@@ -82,7 +81,7 @@ class LabelSpace:
         if end > self._end:
             self._lengthen(size)
         origin = self._origin
-        return self._ruler[start - origin : end - origin]
+        return self._rulers[-1][start - origin : end - origin]
 
     def _lengthen(self, size: int) -> None:
         """Begins a new ruler, with room for so many numbers at least."""
@@ -91,7 +90,6 @@ class LabelSpace:
         ruler = np.arange(self._origin, self._end, dtype=np.int64)
         ruler.setflags(write=False)
         self._rulers.append(ruler)
-        self._ruler = ruler
 
     def first_of_run(self, labels: Labels) -> int | None:
         """The first of labels that follow one another as they were handed out; else None."""

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 from spa.coupling.couple import Cut
+from spa.graph.deferred import cut_slices
 from spa.graph.execute import run_each
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, set_nodes
@@ -206,7 +207,4 @@ def _finite(value: Array, cut: Cut, name: str) -> Array:
 
 def kept_of(value: Array, cut: Cut, name: str) -> Array:
     """What stays of a tensor of the dense model."""
-    for axis, mask in enumerate(cut.of_tensor(name)):
-        if mask is not None:
-            value = np.compress(mask, value, axis=axis)
-    return value
+    return cut_slices(value, cut.of_tensor(name))
