@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from spa.coupling.connect import distinct, lowest, numbered
 from spa.coupling.labels import KEPT, Labels
-from spa.coupling.places import Pieces, Places, Stretch
+from spa.coupling.places import NO_LABELS, Pieces, Places, Stretch
 
 Mask = npt.NDArray[np.bool_]
 # Two arrays of labels of one length, equal element by element.
@@ -102,12 +102,16 @@ def solve(
         choices: the choices.
     """
     places = Places(sizes, stretches)
+    # Places are looked up for all at once.
+    sides = [np.concatenate([NO_LABELS, *[pair[k] for pair in equalities]]) for k in (0, 1)]
+    labels = [kept_labels, *sides, *map(_labels, choices)]
+    at = _split(places.at(np.concatenate(labels)), [part.size for part in labels])
     of = np.arange(places.count)
     kept = np.zeros(places.count, dtype=bool)
     kept[KEPT] = True
-    kept[places.at(kept_labels)] = True
-    pairs = [places.left, *_at(places, equalities)]
-    open_ = [_Open.of_choice(choice, places) for choice in choices]
+    kept[at[0]] = True
+    pairs = [places.left, (at[1], at[2])]
+    open_ = [_Open.of_choice(choice, found) for choice, found in zip(choices, at[3:], strict=True)]
     pending = [choice for choice in open_ if choice.preferred is not None]
     later = [choice for choice in open_ if choice.preferred is None]
     while True:
@@ -120,12 +124,22 @@ def solve(
         pending, pairs = _settle(pending, of, kept)
 
 
-def _at(places: Places, equalities: Sequence[Pairs]) -> list[Pairs]:
-    """The places of labels that are equal."""
-    if not equalities:
-        return []
-    a, b = (np.concatenate([pair[k] for pair in equalities]) for k in (0, 1))
-    return [(places.at(a), places.at(b))]
+def _labels(choice: Choice) -> Labels:
+    """A choice's labels: of every alternative, those of all first sides before the second ones."""
+    return np.concatenate(
+        [
+            pair[k]
+            for alternative in choice.alternatives
+            for k in (0, 1)
+            for pair in alternative.pairs
+        ]
+    )
+
+
+def _split(values: Labels, sizes: Sequence[int]) -> list[Labels]:
+    """Parts of an array, one after another."""
+    ends = itertools.accumulate(sizes)
+    return [values[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def _connect(pairs: Sequence[Pairs], kept: Mask) -> tuple[Labels, Mask]:
@@ -156,7 +170,7 @@ class _Open:
     """A choice that is not settled.
 
     Attributes:
-        places: of every alternative's labels, those of all first sides before the second ones.
+        places: of its labels, in the order of `_labels`.
         bounds: where every alternative's places begin; the last is where they end.
         preferred: see `Choice`.
     """
@@ -166,17 +180,11 @@ class _Open:
     preferred: tuple[int, ...] | None
 
     @staticmethod
-    def of_choice(choice: Choice, places: Places) -> _Open:
-        """Looks the labels' places up."""
-        sides = [
-            [pair[k] for pair in alternative.pairs]
-            for alternative in choice.alternatives
-            for k in (0, 1)
-        ]
-        sizes = [sum([labels.size for labels in side]) for side in sides[::2]]
+    def of_choice(choice: Choice, places: Labels) -> _Open:
+        """A choice, given the places of its labels (`_labels`)."""
+        sizes = [sum([pair[0].size for pair in way.pairs]) for way in choice.alternatives]
         bounds = tuple(itertools.accumulate([2 * size for size in sizes], initial=0))
-        labels = np.concatenate([labels for side in sides for labels in side])
-        return _Open(places.at(labels), bounds, choice.preferred)
+        return _Open(places, bounds, choice.preferred)
 
     def holds(self, components: Labels, kept: Mask) -> bool:
         """Says whether the first alternative that is allowed holds already: none leaves more."""

@@ -64,6 +64,13 @@ def changes(values: npt.NDArray[Any]) -> Numbers:
     return new.nonzero()[0]
 
 
+def breaks(values: Numbers) -> Numbers:
+    """Where values do not follow those before them, as consecutive numbers do; the first never."""
+    new = np.ones(values.size, dtype=bool)
+    np.not_equal(values[1:] - values[:-1], 1, out=new[1:])
+    return new.nonzero()[0]
+
+
 def gaps(starts: Numbers, end: int) -> Numbers:
     """How far it is from every start to the next, and from the last to the end."""
     result = np.empty_like(starts)

@@ -15,14 +15,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from spa.coupling.connect import gaps, lowest, ranges
+from spa.coupling.connect import breaks, gaps, lowest, ranges
 from spa.coupling.labels import Labels
 
 # The first labels of two runs of consecutive labels, equal one by one, and how long they are.
 Stretch = tuple[int, int, int]
 NO_LABELS: Labels = np.zeros(0, dtype=np.int64)
-# To search a label's axis takes so many times as long as a table of all takes for each of them.
-SEARCHES = 4
+# To search a run's axes takes so many times as long as a table of all takes for each label.
+SEARCHES = 16
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ class Places:
         own = np.where(stands, self._sizes, 0)
         self._places = (own.cumsum() - own)[first]
         self.count = int(own.sum())
-        self._asked = 0  # labels whose places were asked for
         self.left = NO_LABELS, NO_LABELS
         if not whole.all():
             firsts, seconds, lengths = table[~whole].T
@@ -91,12 +90,27 @@ class Places:
         return ranges(self._places, self._sizes)
 
     def at(self, labels: Labels) -> Labels:
-        """The places of some labels."""
-        self._asked += labels.size
-        if self._asked * SEARCHES > self._starts[-1]:
+        """The places of some labels, in their shape.
+
+        Labels are often asked for as they were handed out, in runs, and what holds for the first of
+        a run holds for all. Where runs are many, or the table of all is there, it is read.
+        """
+        if "of" in self.__dict__:
             return self.of[labels]
-        axes = self._starts.searchsorted(labels, side="right") - 1
-        return np.asarray(labels + (self._places - self._starts)[axes])
+        flat = labels.reshape(-1)
+        starts = breaks(flat)
+        if starts.size * SEARCHES > self._starts[-1]:
+            return self.of[labels]
+        # A run may reach over several axes.
+        firsts, sizes = flat[starts], gaps(starts, flat.size)
+        first = self._starts.searchsorted(firsts, side="right") - 1
+        count = self._starts.searchsorted(firsts + sizes) - first
+        axes = ranges(first, count)
+        run = np.arange(count.size).repeat(count)
+        begin = np.maximum(self._starts[axes], firsts[run])
+        end = np.minimum(self._starts[axes] + self._sizes[axes], (firsts + sizes)[run])
+        places = begin + (self._places - self._starts)[axes]
+        return ranges(places, end - begin).reshape(labels.shape)
 
     def pieces(self, of: Labels, kept: npt.NDArray[np.bool_]) -> Pieces:
         """Runs of labels of one axis with consecutive components, kept and free ones apart.
