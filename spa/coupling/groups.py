@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -15,7 +17,6 @@ from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
 from spa.coupling.structures import Structure, structures
 from spa.graph.model import Model
-from spa.graph.nodes import Graph
 
 
 class Member(NamedTuple):
@@ -44,29 +45,39 @@ class Group:
     Attributes:
         id: number, in topological order.
         channels: how many sets of coupled channels it holds.
-        members: the parameter axes that shrink together.
         exact: whether a removal can be checked to equal the zeroed dense model.
         why_inexact: the first reason why not; empty when exact.
         components: component number of every channel, shape (channels,).
-        graph: what the members are read in.
         at_least: how many of its channels must be left.
+        structure: where its channels lie.
+        coupling: the labels behind it.
     """
 
     id: int
     channels: int
-    members: tuple[Member, ...]
     exact: bool
     why_inexact: str
     components: Labels
-    graph: Graph = field(repr=False, compare=False)
-    at_least: int = 1
+    at_least: int
+    structure: Structure = field(repr=False, compare=False)
+    coupling: Coupling = field(repr=False, compare=False)
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The parameter axes that shrink together.
+
+        They are listed when somebody asks: in all groups of a DenseNet together there are as many
+        as it has layers squared.
+        """
+        return _members(self.structure, self.coupling.axes)
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
         """Names of the nodes that read a member, in topological order."""
-        uses = [m.axis.uses or self.graph.uses.get(m.name, ()) for m in self.members]
+        graph = self.coupling.model.graph
+        uses = [m.axis.uses or graph.uses.get(m.name, ()) for m in self.members]
         readers = sorted({use.node for some in uses for use in some})
-        return tuple([self.graph.nodes[i].name for i in readers])
+        return tuple([graph.nodes[i].name for i in readers])
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,6 @@ def _groups(coupling: Coupling) -> tuple[Group, ...]:
 
 
 def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
-    members = _members(coupling, structure)
     exact, why = True, ""
     if coupling.inexact:
         remarks = coupling.why_inexact[structure.components]
@@ -135,31 +145,31 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
     return Group(
         id=number,
         channels=int(structure.components.size),
-        members=members,
         exact=exact,
         why_inexact=why,
         components=structure.components,
-        graph=coupling.model.graph,
         at_least=max([1, *(line.share(structure.components) for line in structure.lines)]),
+        structure=structure,
+        coupling=coupling,
     )
 
 
-def _members(coupling: Coupling, structure: Structure) -> tuple[Member, ...]:
+def _members(structure: Structure, every: Sequence[LabelledAxis]) -> tuple[Member, ...]:
     """The axes of a structure with the indices of every channel."""
     axes = structure.axes.tolist()
     if len(structure.sizes) == 1 and len(set(axes)) == len(axes):
         # One span, an index of each axis per channel: most axes begin alike, and then share.
         starts, count = structure.indices[0].tolist(), structure.components.size
         columns = {start: consecutive(start, count)[:, None] for start in set(starts)}
-        every, new = coupling.axes, tuple.__new__  # as Member() does, in half the time
-        pairs = zip(axes, starts, strict=True)
-        return tuple([new(Member, (every[axis], columns[start])) for axis, start in pairs])
+        # As Member() does, in half the time.
+        pairs = zip([every[k] for k in axes], [columns[start] for start in starts], strict=True)
+        return tuple(map(tuple.__new__, itertools.repeat(Member), pairs))
     indices = structure.of_all()
     # Labels are sorted, so those of an axis lie together.
     starts = [k for k, axis in enumerate(axes) if k == 0 or axis != axes[k - 1]]
     return tuple(
         [
-            Member(coupling.axes[axes[start]], indices[:, start:end])
+            Member(every[axes[start]], indices[:, start:end])
             for start, end in zip(starts, [*starts[1:], len(axes)], strict=True)
         ]
     )
