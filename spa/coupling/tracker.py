@@ -34,6 +34,7 @@ from spa.graph.nodes import Node, Use
 Shape = tuple[int, ...]
 # An alternative, as a rule states it: name, and equalities that are broadcast.
 Way = tuple[str, Sequence[Pairs]]
+MEETS_KEPT = "it meets entries that are kept"
 
 
 class Tracker:
@@ -64,6 +65,8 @@ class Tracker:
         self._parameters = model.parameters
         self._shared = model.private_reads
         self._private = frozenset(use for uses in self._shared.values() for use in uses)
+        # Names whose layers lie under another, or differ from read to read.
+        self._indirect = self._aliases.keys() | self._shared.keys()
         self.private_layers: dict[Use, list[Layer]] = {}
         self._runs = Runs(self.space)
         self._grids: set[tuple[Shape, bytes | int]] = set()
@@ -98,6 +101,9 @@ class Tracker:
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
         name = node.inputs[i]
+        if name not in self._indirect:  # nearly always
+            layers = self.layers.get(name)
+            return self._layers_of(name) if layers is None else layers
         root = self._aliases.get(name, name)
         if root in self._shared:
             use = Use(node.index, i)
@@ -145,10 +151,14 @@ class Tracker:
             self._equal_one_by_one(a, b, node)
 
     def _equal_one_by_one(self, a: Labels, b: Labels, node: Node) -> None:
+        for kept, met in ((a, b), (b, a)):
+            if not np.count_nonzero(kept):  # nothing follows the axis, as an image's channels
+                self.keep(met, node, MEETS_KEPT)
+                return
         a, b = self._runs.pairs(a, b)
         if np.count_nonzero(a) < a.size or np.count_nonzero(b) < b.size:  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
-            self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
+            self.keep(np.concatenate([a[kept], b[kept]]), node, MEETS_KEPT)
             a, b = a[~kept], b[~kept]
         different = a != b
         if np.count_nonzero(different):

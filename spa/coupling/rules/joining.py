@@ -28,8 +28,8 @@ def concat(node: Node, tracker: Tracker) -> None:  # 1
     rank = len(tracker.out_shape(node))
     axis = normal_axis(int(node.attr("axis", 1)), rank)
     read = [tracker.read(node, i) for i in range(len(node.inputs))]
-    alone = [layers[0] for layers in read if len(layers) == 1 and layers[0].shape[axis] > 1]
-    if len(alone) == len(read) and all([x.size == x.shape[axis] for x in alone]):  # nearly always
+    alone = [layers[0] for layers in read if len(layers) == 1]
+    if len(alone) == len(read) and all([1 < x.size == x.shape[axis] for x in alone]):  # usual
         tracker.write(node, [np.concatenate(alone, axis=axis)])
         return
     shapes = [tracker.shape(node, i) for i in range(len(node.inputs))]
