@@ -47,6 +47,11 @@ def test_growth_is_measured_by_family(tmp_path, capsys):
     for row in rows:
         size = int(row["nodes"]) + int(row["channels"])
         assert float(row["us_each"]) == pytest.approx(1e3 * float(row["ms"]) / size, rel=0.01)
+        assert float(row["first_ms"]) > 0
+        assert float(row["members_ms"]) > 0
+    # Inside of 4 blocks: a convolution, its norm, the next one. By stage, with what reads its sum:
+    # stem and block; twice shortcut and block; the same before the classifier.
+    assert int(rows[0]["members"]) == 4 * (1 + 4 + 1) + (10 + 3) + 2 * (10 + 2) + (10 + 1)
     assert (tmp_path / "growth.svg").stat().st_size > 0
     assert (tmp_path / "growth.png").stat().st_size > 0
     assert capsys.readouterr().out.count("Goal: ") == 2
