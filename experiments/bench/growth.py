@@ -9,8 +9,8 @@ little.
 
 Every round finds the groups of two copies, one after the other, right after a garbage collection.
 The second time is the one that is held against the goal (``ms``). The first (``first_ms``) has to
-bring the code itself back into the processor's caches, which takes a few tenths of a millisecond
-whatever the size: a quarter of the smallest ResNet's time, and no growth.
+bring the code itself back into the processor's caches, which takes about half a millisecond: a
+quarter of the smallest ResNet's time, and no growth.
 
 A group's members are listed when somebody asks for them. How long that takes for all groups is told
 apart (``members_ms``): it goes with their number (``members``), and a DenseNet has as many as it
