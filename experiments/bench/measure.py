@@ -137,7 +137,7 @@ def draw(
         axes.set_ylabel(y_label)
         axes.grid(color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)
-        figure.legend(loc="outside upper center", ncols=3, frameon=False)
+        figure.legend(loc="outside upper center", ncols=len(lines), frameon=False)
         stem.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(f"{stem}.svg", metadata={"Date": None})
         figure.savefig(f"{stem}.png", dpi=150, metadata={"Software": None})

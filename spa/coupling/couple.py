@@ -14,6 +14,7 @@ import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.mixing import mixed_remarks
+from spa.coupling.places import NO_LABELS
 from spa.coupling.remarks import Floor, Remark
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
@@ -136,7 +137,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         [axis.size for axis in tracker.space.axes],
         tracker.stretches,
         tracker.equalities,
-        np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64),
+        np.concatenate([NO_LABELS, *kept]),
         tracker.choices,
     )
     return Coupling(

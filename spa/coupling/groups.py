@@ -47,7 +47,6 @@ class Group:
         channels: how many sets of coupled channels it holds.
         exact: whether a removal can be checked to equal the zeroed dense model.
         why_inexact: the first reason why not; empty when exact.
-        components: component number of every channel, shape (channels,).
         at_least: how many of its channels must be left.
         structure: where its channels lie.
         coupling: the labels behind it.
@@ -57,10 +56,14 @@ class Group:
     channels: int
     exact: bool
     why_inexact: str
-    components: Labels
     at_least: int
     structure: Structure = field(repr=False, compare=False)
     coupling: Coupling = field(repr=False, compare=False)
+
+    @property
+    def components(self) -> Labels:
+        """Component number of every channel, shape (channels,)."""
+        return self.structure.components
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
@@ -147,7 +150,6 @@ def _group(coupling: Coupling, number: int, structure: Structure) -> Group:
         channels=int(structure.components.size),
         exact=exact,
         why_inexact=why,
-        components=structure.components,
         at_least=max([1, *(line.share(structure.components) for line in structure.lines)]),
         structure=structure,
         coupling=coupling,

@@ -106,9 +106,8 @@ class Places:
         first = self._starts.searchsorted(firsts, side="right") - 1
         count = self._starts.searchsorted(firsts + sizes) - first
         axes = ranges(first, count)
-        run = np.arange(count.size).repeat(count)
-        begin = np.maximum(self._starts[axes], firsts[run])
-        end = np.minimum(self._starts[axes] + self._sizes[axes], (firsts + sizes)[run])
+        begin = np.maximum(self._starts[axes], firsts.repeat(count))
+        end = np.minimum(self._starts[axes] + self._sizes[axes], (firsts + sizes).repeat(count))
         places = begin + (self._places - self._starts)[axes]
         return ranges(places, end - begin).reshape(labels.shape)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spa.coupling.connect import changes, distinct, ranges
+from spa.coupling.connect import breaks, changes, distinct, gaps, ranges
 from spa.coupling.floors import Line
 from spa.coupling.labels import Labels
 from spa.coupling.places import Pieces
@@ -95,9 +95,6 @@ def structures(pieces: Pieces, lines: Sequence[Line]) -> list[Structure]:
 
 def _bounds(line: Line) -> Labels:
     """Where runs of a line's components begin and end."""
-    if not line.components.size:
-        return line.components
-    inside = np.diff(line.components) == 1
-    starts = line.components[np.concatenate(([True], ~inside))]
-    ends = line.components[np.concatenate((~inside, [True]))] + 1
-    return np.concatenate([starts, ends])
+    starts = breaks(line.components)
+    firsts = line.components[starts]
+    return np.concatenate([firsts, firsts + gaps(starts, line.components.size)])

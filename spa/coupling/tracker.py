@@ -34,7 +34,6 @@ from spa.graph.nodes import Node, Use
 Shape = tuple[int, ...]
 # An alternative, as a rule states it: name, and equalities that are broadcast.
 Way = tuple[str, Sequence[Pairs]]
-MEETS_KEPT = "it meets entries that are kept"
 
 
 class Tracker:
@@ -100,12 +99,9 @@ class Tracker:
 
     def read(self, node: Node, i: int) -> list[Layer]:
         """Layers of input ``i``; a parameter gets its labels when it is first read."""
-        name = node.inputs[i]
-        if name not in self._indirect:  # nearly always
-            layers = self.layers.get(name)
-            return self._layers_of(name) if layers is None else layers
-        root = self._aliases.get(name, name)
-        if root in self._shared:
+        root = node.inputs[i]
+        if root in self._indirect:  # seldom
+            root = self._aliases.get(root, root)
             use = Use(node.index, i)
             private = self.private_layers.get(use)
             if private is None and use in self._private:
@@ -151,14 +147,10 @@ class Tracker:
             self._equal_one_by_one(a, b, node)
 
     def _equal_one_by_one(self, a: Labels, b: Labels, node: Node) -> None:
-        for kept, met in ((a, b), (b, a)):
-            if not np.count_nonzero(kept):  # nothing follows the axis, as an image's channels
-                self.keep(met, node, MEETS_KEPT)
-                return
         a, b = self._runs.pairs(a, b)
         if np.count_nonzero(a) < a.size or np.count_nonzero(b) < b.size:  # KEPT is 0
             kept = (a == KEPT) | (b == KEPT)
-            self.keep(np.concatenate([a[kept], b[kept]]), node, MEETS_KEPT)
+            self.keep(np.concatenate([a[kept], b[kept]]), node, "it meets entries that are kept")
             a, b = a[~kept], b[~kept]
         different = a != b
         if np.count_nonzero(different):
