@@ -284,7 +284,7 @@ class Model:
         return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
     def static_value(self, name: str) -> Array | None:
-        """Value of a small tensor that is the same for all inputs, of any size; None if it may not be.
+        """Value of a small tensor that is the same for all inputs, of any size; None if not told.
 
         Lists of indices in the file may have any length.
         """

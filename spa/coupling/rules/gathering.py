@@ -74,9 +74,7 @@ def _as_of_gather(node: Node, axis: int, model: Model) -> Array | None:
     if value is None or value.shape[axis] != value.size:
         return None
     others = [k for k in range(value.ndim) if k != axis]
-    same = all(
-        model.same_size(node.inputs[0], k, node.inputs[1], k) for k in others
-    )
+    same = all(model.same_size(node.inputs[0], k, node.inputs[1], k) for k in others)
     return value if same and value.size == model.shapes[node.inputs[1]][axis] else None
 
 

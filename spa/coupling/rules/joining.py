@@ -147,7 +147,9 @@ def _pads(
         return None
     places = range(rank) if axes is None else np.reshape(axes, -1).tolist()
     half = len(numbers) // 2
-    return {normal_axis(int(k), rank): (numbers[i], numbers[half + i]) for i, k in enumerate(places)}
+    return {
+        normal_axis(int(k), rank): (numbers[i], numbers[half + i]) for i, k in enumerate(places)
+    }
 
 
 @rule("Expand")
