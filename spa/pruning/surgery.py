@@ -187,9 +187,9 @@ class Surgeon:
         for place, (left, whole) in shares.items():
             common = math.gcd(left, whole)
             times[place], by[place] = left // common, whole // common
-        value = self.value(node, i)
-        if value is not None:
-            self.set_input(node, i, value * times // by + more)
+        known = self.value(node, i)
+        if known is not None:
+            self.set_input(node, i, known * times // by + more)
             return
         steps = [("Mul", "stays", times), ("Div", "of", by), ("Add", "new", more)]
         idle = (1, 1, 0)

@@ -24,7 +24,7 @@ from spa.coupling.align import align
 from spa.coupling.connect import distinct
 from spa.coupling.labels import Layer, along, collapse, support
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
-from spa.coupling.rules.selection import COMPUTED
+from spa.coupling.rules.selection import COMPUTED, where_fixed
 from spa.coupling.tracker import Shape, Tracker
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
@@ -42,6 +42,7 @@ def gather_elements(node: Node, tracker: Tracker) -> None:
         indices = _as_of_gather(node, axis, tracker.model)
     if indices is not None:  # 1
         places = collapse(np.where(indices < 0, indices + tracker.shape(node, 0)[axis], indices))
+        layers = where_fixed(node, tracker, layers, axis)
         found = [_picked(layer, places, axis) for layer in layers]
         tracker.pick(_fewer(found, tracker.read(node, 0)), node)
         tracker.write(node, found)
@@ -101,6 +102,8 @@ def gather_nd(node: Node, tracker: Tracker) -> None:
     value = tracker.value(node, 1)
     if value is not None:  # 1
         places = np.where(value < 0, value + np.array(data[b : b + k]), value)
+        for axis in range(b, b + k):
+            layers = where_fixed(node, tracker, layers, axis)
         found = [_picked_nd(layer, places, data, b, k) for layer in layers]
         tracker.pick(_fewer(found, layers), node)
         tracker.write(node, found)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
-from spa.coupling.rules.selection import COMPUTED
+from spa.coupling.rules.selection import COMPUTED, where_fixed
 from spa.coupling.tracker import Tracker
 from spa.graph.model import Array
 from spa.graph.nodes import Node
@@ -33,6 +33,7 @@ def compress(node: Node, tracker: Tracker) -> None:  # 1
         tracker.write(node, tracker.keep_axes(layers, [axis], node, COMPUTED))
         return
     chosen = np.flatnonzero(truth)
+    layers = where_fixed(node, tracker, layers, axis)
     tracker.write(node, [x.take(chosen, axis=axis) if x.shape[axis] > 1 else x for x in layers])
 
 

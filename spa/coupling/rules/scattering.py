@@ -23,7 +23,7 @@ from spa.coupling.align import Operand, align
 from spa.coupling.labels import Labels, Layer, along, collapse, support
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.rules.gathering import AS_INDEX, leading, ranked
-from spa.coupling.rules.selection import COMPUTED
+from spa.coupling.rules.selection import COMPUTED, VARIES
 from spa.coupling.tracker import Tracker
 from spa.graph.model import Array
 from spa.graph.nodes import Node
@@ -41,13 +41,14 @@ def scatter_elements(node: Node, tracker: Tracker) -> None:
     flat = tuple(1 if k == axis else size for k, size in enumerate(wanted))
     counted: list[Layer] = []
     operands: list[Operand] = []
-    spot = None if value is None else collapse(_from_the_front(value, shape[axis]))
+    varies = tracker.model.varies(node.inputs[0], axis)
+    spot = None if value is None or varies else collapse(_from_the_front(value, shape[axis]))
     if spot is not None and not set(support(spot)) - {axis}:  # 2
         spot = np.broadcast_to(spot.reshape(-1), wanted[axis])
         labels = _counted(node, tracker, data, axis, updates, axis, spot)
         counted = [along(labels, axis, rank)] if labels.any() else []
     else:  # 3
-        reason = COMPUTED if value is None else APART
+        reason = COMPUTED if value is None else VARIES if varies else APART
         data = tracker.keep_axes(data, [axis], node, reason)
         updates = tracker.keep_axes(updates, [axis], node, reason)
     if value is None:
@@ -91,7 +92,13 @@ def scatter_nd(node: Node, tracker: Tracker) -> None:
     # Axes of the updates over which the places on an axis of the data change.
     over = {axis: support(spot) for axis, spot in spots.items()}
     alone = [q for q in range(picks) if sum(q in axes for axes in over.values()) == 1]
-    single = [axis for axis, axes in over.items() if len(axes) < 2 and set(axes) <= set(alone)]
+    single = [
+        axis
+        for axis, axes in over.items()
+        if len(axes) < 2
+        and set(axes) <= set(alone)
+        and not tracker.model.varies(node.inputs[0], axis)
+    ]
     matched = {q for axis in single for q in over[axis]}
     data = tracker.keep_axes(data, set(range(k)).difference(single), node, reason)  # 3
     updates = tracker.keep_axes(updates, set(range(picks)) - matched, node, reason)

@@ -45,7 +45,7 @@ VARIES = "entries of this axis are selected by number, and its size varies with 
 @rule("Split")
 def split(node: Node, tracker: Tracker) -> None:
     axis = normal_axis(int(node.attr("axis", 0)), len(tracker.shape(node, 0)))
-    layers = _fixed(node, tracker, tracker.read(node, 0), axis)
+    layers = where_fixed(node, tracker, tracker.read(node, 0), axis)
     if node.has_input(1) and tracker.value(node, 1) is None:
         layers = tracker.keep_axes(layers, [axis], node, COMPUTED)
     start = 0
@@ -94,7 +94,7 @@ def slice_(node: Node, tracker: Tracker) -> None:
             continue
         chosen = np.arange(shape[axis])[slice(*_python_slice(*bound, shape[axis]))]
         if not _takes_all(*bound):
-            layers = _fixed(node, tracker, layers, axis)
+            layers = where_fixed(node, tracker, layers, axis)
         layers = picked(node, tracker, layers, axis, chosen)
     tracker.write(node, layers)
 
@@ -176,7 +176,7 @@ def gather(node: Node, tracker: Tracker) -> None:
     if indices is None:
         layers = tracker.keep_axes(layers, [axis], node, COMPUTED)
     else:
-        layers = _fixed(node, tracker, layers, axis)
+        layers = where_fixed(node, tracker, layers, axis)
         places = np.where(indices < 0, indices + shape[axis], indices).astype(np.int64)
         layers = picked(node, tracker, layers, axis, places.reshape(-1))
     result: list[Layer] = []
@@ -209,7 +209,7 @@ def resize_gather(node: Node, cutter: Cutter) -> None:
     cutter.set_input(node, 1, np.asarray(ranks[left], dtype=np.int64).reshape(np.shape(left)))
 
 
-def _fixed(node: Node, tracker: Tracker, layers: Sequence[Layer], axis: int) -> list[Layer]:
+def where_fixed(node: Node, tracker: Tracker, layers: Sequence[Layer], axis: int) -> list[Layer]:
     """Keeps an axis whose entries are selected by number where its size varies."""
     if not tracker.model.varies(node.inputs[0], axis):
         return list(layers)
