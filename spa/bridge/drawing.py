@@ -14,8 +14,10 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +61,7 @@ def draw(net: nn.Module, seed: int, gain: float) -> dict[str, Tensor]:
 
 def _array(
     owner: nn.Module, leaf: str, tensor: Tensor, gain: float, random: np.random.Generator
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+) -> npt.NDArray[np.floating[Any]]:
     shape = tuple(tensor.shape)
     if leaf == "running_mean" or (tensor.dim() == 1 and "bias" in leaf):
         return SMALL * random.standard_normal(shape)
@@ -69,7 +71,7 @@ def _array(
         return float(tensor.detach()) + random.uniform(0.25, 0.75, shape)
     if sum(size > 1 for size in shape) < 2:
         return random.uniform(0.5, 1.5, shape)
-    return _scale(owner, shape, gain) * random.standard_normal(shape)
+    return _scale(owner, shape, gain) * random.standard_normal(shape, np.float32)
 
 
 def _scale(owner: nn.Module, shape: tuple[int, ...], gain: float) -> float:

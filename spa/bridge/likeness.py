@@ -40,7 +40,7 @@ GAINS = (1.0, 2**0.5, 0.5)
 # Other sizes that are compared, of those that are tried.
 MORE_SIZES = 2
 # Samples that do for runs on random weights.
-FEW = 4
+FEW = 2
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,11 @@ class Sample:
         inputs: what the module is called with.
         wanted: its outputs; None for one of which nothing is known.
         training: whether it is run in training mode.
-        sizes: its dynamic sizes, for messages.
     """
 
     inputs: Inputs
     wanted: tuple[Array | None, ...]
     training: bool = False
-    sizes: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,27 +86,43 @@ def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Input
     (own,) = _runs(pruned, names, [inputs])
     if own is None:
         raise BridgeError("The pruned model does not run on the module's example inputs.")
-    sizes = [few, *_resized(pruned, few)]
     tensors = state(net)
     present = {plain_name(tensor.name) for tensor in pruned.graph.initializer}
     known = {id(tensors[name]) for name in present if name in tensors}
     for seed, gain in enumerate(GAINS):
         values = {n: v for n, v in draw(net, seed, gain).items() if id(tensors[n]) in known}
-        found = _runs(_with_values(pruned, values), names, sizes)
-        if found[0] is not None and all(_speaks(array) for array in found[0]):
-            drawn = [
-                Sample(x, tuple(outputs), sizes=" ".join(str(tuple(t.shape)) for t in x))
-                for x, outputs in zip(sizes, found, strict=True)
-                if outputs is not None
-            ][: 1 + MORE_SIZES]
-            return Likeness(Sample(inputs, tuple(own)), tuple(drawn), values)
+        found = _at_several_sizes(_with_values(pruned, values), names, few)
+        if found and all(_speaks(array) for array in found[0].wanted if array is not None):
+            return Likeness(Sample(inputs, tuple(own)), tuple(found), values)
     return Likeness(Sample(inputs, tuple(own)), (), {})
+
+
+def _at_several_sizes(proto: onnx.ModelProto, names: Sequence[str], few: Inputs) -> list[Sample]:
+    """Runs on some inputs, and at the first other sizes at which the model runs.
+
+    Empty where it does not run on the inputs themselves.
+    """
+    sizes = [few, *_resized(proto, few)]
+    wanted = 1 + MORE_SIZES
+    results = _runs(proto, names, sizes[:wanted])
+    if results[0] is None:
+        return []
+    if None in results:
+        results += _runs(proto, names, sizes[wanted:])
+    found = [
+        Sample(inputs, tuple(outputs))
+        for inputs, outputs in zip(sizes, results, strict=False)
+        if outputs is not None
+    ]
+    return found[:wanted]
 
 
 def _runs(
     proto: onnx.ModelProto, names: Sequence[str], examples: Sequence[Inputs]
 ) -> list[list[Array] | None]:
     """Outputs for every example; None where the model does not run on it."""
+    if not examples:
+        return []
     feeds = [
         {name: x.detach().cpu().numpy() for name, x in zip(names, inputs, strict=True)}
         for inputs in examples
@@ -138,12 +152,12 @@ def plain_name(name: str) -> str:
     return re.sub(r"__\d+$", "", name)
 
 
-def few_samples(proto: onnx.ModelProto, inputs: Inputs) -> Inputs:
+def few_samples(proto: onnx.ModelProto, inputs: Inputs, count: int) -> Inputs:
     """The first samples of the example, where its batch is free."""
     batch = next((axes for axes in _symbols(proto).values() if (0, 0) in axes), [])
-    if not batch or inputs[0].shape[0] <= FEW:
+    if not batch or inputs[0].shape[0] <= count:
         return inputs
-    return _at(inputs, dict.fromkeys(batch, FEW))
+    return _at(inputs, dict.fromkeys(batch, count))
 
 
 def _symbols(proto: onnx.ModelProto) -> dict[str, list[Axis]]:

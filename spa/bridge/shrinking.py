@@ -29,6 +29,7 @@ from spa.bridge.changes import Change, changes_of, uneven_parts
 from spa.bridge.drawing import draw, holding, state
 from spa.bridge.layers import following_norms, head_sizes, resize_layer
 from spa.bridge.likeness import (
+    FEW,
     Inputs,
     Likeness,
     Sample,
@@ -136,9 +137,9 @@ def shrink(
         BridgeError: the class cannot be made smaller; the message says where and why.
     """
     net = copy.deepcopy(module).eval()
-    few = few_samples(pruned, inputs)
+    few = few_samples(pruned, inputs, FEW)
     with holding(net, draw(net, 0, 1.0)):
-        training = training_of(net, few, _absent(net, pruned))
+        training = training_of(net, few_samples(pruned, inputs, 1), _absent(net, pruned))
     more, notes = _only_in_training(net, few, plan, training)
     removals = (*plan.parameters, *more)
     groups = group_counts(net, removals, pruned)
@@ -221,9 +222,11 @@ def _training_attributes(
         return {}, []
     first = like.drawn[0]
     wanted = tuple(None if k is None else first.wanted[k] for k in training.same)
-    samples = (*like.drawn, Sample(first.inputs, wanted, training=True))
+    last = Sample(first.inputs, wanted, training=True)
     with holding(net, like.values):
-        found, seen = attributes_that_fit(net, changes, Trial(net, samples))
+        if Trial(net, (last,))().equal:
+            return {}, []
+        found, seen = attributes_that_fit(net, changes, Trial(net, (*like.drawn, last)))
     if found is not None:
         return found, []
     what = (
@@ -235,8 +238,8 @@ def _training_attributes(
 
 
 def _absent(net: nn.Module, pruned: onnx.ModelProto) -> set[str]:
-    """Names of parameters and buffers that the exported model does not read."""
-    tensors = state(net)
+    """Names of floating parameters and buffers that the exported model does not read."""
+    tensors = {name: t for name, t in state(net).items() if t.is_floating_point()}
     names = {plain_name(tensor.name) for tensor in pruned.graph.initializer}
     read = {id(tensors[name]) for name in names if name in tensors}
     return {name for name, tensor in tensors.items() if id(tensor) not in read}
