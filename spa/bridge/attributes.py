@@ -145,20 +145,27 @@ def attributes_that_fit(
 
     Returns:
         The new values by dotted path, as few as do; None where there are none that fit, and then
-        the attributes are as they were. And the outcome without any change.
+        the attributes are as they were. And the outcome of the trial that came furthest.
     """
     found = slots(net, changes)
-    first = trial()
+    first = furthest = trial()
     if first.equal or not found:
         return ({} if first.equal else None), first
+
+    def tracked() -> Outcome:
+        nonlocal furthest
+        outcome = trial()
+        furthest = max(furthest, outcome, key=lambda o: (o.equal, o.broken is None, o.progress))
+        return outcome
+
     tries = itertools.count()
     for role_of in (lambda slot: (slot.kind, slot.name, slot.place), lambda slot: slot):
-        search = _Search(net, found, role_of, trial, tries, first)
+        search = _Search(net, found, role_of, tracked, tries, first)
         chosen = search.from_here(frozenset(), first)
         if chosen is not None:
-            return search.set(search.needed(chosen)), first
+            return search.set(search.needed(chosen)), furthest
         search.set(frozenset())
-    return None, first
+    return None, furthest
 
 
 class _Search:

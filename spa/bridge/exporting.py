@@ -97,7 +97,7 @@ def _first_that_passes(
         # A size of 1 is taken for a constant by both exporters, so it is made 2 first.
         inputs = _resized(inputs, free, 2)
     outputs = _outputs(module, inputs)
-    names = _numbered("input", len(inputs)), _numbered("output", len(outputs))
+    names = numbered("input", len(inputs)), numbered("output", len(outputs))
     batches = [inputs, _resized(inputs, free, inputs[0].shape[0] + 1)] if any(free) else [inputs]
     reasons = []
     for exporter in exporters:
@@ -119,7 +119,8 @@ def _first_that_passes(
     )
 
 
-def _numbered(stem: str, count: int) -> list[str]:
+def numbered(stem: str, count: int) -> list[str]:
+    """Names of a module's inputs or outputs in its export."""
     return [stem] if count == 1 else [f"{stem}_{i}" for i in range(count)]
 
 
@@ -232,7 +233,7 @@ def _gate(
     for inputs in batches:
         feed = {
             name: x.detach().cpu().numpy()
-            for name, x in zip(_numbered("input", len(inputs)), inputs, strict=True)
+            for name, x in zip(numbered("input", len(inputs)), inputs, strict=True)
             if name in names  # an input that no output depends on may be gone
         }
         theirs = session.run(None, feed)

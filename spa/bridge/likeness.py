@@ -25,6 +25,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from spa.bridge.drawing import draw, state
+from spa.bridge.exporting import numbered
 from spa.errors import BridgeError, ModelError
 from spa.graph.execute import run_each
 
@@ -82,8 +83,7 @@ def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Input
         inputs: the example inputs.
         few: the same with few samples, for the runs on random weights.
     """
-    names = [value.name for value in pruned.graph.input]
-    (own,) = _runs(pruned, names, [inputs])
+    (own,) = runs(pruned, [inputs])
     if own is None:
         raise BridgeError("The pruned model does not run on the module's example inputs.")
     tensors = state(net)
@@ -91,24 +91,24 @@ def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Input
     known = {id(tensors[name]) for name in present if name in tensors}
     for seed, gain in enumerate(GAINS):
         values = {n: v for n, v in draw(net, seed, gain).items() if id(tensors[n]) in known}
-        found = _at_several_sizes(_with_values(pruned, values), names, few)
+        found = _at_several_sizes(with_values(pruned, values), few)
         if found and all(_speaks(array) for array in found[0].wanted if array is not None):
             return Likeness(Sample(inputs, tuple(own)), tuple(found), values)
     return Likeness(Sample(inputs, tuple(own)), (), {})
 
 
-def _at_several_sizes(proto: onnx.ModelProto, names: Sequence[str], few: Inputs) -> list[Sample]:
+def _at_several_sizes(proto: onnx.ModelProto, few: Inputs) -> list[Sample]:
     """Runs on some inputs, and at the first other sizes at which the model runs.
 
     Empty where it does not run on the inputs themselves.
     """
     sizes = [few, *_resized(proto, few)]
     wanted = 1 + MORE_SIZES
-    results = _runs(proto, names, sizes[:wanted])
+    results = runs(proto, sizes[:wanted])
     if results[0] is None:
         return []
     if None in results:
-        results += _runs(proto, names, sizes[wanted:])
+        results += runs(proto, sizes[wanted:])
     found = [
         Sample(inputs, tuple(outputs))
         for inputs, outputs in zip(sizes, results, strict=False)
@@ -117,14 +117,17 @@ def _at_several_sizes(proto: onnx.ModelProto, names: Sequence[str], few: Inputs)
     return found[:wanted]
 
 
-def _runs(
-    proto: onnx.ModelProto, names: Sequence[str], examples: Sequence[Inputs]
-) -> list[list[Array] | None]:
-    """Outputs for every example; None where the model does not run on it."""
+def runs(proto: onnx.ModelProto, examples: Sequence[Inputs]) -> list[list[Array] | None]:
+    """Runs an exported model on a module's inputs; None where it does not run."""
     if not examples:
         return []
+    names = [value.name for value in proto.graph.input]  # one that no output needs may be gone
     feeds = [
-        {name: x.detach().cpu().numpy() for name, x in zip(names, inputs, strict=True)}
+        {
+            name: x.detach().cpu().numpy()
+            for name, x in zip(numbered("input", len(inputs)), inputs, strict=True)
+            if name in names
+        }
         for inputs in examples
     ]
     try:
@@ -132,10 +135,10 @@ def _runs(
     except ModelError:
         if len(feeds) == 1:
             return [None]
-    return [outputs for inputs in examples for outputs in _runs(proto, names, [inputs])]
+    return [outputs for inputs in examples for outputs in runs(proto, [inputs])]
 
 
-def _with_values(proto: onnx.ModelProto, values: Mapping[str, Tensor]) -> onnx.ModelProto:
+def with_values(proto: onnx.ModelProto, values: Mapping[str, Tensor]) -> onnx.ModelProto:
     """A copy of a model with other values in the initializers of these names."""
     other = onnx.ModelProto()
     other.CopyFrom(proto)
@@ -163,7 +166,8 @@ def few_samples(proto: onnx.ModelProto, inputs: Inputs, count: int) -> Inputs:
 def _symbols(proto: onnx.ModelProto) -> dict[str, list[Axis]]:
     """Axes of the inputs by the dynamic size that they have."""
     found: dict[str, list[Axis]] = {}
-    for i, value in enumerate(proto.graph.input):
+    for value in proto.graph.input:
+        i = int(value.name.rpartition("_")[2]) if "_" in value.name else 0  # input, or input_0 ...
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
                 found.setdefault(dim.dim_param or f"{i},{axis}", []).append((i, axis))

@@ -37,11 +37,13 @@ from spa.bridge.likeness import (
     few_samples,
     likeness,
     plain_name,
+    runs,
+    with_values,
 )
 from spa.bridge.reading import to_torch
 from spa.bridge.slicing import cut_tensors, group_counts
 from spa.bridge.training_mode import Training, fails_to_train, parts_of, training_of
-from spa.bridge.training_parts import training_removals
+from spa.bridge.training_parts import TrainingParts, training_parts
 from spa.bridge.trying import Trial, called
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups
@@ -140,20 +142,21 @@ def shrink(
     few = few_samples(pruned, inputs, FEW)
     with holding(net, draw(net, 0, 1.0)):
         training = training_of(net, few_samples(pruned, inputs, 1), _absent(net, pruned))
-    more, notes = _only_in_training(net, few, plan, training)
-    removals = (*plan.parameters, *more)
-    groups = group_counts(net, removals, pruned)
+    parts, notes = _only_in_training(net, few, plan, training)
+    removals = (*plan.parameters, *parts.removals)
+    exports = [pruned] if parts.pruned is None else [pruned, parts.pruned]
+    groups = group_counts(net, removals, exports)
     _resize(net, removals, groups)
     like = likeness(net, pruned, inputs, few)
     changes = changes_of(model, cut)
     with following_norms(net) as followed:
         attributes = _fitted(module, net, changes, like, cut)
-        learnt, more_notes = _training_attributes(net, changes, like, training)
+        learnt, more_notes = _training_attributes(net, changes, like, training, parts)
     attributes = {**followed, **attributes, **learnt, **head_sizes(net)}
     notes += more_notes or _training_notes(module, net, few)
     about: dict[str, Any] = {"attributes": attributes, "groups": groups}
-    if more:
-        about["training"] = [asdict(removal) for removal in more]
+    if parts.removals:
+        about["training"] = [asdict(removal) for removal in parts.removals]
     return Smaller(net, about, tuple(notes))
 
 
@@ -215,20 +218,27 @@ def _why(net: nn.Module, seen: Outcome) -> str:
 
 
 def _training_attributes(
-    net: nn.Module, changes: list[Change], like: Likeness, training: Training
+    net: nn.Module,
+    changes: list[Change],
+    like: Likeness,
+    training: Training,
+    parts: TrainingParts,
 ) -> tuple[dict[str, Any], list[str]]:
     """Holds the module to its training mode; what follows for that, and notes."""
     if training.refused or not like.drawn:
         return {}, []
     first = like.drawn[0]
     wanted = tuple(None if k is None else first.wanted[k] for k in training.same)
+    if parts.pruned is not None:
+        (found,) = runs(with_values(parts.pruned, like.values), [first.inputs])
+        wanted = wanted if found is None else tuple(found)
     last = Sample(first.inputs, wanted, training=True)
     with holding(net, like.values):
         if Trial(net, (last,))().equal:
             return {}, []
-        found, seen = attributes_that_fit(net, changes, Trial(net, (*like.drawn, last)))
-    if found is not None:
-        return found, []
+        numbers, seen = attributes_that_fit(net, changes, Trial(net, (*like.drawn, last)))
+    if numbers is not None:
+        return numbers, []
     what = (
         f"the forward of {called(net, seen.broken)} fails ({seen.error})"
         if seen.broken is not None
@@ -247,24 +257,22 @@ def _absent(net: nn.Module, pruned: onnx.ModelProto) -> set[str]:
 
 def _only_in_training(
     net: nn.Module, inputs: Inputs, plan: Plan, training: Training
-) -> tuple[list[Removal], list[str]]:
+) -> tuple[TrainingParts, list[str]]:
     """What goes of parts that only training mode runs, or a note that they do not follow."""
-    if training.refused:
-        absent = [] if not training.only else parts_of(net, training.only)
-        if not absent:
-            return [], []
-        listed = ", ".join(f"`{part}`" for part in absent)
-        return [], [
-            f"{listed}: the example does not use it and it keeps its size. Whether training mode "
-            f"does is not known, as that does not run on the example ({training.refused})."
-        ]
     if not training.only:
-        return [], []
-    try:
-        return training_removals(net, inputs, plan, training.only), []
-    except (SpaError, ValueError, RuntimeError) as error:
-        parts = ", ".join(f"`{part}`" for part in parts_of(net, training.only))
-        return [], [f"{parts}: only training mode runs it, and it keeps its size ({error})."]
+        return TrainingParts(), []
+    names = ", ".join(f"`{part}`" for part in parts_of(net, training.only))
+    if training.refused:
+        why = f"the example does not run in training mode ({training.refused})"
+    else:
+        try:
+            return training_parts(net, inputs, plan, training.only), []
+        except (SpaError, ValueError, RuntimeError) as error:
+            why = str(error)
+    return TrainingParts(), [
+        f"{names}: eval mode does not use it, so it keeps its size, which training mode may not "
+        f"bear; it could not follow, as {why}."
+    ]
 
 
 def _training_notes(module: nn.Module, net: nn.Module, inputs: Inputs) -> list[str]:

@@ -67,9 +67,16 @@ def _few(indices: tuple[int, ...]) -> str:
 
 
 def group_counts(
-    net: nn.Module, removals: Iterable[Removal], pruned: onnx.ModelProto
+    net: nn.Module, removals: Iterable[Removal], pruned: Iterable[onnx.ModelProto]
 ) -> dict[str, int]:
-    """How many groups are left in every layer that has some, before it is cut."""
+    """How many groups are left in every layer that has some.
+
+    Args:
+        net: the module, which is not cut yet.
+        removals: what goes.
+        pruned: exports of it that were cut.
+    """
+    convolutions = [n for proto in pruned for n in proto.graph.node if "Conv" in n.op_type]
     by_name: dict[str, list[Removal]] = {}
     for removal in removals:
         by_name.setdefault(removal.name, []).append(removal)
@@ -79,7 +86,7 @@ def group_counts(
         if isinstance(part, nn.GroupNorm):
             counts[path] = _norm_groups(part, by_name.get(weight, ()))
         elif getattr(part, "groups", 1) != 1:
-            found = [n for n in pruned.graph.node if "Conv" in n.op_type and weight in n.input]
+            found = [n for n in convolutions if weight in n.input]
             for attribute in found[0].attribute if found else ():
                 if attribute.name == "group":
                     counts[path] = int(attribute.i)
