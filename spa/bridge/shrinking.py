@@ -42,7 +42,13 @@ from spa.bridge.likeness import (
 )
 from spa.bridge.reading import to_torch
 from spa.bridge.slicing import cut_tensors, group_counts
-from spa.bridge.training_mode import Training, fails_to_train, parts_of, training_of
+from spa.bridge.training_mode import (
+    Training,
+    asks_for_training,
+    fails_to_train,
+    parts_of,
+    training_of,
+)
 from spa.bridge.training_parts import TrainingParts, training_parts
 from spa.bridge.trying import Trial, called
 from spa.coupling.couple import Cut
@@ -140,8 +146,7 @@ def shrink(
     """
     net = copy.deepcopy(module).eval()
     few = few_samples(pruned, inputs, FEW)
-    with holding(net, draw(net, 0, 1.0)):
-        training = training_of(net, few_samples(pruned, inputs, 1), _absent(net, pruned))
+    training = _training(net, few_samples(pruned, inputs, 1), _absent(net, pruned))
     parts, notes = _only_in_training(net, few, plan, training)
     removals = (*plan.parameters, *parts.removals)
     exports = [pruned] if parts.pruned is None else [pruned, parts.pruned]
@@ -154,6 +159,11 @@ def shrink(
         learnt, more_notes = _training_attributes(net, changes, like, training, parts)
     attributes = {**followed, **attributes, **learnt, **head_sizes(net)}
     notes += more_notes or _training_notes(module, net, few)
+    if not like.drawn:
+        notes.append(
+            "With random weights the outputs are infinite or all alike, so the module was compared "
+            "with the pruned model on its own weights and in eval mode only."
+        )
     about: dict[str, Any] = {"attributes": attributes, "groups": groups}
     if parts.removals:
         about["training"] = [asdict(removal) for removal in parts.removals]
@@ -221,11 +231,11 @@ def _training_attributes(
     net: nn.Module,
     changes: list[Change],
     like: Likeness,
-    training: Training,
+    training: Training | None,
     parts: TrainingParts,
 ) -> tuple[dict[str, Any], list[str]]:
     """Holds the module to its training mode; what follows for that, and notes."""
-    if training.refused or not like.drawn:
+    if training is None or training.refused or not like.drawn:
         return {}, []
     first = like.drawn[0]
     wanted = tuple(None if k is None else first.wanted[k] for k in training.same)
@@ -247,6 +257,14 @@ def _training_attributes(
     return {}, [f"In training mode the module does not follow: {what}."]
 
 
+def _training(net: nn.Module, inputs: Inputs, absent: set[str]) -> Training | None:
+    """What a dense module does in training mode; None where that is the same as in eval mode."""
+    if not absent and not asks_for_training(net):
+        return None
+    with holding(net, draw(net, 0, 1.0)):
+        return training_of(net, inputs, absent)
+
+
 def _absent(net: nn.Module, pruned: onnx.ModelProto) -> set[str]:
     """Names of floating parameters and buffers that the exported model does not read."""
     tensors = {name: t for name, t in state(net).items() if t.is_floating_point()}
@@ -256,10 +274,10 @@ def _absent(net: nn.Module, pruned: onnx.ModelProto) -> set[str]:
 
 
 def _only_in_training(
-    net: nn.Module, inputs: Inputs, plan: Plan, training: Training
+    net: nn.Module, inputs: Inputs, plan: Plan, training: Training | None
 ) -> tuple[TrainingParts, list[str]]:
     """What goes of parts that only training mode runs, or a note that they do not follow."""
-    if not training.only:
+    if training is None or not training.only:
         return TrainingParts(), []
     names = ", ".join(f"`{part}`" for part in parts_of(net, training.only))
     if training.refused:

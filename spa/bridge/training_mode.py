@@ -7,8 +7,10 @@ nothing, so that what is left are the differences that the module's own ``forwar
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 from unittest import mock
 
@@ -74,6 +76,35 @@ def quiet_training(net: nn.Module) -> Iterator[None]:
 
 def _all_of_it(input: Tensor, *_: Any, **__: Any) -> Tensor:
     return input
+
+
+def asks_for_training(net: nn.Module) -> bool:
+    """Whether a class of the user's may do something else in training mode.
+
+    One that never reads ``training`` does the same in both modes.
+    """
+    kinds = {
+        kind
+        for part in net.modules()
+        for kind in type(part).__mro__
+        if issubclass(kind, nn.Module) and not kind.__module__.startswith("torch.nn.")
+    }
+    return any(_asks(member) for kind in kinds for member in vars(kind).values())
+
+
+def _asks(member: Any) -> bool:
+    if isinstance(member, property):
+        return any(_asks(function) for function in (member.fget, member.fset))
+    function = inspect.unwrap(getattr(member, "__func__", member)) if callable(member) else None
+    return _names_training(getattr(function, "__code__", None))
+
+
+def _names_training(code: Any) -> bool:
+    if not isinstance(code, CodeType):
+        return False
+    return "training" in (*code.co_names, *code.co_consts) or any(
+        map(_names_training, code.co_consts)
+    )
 
 
 def training_of(net: nn.Module, inputs: Inputs, absent: Collection[str]) -> Training:

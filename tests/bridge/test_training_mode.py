@@ -11,7 +11,12 @@ from torch import nn
 import spa
 from spa.bridge import rebuild
 from spa.bridge.slicing import cut_tensors
-from spa.bridge.training_mode import fails_to_train, parts_of, quiet_training
+from spa.bridge.training_mode import (
+    asks_for_training,
+    fails_to_train,
+    parts_of,
+    quiet_training,
+)
 from spa.errors import BridgeError
 from spa.pruning.plan import Removal
 
@@ -144,6 +149,21 @@ def test_a_training_mode_that_does_not_run_on_the_example_is_said_to_be_unknown(
     (note,) = result.plan.notes
     assert note.startswith("`extra`: eval mode does not use it")
     assert "does not run in training mode" in note
+
+
+def test_classes_that_never_ask_for_the_mode_do_the_same_in_both():
+    class Wrapped(nn.Sequential):
+        def forward(self, x):
+            return [super(Wrapped, self).forward(part) for part in x if self.training]
+
+    class Named(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) if getattr(self, "training", False) else x
+
+    assert asks_for_training(nn.Sequential(Auxiliary()))
+    assert asks_for_training(Wrapped())
+    assert asks_for_training(Named())
+    assert not asks_for_training(nn.Sequential(nn.BatchNorm2d(4), nn.Dropout()))
 
 
 def test_nothing_of_a_training_step_is_left():
