@@ -81,7 +81,7 @@ def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Input
         net: the module, whose parameters have been cut; their names and shapes are read.
         pruned: the pruned ONNX model.
         inputs: the example inputs.
-        few: the same with few samples, for the runs on random weights.
+        few: the same with few samples, for the runs on random weights, if it runs there.
     """
     (own,) = runs(pruned, [inputs])
     if own is None:
@@ -91,7 +91,8 @@ def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Input
     known = {id(tensors[name]) for name in present if name in tensors}
     for seed, gain in enumerate(GAINS):
         values = {n: v for n, v in draw(net, seed, gain).items() if id(tensors[n]) in known}
-        found = _at_several_sizes(with_values(pruned, values), few)
+        other = with_values(pruned, values)
+        found = _at_several_sizes(other, few) or _at_several_sizes(other, inputs)
         if found and all(_speaks(array) for array in found[0].wanted if array is not None):
             return Likeness(Sample(inputs, tuple(own)), tuple(found), values)
     return Likeness(Sample(inputs, tuple(own)), (), {})
@@ -156,9 +157,9 @@ def plain_name(name: str) -> str:
 
 
 def few_samples(proto: onnx.ModelProto, inputs: Inputs, count: int) -> Inputs:
-    """The first samples of the example, where its batch is free."""
+    """The example with some number of samples, where its batch is free."""
     batch = next((axes for axes in _symbols(proto).values() if (0, 0) in axes), [])
-    if not batch or inputs[0].shape[0] <= count:
+    if not batch or inputs[0].shape[0] == count:
         return inputs
     return _at(inputs, dict.fromkeys(batch, count))
 

@@ -192,3 +192,24 @@ def test_one_parameter_is_not_cut_in_two_ways():
         cut_tensors(net, twice)
     cut_tensors(net, [twice[0], twice[0]])
     assert net.weight.shape == (6,)
+
+
+def test_the_training_step_takes_more_than_one_sample_whatever_the_example_has():
+    """Batch norm over one value fails, and says nothing."""
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.norm = nn.Linear(6, 16), nn.BatchNorm1d(16)
+            self.b, self.width = nn.Linear(16, 4), 16
+
+        def forward(self, x):
+            x = self.norm(self.a(x)).relu()
+            if torch.is_grad_enabled() and self.norm.training:
+                x = x.view(-1, self.width)
+            return self.b(x)
+
+    result = pruned(Pooled(), torch.randn(1, 6))
+    assert type(result.module) is Pooled
+    (note,) = result.plan.notes
+    assert note.startswith("In training mode the module does not run")
