@@ -60,7 +60,8 @@ def training_parts(
     """
     with quiet_training(net):
         proto = from_module(net, inputs)
-    model = load_proto(proto, model_sha256(proto), f"{type(net).__name__} in training mode", {})
+    label, tied = f"{type(net).__name__} in training mode", frozenset(net.state_dict())
+    model = load_proto(proto, model_sha256(proto), label, {}, tied)
     coupling = couple(model, plan.attention)
     goes = _gone(coupling, plan.parameters)
     removals = _followed(coupling, goes, plan.parameters, only)
