@@ -16,6 +16,7 @@ own outputs, at two batch sizes where the batch is dynamic.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
@@ -77,6 +78,16 @@ def from_torch(
             part.training = training
 
 
+def from_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
+    """Export a module as `from_torch` does, in the mode that its parts are in.
+
+    Raises:
+        BridgeError: no exporter wrote a model that equals the module.
+    """
+    with torch.no_grad():
+        return _first_that_passes(module, inputs, True, _EXPORTERS)
+
+
 def _first_that_passes(
     module: nn.Module, inputs: tuple[Tensor, ...], dynamic: bool, exporters: tuple[str, ...]
 ) -> onnx.ModelProto:
@@ -86,7 +97,7 @@ def _first_that_passes(
         # A size of 1 is taken for a constant by both exporters, so it is made 2 first.
         inputs = _resized(inputs, free, 2)
     outputs = _outputs(module, inputs)
-    names = _numbered("input", len(inputs)), _numbered("output", len(outputs))
+    names = numbered("input", len(inputs)), numbered("output", len(outputs))
     batches = [inputs, _resized(inputs, free, inputs[0].shape[0] + 1)] if any(free) else [inputs]
     reasons = []
     for exporter in exporters:
@@ -108,7 +119,8 @@ def _first_that_passes(
     )
 
 
-def _numbered(stem: str, count: int) -> list[str]:
+def numbered(stem: str, count: int) -> list[str]:
+    """Names of a module's inputs or outputs in its export."""
     return [stem] if count == 1 else [f"{stem}_{i}" for i in range(count)]
 
 
@@ -188,7 +200,17 @@ def _dynamo(
         dynamic_shapes=shapes if any(free) else None,
     )
     proto: onnx.ModelProto = program.model_proto
+    _name_by_module(proto.graph)
     return proto
+
+
+def _name_by_module(graph: onnx.GraphProto) -> None:
+    """Let a node's name begin with the path of its module, as the TorchScript exporter does."""
+    for node in graph.node:
+        for entry in node.metadata_props:
+            if entry.key == "pkg.torch.onnx.name_scopes":
+                *scopes, _ = ast.literal_eval(entry.value)
+                node.name = "/".join(["", *scopes[-1:], node.name]).replace("//", "/")
 
 
 _EXPORT: dict[str, Callable[..., onnx.ModelProto]] = {
@@ -211,7 +233,7 @@ def _gate(
     for inputs in batches:
         feed = {
             name: x.detach().cpu().numpy()
-            for name, x in zip(_numbered("input", len(inputs)), inputs, strict=True)
+            for name, x in zip(numbered("input", len(inputs)), inputs, strict=True)
             if name in names  # an input that no output depends on may be gone
         }
         theirs = session.run(None, feed)
@@ -258,11 +280,16 @@ def _lost_names(module: nn.Module, proto: onnx.ModelProto, inputs: tuple[Tensor,
     for name, tensor in module.state_dict(keep_vars=True).items():
         aliases.setdefault(id(tensor), []).append(name)
     lost = {names[0] for names in aliases.values() if not present & set(names)}
-    return sorted(lost & _used_names(module, inputs)) if lost else []
+    return sorted(lost & used_names(module, inputs)) if lost else []
 
 
-def _used_names(module: nn.Module, inputs: tuple[Tensor, ...]) -> set[str]:
-    """Return names of the parameters with a gradient and of statistics of norms that run."""
+def used_names(module: nn.Module, inputs: tuple[Tensor, ...]) -> set[str]:
+    """Return names of the parameters with a gradient and of statistics of norms that run.
+
+    Args:
+        module: any module, in the mode that is asked about.
+        inputs: its inputs.
+    """
     used: set[str] = set()
     hooks = [
         part.register_forward_hook(

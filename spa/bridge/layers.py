@@ -1,11 +1,13 @@
 """torch's own layers, told their new sizes: what their parameters' new shapes say.
 
-Sizes are attributes that some layers check and others compute with, and that ``repr`` shows.
+Sizes are attributes that some layers check and others compute with, and that ``repr`` shows. Norms
+without parameters have theirs from what they are called with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -112,11 +114,85 @@ def _recurrent(layer: Any, groups: int | None) -> None:
 
 @resizer(nn.MultiheadAttention)
 def _attention(layer: Any, groups: int | None) -> None:
-    """Its forward takes as many features inside as outside, so it can lose neither alone."""
+    """Its forward takes as many features inside as outside, so both go together or neither."""
     outside, inside = layer.out_proj.weight.shape
-    if (outside, inside) != (layer.embed_dim, layer.embed_dim):
+    if outside != inside:
         raise BridgeError(
             "torch.nn.MultiheadAttention has one width inside and outside, "
             f"{layer.embed_dim}; the plan leaves {inside} and {outside}. --attention none and "
             "excluding its layers would keep it."
         )
+    if layer.in_proj_weight is not None:
+        layer.kdim = layer.vdim = outside
+    else:
+        layer.kdim = layer.k_proj_weight.shape[1]
+        layer.vdim = layer.v_proj_weight.shape[1]
+    layer.embed_dim = outside
+
+
+def head_sizes(net: nn.Module) -> dict[str, int]:
+    """Sets what `torch.nn.MultiheadAttention` derives from its width and its heads, if it changed.
+
+    Its forward has no use for it, but ``repr`` and converters do. Gives what changed, by path.
+    """
+    changed = {}
+    for path, part in net.named_modules():
+        if isinstance(part, nn.MultiheadAttention):
+            size = part.embed_dim // part.num_heads
+            if size != part.head_dim:
+                part.head_dim = size
+                changed[f"{path}.head_dim" if path else "head_dim"] = size
+    return changed
+
+
+@contextlib.contextmanager
+def following_norms(net: nn.Module) -> Iterator[dict[str, Any]]:
+    """Lets norms without parameters take their sizes from what they are called with, for a while.
+
+    Gives what changed, by dotted path.
+    """
+    changed: dict[str, Any] = {}
+
+    def follow(path: str, layer: Any, sizes: Callable[[Any, Any], Any], name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            old, new = getattr(layer, name), sizes(layer, inputs[0])
+            if new != old and inputs[0].dim():
+                setattr(layer, name, new)
+                changed[f"{path}.{name}" if path else name] = new
+
+        return layer.register_forward_pre_hook(hook)
+
+    hooks = [
+        follow(path, part, sizes, name)
+        for path, part in net.named_modules()
+        for kind, sizes, name in FOLLOWERS
+        if isinstance(part, kind)
+        and getattr(part, "weight", None) is None
+        and getattr(part, "running_mean", None) is None
+    ]
+    try:
+        yield changed
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_sizes(layer: Any, x: Any) -> tuple[int, ...]:
+    return tuple(x.shape[-len(layer.normalized_shape) :])
+
+
+def _channels(layer: Any, x: Any) -> int:
+    return int(x.shape[1])
+
+
+def _channels_of_instances(layer: Any, x: Any) -> int:
+    """One sample may come without a batch axis: (C, ...) or (N, C, ...)."""
+    return int(x.shape[0 if x.dim() == layer._get_no_batch_dim() else 1])
+
+
+FOLLOWERS: tuple[tuple[Any, Callable[[Any, Any], Any], str], ...] = (
+    ((nn.LayerNorm, nn.RMSNorm), _last_sizes, "normalized_shape"),
+    (nn.modules.batchnorm._BatchNorm, _channels, "num_features"),
+    (nn.modules.instancenorm._InstanceNorm, _channels_of_instances, "num_features"),
+    (nn.GroupNorm, _channels, "num_channels"),
+)

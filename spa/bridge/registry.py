@@ -83,11 +83,19 @@ class Operator(nn.Module):
     Attributes:
         host: positions of inputs that are read as Python numbers (shapes, axes, scales). They are
             best left in host memory, and get no gradient.
+        origin: the node that it runs, serialised, and its opset; None where it has modules inside.
     """
 
     def __init__(self, host: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.host = frozenset(host)
+        self.origin: tuple[bytes, int] | None = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickles (and copies) the node; a converter's functions cannot be pickled."""
+        if self.origin is None:
+            return super().__reduce_ex__(protocol)
+        return _revived, (*self.origin, self.training)
 
     def compute(self, *inputs: Tensor | None) -> Any:
         """Return the output tensor, or a tuple of them."""
@@ -282,4 +290,10 @@ def build_operator(node: onnx.NodeProto, opset: int) -> Operator:
             f'operator {op} at opset {opset} (node "{node.name}") has no PyTorch form with these '
             f"attributes: {error}"
         ) from error
-    return module if isinstance(module, Operator) else FunctionOperator(module)
+    operator = module if isinstance(module, Operator) else FunctionOperator(module)
+    operator.origin = (node.SerializeToString(), opset)
+    return operator
+
+
+def _revived(node: bytes, opset: int, training: bool) -> Operator:
+    return build_operator(onnx.NodeProto.FromString(node), opset).train(training)

@@ -59,6 +59,7 @@ def load(source: Source, inputs: Any = None) -> Model:
     Example:
         >>> model = spa.load("resnet50.onnx", {"input": (2, 3, 224, 224)})
     """
+    tied: frozenset[str] = frozenset()
     if isinstance(source, (str, Path)):
         proto, sha256 = read_model(source)
         label = str(source)
@@ -79,8 +80,10 @@ def load(source: Source, inputs: Any = None) -> Model:
             )
         proto = from_torch(source, inputs)
         sha256, label, inputs = model_sha256(proto), type(source).__name__, None
+        # Exports keep equal parameters apart, so what one name stands for is one parameter.
+        tied = frozenset(source.state_dict())
     if isinstance(inputs, Mapping) or inputs is None:
-        return load_proto(proto, sha256, label, dict(inputs or {}))
+        return load_proto(proto, sha256, label, dict(inputs or {}), tied)
     raise InputError("inputs must map input names to shapes or arrays.")
 
 
@@ -89,7 +92,11 @@ def _is_outside(tensor: onnx.TensorProto) -> bool:
 
 
 def load_proto(
-    proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, InputSpec]
+    proto: onnx.ModelProto,
+    sha256: str,
+    label: str,
+    given: dict[str, InputSpec],
+    tied: frozenset[str] = frozenset(),
 ) -> Model:
     """Checks and runs a parsed model; see `load`."""
     if proto.functions:
@@ -99,7 +106,7 @@ def load_proto(
         proto = densified(proto)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
-    run = functools.partial(_run, sha256=sha256, label=label)
+    run = functools.partial(_run, sha256=sha256, label=label, tied=tied)
     model = run(proto, (), given=given)
     refused: frozenset[str] = frozenset()
     while True:  # a branch may hold further Ifs
@@ -122,6 +129,7 @@ def _run(
     sha256: str,
     label: str,
     given: dict[str, InputSpec],
+    tied: frozenset[str],
 ) -> Model:
     graph = Graph.from_proto(proto)
     if graph.opset < OLDEST_OPSET:
@@ -138,7 +146,7 @@ def _run(
         raise ModelError(f"{label}: {error}") from error
     example, observed = _first_run(observer, graph, declared, given, label)
     varied = _second_run(observer, declared, example)
-    return Model(proto, sha256, graph, example, observed, varied, tuple(declared), forks)
+    return Model(proto, sha256, graph, example, observed, varied, tuple(declared), forks, tied)
 
 
 def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:

@@ -49,6 +49,8 @@ class Model:
             where none can.
         declared: the inputs as the file declares them.
         forks: Ifs that were opened in ``proto``, in order (`spa.graph.forks`).
+        tied: tensors that are one parameter however many nodes read them, as where a torch module
+            came in: what uses one PReLU twice can lose channels of it only once.
     """
 
     proto: onnx.ModelProto
@@ -59,6 +61,7 @@ class Model:
     varied: Run | None
     declared: tuple[Declared, ...]
     forks: tuple[Fork, ...] = ()
+    tied: frozenset[str] = frozenset()
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -142,6 +145,7 @@ class Model:
             for root, uses in self._reads.items()
             if len(uses) > 1
             and root not in exposed
+            and root not in self.tied
             and not all(self._takes_part(use) for use in uses)
             and self._may_be_coincidence(root)
         }
