@@ -36,6 +36,7 @@ from spa.pruning.comparison import Comparison, Found, zeroed
 from spa.pruning.fixing import Runs, fixing, inexact_nodes, jumping_nodes, random_nodes
 from spa.pruning.forked import branch_results, check_closed
 from spa.pruning.plan import Plan, cut_of
+from spa.pruning.proof.structure import check_structure
 from spa.pruning.redraw import compare_weights, with_random_weights
 from spa.pruning.surgery import cut_model
 
@@ -92,6 +93,7 @@ def _verify(
     model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Groups, *, optimize: bool
 ) -> Proof:
     checks = [_check_file(model, pruned), _check_interface(model.proto, pruned)]
+    checks.append(check_structure(model, pruned, cut))
     file, pruned = pruned, opened_like(pruned, model.forks)
     branches = branch_results(model, pruned)
     also = tuple(dict.fromkeys(name for names in branches for name in names))
