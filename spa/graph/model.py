@@ -47,6 +47,9 @@ class Model:
             where none can.
         declared: the inputs as the file declares them.
         forks: Ifs that were opened in ``proto``, in order (`spa.graph.forks`).
+        given: the model as it came, where it was changed to be loaded; it lacks the large weights
+            that ``proto`` has under the same names. None where nothing was changed, or where other
+            weights were given to it since.
     """
 
     proto: onnx.ModelProto
@@ -57,6 +60,7 @@ class Model:
     varied: Run | None
     declared: tuple[Declared, ...]
     forks: tuple[Fork, ...] = ()
+    given: onnx.ModelProto | None = field(default=None, repr=False, compare=False)
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -209,6 +213,7 @@ class Model:
             proto=proto,
             given_sha256=None,
             graph=Graph.from_proto(proto),
+            given=None,
             _arrays={},
         )
 

@@ -11,8 +11,8 @@
    random, or at which a removal is not exact, all else is compared (`spa.pruning.fixing`).
 4. Ifs that were opened: both branches' results are outputs in 3, and the file, which has the Ifs,
    gives what its opened form gives (`spa.pruning.forked`).
-5. Where a file was changed to be loaded (functions inlined, Ifs opened), the file that came in gives
-   what its loaded form gives (`spa.pruning.proof.given`).
+5. Where a file was changed to be loaded (functions inlined, Ifs opened), the file that came in
+   gives what its loaded form gives (`spa.pruning.proof.given`).
 
 What cannot be shown is called unproven, never equal.
 """
@@ -34,6 +34,7 @@ from spa.graph.nodes import Node, real_inputs
 from spa.pruning.fixing import inexact_nodes, jumping_nodes, random_nodes
 from spa.pruning.forked import check_closed
 from spa.pruning.plan import Plan, cut_of
+from spa.pruning.proof.given import check_given
 from spa.pruning.proof.outputs import Outputs, Prover
 from spa.pruning.proof.structure import check_structure
 
@@ -110,7 +111,11 @@ def verify_outputs(model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Grou
         # The dense model's fault. It did run when it was loaded, which is without rewrites.
         found, optimize = run(optimize=False), False
         how = ", without rewriting: it rewrites the dense model to one that fails"
-    checks = [f"runs on ONNX Runtime wherever the dense model does ({_sizes(found)}){how}"]
+    rows = ""
+    if found.rows:
+        numbers = " and ".join(map(str, found.rows))
+        rows = f"; in batches of {numbers}, row by row as in the smaller ones"
+    checks = [f"runs on ONNX Runtime wherever the dense model does ({_sizes(found)}{rows}){how}"]
     if found.untried:
         checks.append(
             f"unproven at other sizes: the dense model ran for no other "
@@ -118,6 +123,8 @@ def verify_outputs(model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Grou
         )
     if model.forks:
         checks.append(check_closed(model, pruned, opened, found.feeds[:2], optimize=optimize))
+    given = check_given(model, found.feeds[:2])
+    checks += [] if given is None else [given]
     return _conclude(model, found, checks, random, inexact)
 
 

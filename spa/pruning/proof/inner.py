@@ -1,8 +1,8 @@
 """Which tensors inside of a model are compared, and which weights would hide them.
 
 What reaches an output only faintly, or not at all, is not seen there: a branch of small weights, a
-gate that starts at zero, the other side of a Where, queries and keys before a softmax that is nearly
-even. So wherever computed tensors meet, each is compared by a measure of its own.
+gate that starts at zero, the other side of a Where, queries and keys before a softmax that is
+nearly even. So wherever computed tensors meet, each is compared by a measure of its own.
 
 Weights that are all zero, or nearly (a head, a LayerScale of 1e-6, the gates of adaLN-zero) let
 nothing pass, so that what reads them is fed with zeros. They alone get random values in both models

@@ -24,6 +24,7 @@ class Opened:
         proto: the model; it is not changed.
         wanted: inner tensors to give.
         fixed: tensors that are fed, whose nodes are left out; with an array of each one's type.
+        weights: large initializers that it lacks.
         optimize: let ONNX Runtime rewrite it.
 
     Raises:
@@ -36,10 +37,12 @@ class Opened:
         wanted: Sequence[str] = (),
         fixed: Mapping[str, Array] | None = None,
         *,
+        weights: Sequence[onnx.TensorProto] = (),
         optimize: bool = True,
     ) -> None:
         fixed = fixed or {}
-        light, self._weights = without_weights(proto)
+        light, large = without_weights(proto)
+        self._weights = [*large, *weights]
         if fixed:
             _leave_out(light, fixed)
         names = [value.name for value in light.graph.output]
@@ -47,7 +50,7 @@ class Opened:
         #: What a run gives.
         self.names = [*names, *self._also]
         self._light, self._optimize = light, optimize
-        self._is_long = is_long(proto)
+        self._is_long = is_long(proto, weights)
         if not self._is_long and self.names:
             self._session = session(
                 light, self._weights, also=self._also, optimize=optimize, once=True

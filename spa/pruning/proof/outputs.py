@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import onnx
 
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups
 from spa.errors import ModelError, RunError, VerificationError
+from spa.graph.cost import measure_cost
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 from spa.pruning.comparison import zeroed
@@ -26,17 +28,19 @@ from spa.pruning.fixing import Fixing, fixing, jumping_nodes, made_tensors
 from spa.pruning.forked import branch_results
 from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.proof import values
-from spa.pruning.proof.closeness import Closeness, is_finite, is_flat, tolerance_of
+from spa.pruning.proof.closeness import Closeness, compare, is_finite, is_flat, tolerance_of
 from spa.pruning.proof.inner import blocking_weights, inner_tensors
 from spa.pruning.proof.opened import Example, Tensors
 from spa.pruning.proof.pair import Pair
-from spa.pruning.proof.sizes import Shapes, other_sizes
+from spa.pruning.proof.sizes import WANTED, Shapes, Size, only_batch, other_sizes
 from spa.pruning.redraw import with_random_weights
 
 # How often random weights are drawn until the dense model runs with them.
 DRAWS = 4
 # Runs of a model all of whose sizes are fixed.
 FIXED_RUNS = 3
+# MACs on the example from which rows of a batch are compared one with another.
+LARGE = 10**9
 
 
 @dataclass
@@ -55,6 +59,7 @@ class Outputs:
         drawn: whether all weights were random in a comparison.
         compared: whether outputs could be compared at all.
         inner: how many tensors inside were compared.
+        rows: batches at which the pruned model was held to what both gave for each row.
     """
 
     feeds: list[dict[str, Array]] = field(default_factory=list)
@@ -68,6 +73,7 @@ class Outputs:
     drawn: bool = False
     compared: bool = True
     inner: int = 0
+    rows: tuple[int, ...] = ()
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -117,6 +123,7 @@ class Prover:
         self._varies: set[str] = set()
         self._failure: ModelError | None = None
         self._way: str | None = None
+        self._example = {name: value.shape for name, value in model.example.items()}
         fixed = fixing(model, nodes, self._also)
         self._found.compared = fixed is not None
         self._fixed = fixed or Fixing((), (), ())
@@ -129,13 +136,9 @@ class Prover:
             ModelError: ONNX Runtime does not run the dense model.
             VerificationError: the pruned model does not run where that does, or differs.
         """
+        if not self._by_rows():
+            self._at_other_sizes()
         found = self._found
-        example = {name: value.shape for name, value in self._model.example.items()}
-        _, untried = other_sizes(self._model, self._attempt)
-        found.untried = tuple(size.label for size in untried)
-        if untried or not found.feeds:
-            for _ in range(1 if found.feeds else self._fixed_runs()):
-                self._attempt(example)
         if not found.feeds:
             raise self._failure or RunError("The dense model runs on no example.")
         if found.compared:
@@ -144,9 +147,70 @@ class Prover:
             self._look_inside()
         return found
 
-    def _fixed_runs(self) -> int:
-        """One run is enough where nothing but floats goes in and their numbers decide nothing."""
-        return FIXED_RUNS if self._model.example else 1
+    def _at_other_sizes(self) -> None:
+        _, untried = other_sizes(self._model, self._attempt)
+        found = self._found
+        found.untried = tuple(size.label for size in untried)
+        if untried or not found.feeds:
+            for _ in range(1 if found.feeds else FIXED_RUNS):
+                self._attempt(self._example)
+
+    def _by_rows(self) -> bool:
+        """Other batches of a large model whose rows do not depend on one another.
+
+        Both models run on one row and on three, and agree; the dense one must give the same for a
+        row in both. So must the pruned one on more rows, where it alone runs, for each of them.
+        Says whether all of that was so; where it was not, the batches are run in full.
+        """
+        batch = only_batch(self._model)
+        if batch is None or measure_cost(self._model).macs < LARGE:
+            return False
+        one, three, *more = sorted(next(batch.ladder())[:WANTED])
+        whole = values.feed(self._model, self._ranges, self._shapes(batch, three), "mixed", 0)
+        part = self._rows_of(whole, batch, one)
+        try:
+            wide, narrow = self._pair.dense.run(whole), self._pair.dense.run(part)
+        except RunError:
+            return False
+        names = self._given_out(wide)
+        if not self._same_rows({n: wide[n] for n in names}, {n: narrow[n] for n in names}, three):
+            return False
+        self._compare(part, narrow)
+        plain = self._compare(whole, wide)
+        for number in more:
+            feed = self._rows_of(whole, batch, number)
+            try:
+                tensors = self._pair.plain.run(feed)
+            except ModelError:
+                return False
+            if not self._same_rows({n: plain[n] for n in names}, tensors, three):
+                return False
+            self._found.feeds.append(feed)
+        self._found.rows = tuple(more)
+        return True
+
+    def _shapes(self, batch: Size, number: int) -> Shapes:
+        return {
+            name: tuple(
+                number if (name, axis) in batch.axes else size for axis, size in enumerate(shape)
+            )
+            for name, shape in self._example.items()
+        }
+
+    def _rows_of(self, feed: Example, batch: Size, number: int) -> dict[str, Array]:
+        shapes = self._shapes(batch, number)
+        return {name: values.repeated(value, shapes[name]) for name, value in feed.items()}
+
+    def _same_rows(self, want: Tensors, have: Tensors, number: int) -> bool:
+        """Whether outputs for some rows over again, or fewer of them, are those for each row."""
+        if not all(t.ndim and len(t) == number and is_finite(t) == 1.0 for t in want.values()):
+            return False
+        rows = {n: np.take(t, np.arange(len(have[n])) % number, axis=0) for n, t in want.items()}
+        try:
+            compare(rows, have, "another batch", tolerance_of(self._model), tuple)
+        except VerificationError:
+            return False
+        return True
 
     # ---- one run
 
@@ -178,7 +242,8 @@ class Prover:
     def _given_out(self, tensors: Tensors) -> Tensors:
         return {v.name: tensors[v.name] for v in self._dense.graph.output if v.name in tensors}
 
-    def _compare(self, feed: dict[str, Array], tensors: Tensors) -> None:
+    def _compare(self, feed: dict[str, Array], tensors: Tensors) -> Tensors:
+        """Compares at some inputs; what the pruned model gives for them."""
         try:
             plain = self._pair.plain.run(feed)
         except ModelError as error:
@@ -190,11 +255,12 @@ class Prover:
             ) from error
         self._found.feeds.append(feed)
         if not self._found.compared:
-            return
+            return plain
         for name, tensor in self._given_out(tensors).items():
             self._seen[name] = max(self._seen.get(name, 0.0), is_finite(tensor))
         self._varies |= {name for name, tensor in tensors.items() if not is_flat(tensor)}
         self._found.closeness |= self._closeness(self._pair, feed, tensors, plain)
+        return plain
 
     def _closeness(
         self, pair: Pair, feed: Example, tensors: Tensors, plain: Tensors | None = None

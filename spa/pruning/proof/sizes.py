@@ -89,6 +89,14 @@ def sizes_of(model: Model) -> list[Size]:
     return found
 
 
+def only_batch(model: Model) -> Size | None:
+    """The batch, where it is the one dynamic size, and all inputs have it."""
+    sizes = sizes_of(model)
+    if len(sizes) != 1 or sizes[0].example < 2 or any(axis for _, axis in sizes[0].axes):
+        return None
+    return sizes[0] if {name for name, _ in sizes[0].axes} == set(model.example) else None
+
+
 def other_sizes(model: Model, attempt: Attempt) -> tuple[list[Shapes], list[Size]]:
     """Finds sizes at which the dense model runs.
 

@@ -78,20 +78,20 @@ def _compare_weights(
             sliced, made = None, array_of(want[name])
         expected = made if sliced is None else sliced
         assert expected is not None
-        _compare_arrays(name, array_of(tensor), expected)
+        _compare_arrays(f'Weight "{name}"', array_of(tensor), expected)
 
 
-def _compare_arrays(name: str, have: Array, want: Array) -> None:
+def _compare_arrays(label: str, have: Array, want: Array) -> None:
     if have.shape != want.shape or have.dtype != want.dtype:
         raise VerificationError(
-            f'Weight "{name}" differs from what the plan leaves of it: it is {have.dtype} of shape '
+            f"{label} differs from what the plan leaves of it: it is {have.dtype} of shape "
             f"{have.shape}, and should be {want.dtype} of shape {want.shape}."
         )
     if np.array_equal(_bits(have), _bits(want)):
         return
     different = int(np.sum(have != want)) if have.dtype.kind in "biuf" else 1
     raise VerificationError(
-        f'Weight "{name}" differs from what the plan leaves of it: {different or "some"} of its '
+        f"{label} differs from what the plan leaves of it: {different or 'some'} of its "
         f"{have.size} numbers are others."
     )
 
@@ -183,7 +183,7 @@ def _compare_attributes(have: onnx.AttributeProto, want: onnx.AttributeProto, la
         for a, b in zip(have.graphs, want.graphs, strict=True):
             _compare_subgraphs(a, b, f" in {have.name} of {label[5:]}")
     elif have.type == want.type == onnx.AttributeProto.TENSOR:
-        _compare_arrays(f"{have.name} of {label}", array_of(have.t), array_of(want.t))
+        _compare_arrays(f"Attribute {have.name} of {label[5:]}", array_of(have.t), array_of(want.t))
     elif _plain(have) != _plain(want):
         raise VerificationError(
             f"{label} is not what the plan makes of the dense model: its attribute {have.name} "
@@ -201,7 +201,7 @@ def _compare_subgraphs(have: onnx.GraphProto, want: onnx.GraphProto, where: str)
     ours, theirs = dict(_weights(have)), dict(_weights(want))
     _compare_names(ours, theirs, f"weight{where}", f"weights{where}")
     for name, tensor in theirs.items():
-        _compare_arrays(f"{name}{where}", array_of(ours[name]), array_of(tensor))
+        _compare_arrays(f'Weight "{name}"{where}', array_of(ours[name]), array_of(tensor))
     _compare_graphs(have, want, where)
 
 
