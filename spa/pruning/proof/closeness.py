@@ -12,7 +12,7 @@ The largest value of a tensor says nothing of its small ones: scores of 0.01 sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ from spa.graph.model import Array, Model
 TOLERANCE = 1e-4
 # Models that compute in half precision: at least these many of its units.
 UNITS = 8
+# How many times that for tensors inside: an error there is as large as what it spoils.
+INNER = 10
 # How many times the rounding that was measured is allowed, as so few runs show not all of it.
 NOISE_FACTOR = 10.0
 # Units of a value by which a sum of any length that gives it may be off.
@@ -71,6 +73,7 @@ def compare(
     what: str,
     tolerance: float,
     others: Callable[[], Sequence[Tensors]],
+    inner: Collection[str] = (),
 ) -> Closeness:
     """Compares tensors by name.
 
@@ -81,6 +84,7 @@ def compare(
         tolerance: share of a value that it may be off by.
         others: what the dense model gives in other ways, of which rounding is measured; asked for
             where the tolerance is not enough.
+        inner: tensors inside of a model, of which less is asked: what is wrong is wrong by far.
 
     Raises:
         VerificationError: a tensor differs, or has another shape.
@@ -98,18 +102,20 @@ def compare(
             )
         if not a.size:
             continue
-        quick = _quickly(a, b, tolerance)
+        share = tolerance * (INNER if name in inner else 1)
+        quick = _quickly(a, b, share)
         if quick is not None:
             found |= quick
             continue
         off, largest = _off(a, b)
         found |= Closeness(float(np.max(off)) / largest)
-        if not bool(np.all(off <= _usual(a, tolerance))):
+        if not bool(np.all(off <= _usual(a, share))):
             doubtful.append(name)
     if doubtful:
         runs = others()
         for name in doubtful:
-            found |= _by_rounding(name, want[name], have[name], runs, what, tolerance)
+            share = tolerance * (INNER if name in inner else 1)
+            found |= _by_rounding(name, want[name], have[name], runs, what, share)
     return found
 
 

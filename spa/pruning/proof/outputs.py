@@ -127,7 +127,18 @@ class Prover:
         fixed = fixing(model, nodes, self._also)
         self._found.compared = fixed is not None
         self._fixed = fixed or Fixing((), (), ())
+        self._blocked = blocking_weights(model)
+        known = {*self._fixed.outputs, *self._fixed.watched}
+        self._inner = tuple(n for n in inner_tensors(model, pruned) if n not in known)
+        # Models that are run around fixed tensors are looked into all the way.
+        self._looked = bool(self._fixed.outputs and not self._blocked)
+        if self._looked:
+            self._found.inner = len(self._inner)
+            self._fixed = self._with_inner()
         self._pair = self._pair_of(self._fixed, self._dense, pruned, optimize=optimize)
+
+    def _with_inner(self) -> Fixing:
+        return replace(self._fixed, watched=(*self._fixed.watched, *self._inner))
 
     def run(self) -> Outputs:
         """Compares.
@@ -258,9 +269,15 @@ class Prover:
             return plain
         for name, tensor in self._given_out(tensors).items():
             self._seen[name] = max(self._seen.get(name, 0.0), is_finite(tensor))
-        self._varies |= {name for name, tensor in tensors.items() if not is_flat(tensor)}
+        self._note_varying(tensors)
         self._found.closeness |= self._closeness(self._pair, feed, tensors, plain)
         return plain
+
+    def _note_varying(self, tensors: Tensors) -> None:
+        """Notes which of the tensors that have to vary do so."""
+        for name in tensors.keys() - self._varies - set(self._inner) - set(self._fixed.outputs):
+            if not is_flat(tensors[name]):
+                self._varies.add(name)
 
     def _closeness(
         self, pair: Pair, feed: Example, tensors: Tensors, plain: Tensors | None = None
@@ -319,36 +336,30 @@ class Prover:
         optimize: bool,
         what: str = "the zeroed dense model",
     ) -> Pair:
-        return Pair(self._model, self._cut, dense, pruned, fixed, what=what, optimize=optimize)
+        return Pair(
+            self._model, self._cut, dense, pruned, fixed,
+            what=what, optimize=optimize, inner=self._inner,
+        )  # fmt: skip
 
     # ---- inside
 
     def _look_inside(self) -> None:
         found = self._found
         feed = min(reversed(found.feeds), key=lambda f: sum(v.size for v in f.values()))
-        blocked = blocking_weights(self._model)
-        inner = self._inner()
-        if blocked:
-            self._with_random(feed, blocked, inner, [0])
-        if inner and not found.blocked:
-            fixed = replace(self._fixed, watched=(*self._fixed.watched, *inner))
-            pair = self._pair_of(fixed, self._dense, self._pruned, optimize=False)
+        if self._blocked:
+            self._with_random(feed, self._blocked, [0])
+        if self._inner and not found.blocked and not self._looked:
+            pair = self._pair_of(self._with_inner(), self._dense, self._pruned, optimize=False)
             found.closeness |= self._closeness(pair, feed, pair.dense.run(feed))
-            found.inner = len(inner)
+            found.inner = len(self._inner)
         found.flat = self._is_flat()
         if found.flat:
             names = {axis.tensor for axis in self._cut.coupling.axes if axis.is_parameter}
-            found.drawn = self._with_random(feed, frozenset(names), inner, range(DRAWS))
+            found.drawn = self._with_random(feed, frozenset(names), range(DRAWS))
 
-    def _inner(self) -> tuple[str, ...]:
-        known = {*self._fixed.outputs, *self._fixed.watched}
-        return tuple(n for n in inner_tensors(self._model, self._pruned) if n not in known)
-
-    def _with_random(
-        self, feed: Example, names: frozenset[str], inner: Sequence[str], seeds: Iterable[int]
-    ) -> bool:
+    def _with_random(self, feed: Example, names: frozenset[str], seeds: Iterable[int]) -> bool:
         """The same with random values of some weights; says whether the dense model runs so."""
-        fixed = replace(self._fixed, watched=(*self._fixed.watched, *inner))
+        fixed = self._fixed if self._looked else self._with_inner()
         for seed in seeds:
             other, filled = with_random_weights(self._model, self._pruned, self._cut, seed, names)
             what = "the zeroed random model"
@@ -360,9 +371,9 @@ class Prover:
             if not all(is_finite(t) == 1.0 for t in self._given_out(tensors).values()):
                 continue
             closeness = self._closeness(pair, feed, tensors)
-            self._varies |= {n for n, tensor in tensors.items() if not is_flat(tensor)}
+            self._note_varying(tensors)
             self._found.closeness |= closeness
-            self._found.inner = len(inner)
+            self._found.inner = len(self._inner)
             self._found.blocked = tuple(sorted(names))
             return True
         return False
@@ -370,7 +381,7 @@ class Prover:
     def _is_flat(self) -> bool:
         """Whether the outputs prove nothing, or what some branch gives does not."""
         inside = set(self._also)
-        watched = set(self._fixed.watched)
+        watched = set(self._fixed.watched) - set(self._inner)
         parts = [({v.name for v in self._dense.graph.output} | watched) - inside]
         for names in self._branches:
             numbers = {n for n in names if self._model.observed.dtypes[n].kind == "f"}

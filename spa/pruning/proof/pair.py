@@ -5,7 +5,7 @@ See `spa.pruning.fixing` for what is fixed, and why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +31,7 @@ class Pair:
         fixed: what is fixed, and what is compared besides the outputs.
         what: what ``dense`` is, for messages.
         optimize: let ONNX Runtime rewrite both, as it does for users.
+        inner: those of the watched tensors that are inside of the models.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Pair:
         *,
         what: str = "the zeroed dense model",
         optimize: bool = True,
+        inner: Collection[str] = (),
     ) -> None:
+        self._inner = frozenset(inner)
         self.fixed = fixed
         self.dense_proto, self.pruned_proto = dense, pruned
         self.optimize = optimize
@@ -79,7 +82,7 @@ class Pair:
         want, have, values = self._tensors(feed, found, plain)
         return compare(
             want, have, self._what, tolerance_of(self._model),
-            lambda: self._noise({**feed, **values}, values),
+            lambda: self._noise({**feed, **values}, values), self._inner,
         )  # fmt: skip
 
     def both(self, feed: Example) -> tuple[Tensors, Tensors]:
