@@ -36,6 +36,7 @@ from spa.pruning.forked import check_closed
 from spa.pruning.plan import Plan, cut_of
 from spa.pruning.proof.given import check_given
 from spa.pruning.proof.outputs import Outputs, Prover
+from spa.pruning.proof.rewriting import blame_rewrites
 from spa.pruning.proof.structure import check_structure
 
 
@@ -58,6 +59,12 @@ class Proof:
     difference: float
     sizes: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The checks for a reader, one a line."""
+        return "\n".join(
+            check if check.startswith("unproven") else f"verified: {check}" for check in self.checks
+        )
 
 
 def verify(
@@ -111,6 +118,13 @@ def verify_outputs(model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Grou
         # The dense model's fault. It did run when it was loaded, which is without rewrites.
         found, optimize = run(optimize=False), False
         how = ", without rewriting: it rewrites the dense model to one that fails"
+    except VerificationError as error:
+        try:
+            found, optimize = run(optimize=False), False
+        except (ModelError, VerificationError):
+            raise error from None
+        blame_rewrites(model, cut, found.feeds, error)
+        how = ", without rewriting: it rewrites the dense model to one that computes something else"
     rows = ""
     if found.rows:
         numbers = " and ".join(map(str, found.rows))

@@ -137,12 +137,12 @@ def _length(example: int, model: Model, shapes: Shapes) -> int:
         shapes[name][axis]
         for name, value in model.example.items()
         for axis, size in enumerate(value.shape)
-        if size == example and None in (model_dims(model, name)[axis],)
+        if size == example and _dims(model, name)[axis] is None
     ]
     return min(found) if found else example
 
 
-def model_dims(model: Model, name: str) -> tuple[int | None, ...]:
+def _dims(model: Model, name: str) -> tuple[int | None, ...]:
     """The declared sizes of an input."""
     return next(d.dims for d in model.declared if d.name == name)
 
@@ -156,7 +156,8 @@ def _range(model: Model, name: str) -> Range:
             if table:
                 tables.append(table[int(node.attr("axis", 0))])
         elif node.op in _RECURRENT and use.position == 4:
-            low, length = 1, model.shapes[node.inputs[0]][0]
+            length = model.shapes[node.inputs[0]][0]
+            low, high = 1, length
         elif node.op in _COMPARING:
             other = model.static_value(node.inputs[1 - use.position])
             if other is not None and other.size and other.dtype.kind in "iuf":
