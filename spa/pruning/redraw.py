@@ -220,7 +220,12 @@ def with_random_weights(
     if names is None:
         names = frozenset(axis.tensor for axis in cut.coupling.axes if axis.is_parameter)
     other = randomised(model, names, seed, cut)
-    values = dict(_weights(cut_model(other, cut)))
+    # Reads that come apart have a weight of their own each, with a number behind the name.
+    values = {
+        name: tensor
+        for name, tensor in _weights(cut_model(other, cut))
+        if name in names or name.rpartition("__")[0] in names
+    }
     filled = onnx.ModelProto()
     filled.CopyFrom(pruned)
     for name, tensor in _weights(filled):

@@ -48,7 +48,7 @@ def inner_tensors(model: Model, pruned: onnx.ModelProto) -> tuple[str, ...]:
 def blocking_weights(model: Model) -> frozenset[str]:
     """Parameters that let hardly anything pass: matrices of zeros, and faint scales."""
     matrices = {n for n in contracted_parameters(model) if sum(s > 1 for s in model.shapes[n]) > 1}
-    scales = set()
+    scales: set[str] = set()
     for node in model.graph.nodes:
         if node.op == "Mul":
             scales.update(model.root(name) for name in node.inputs)

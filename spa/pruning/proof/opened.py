@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -75,8 +76,7 @@ class Opened:
             )  # fmt: skip
         else:
             found = [
-                bounded(lambda how, given=dict(given): self._session.run(None, given, how))
-                for given in examples
+                bounded(functools.partial(self._session.run, None, dict(each))) for each in examples
             ]
         return [dict(zip(self.names, map(_own, values), strict=True)) for values in found]
 
@@ -89,7 +89,7 @@ def _own(value: Array) -> Array:
 
 def _leave_out(light: onnx.ModelProto, fixed: Mapping[str, Array]) -> None:
     """Makes inputs of tensors that nodes compute."""
-    names: Collection[str] = fixed.keys()
+    names = set(fixed)
     set_nodes(light.graph, [n for n in light.graph.node if not names & set(n.output)])
     for value in [value for value in light.graph.output if value.name in names]:
         light.graph.output.remove(value)

@@ -1,7 +1,7 @@
 """Two models that agree as they are, and not as ONNX Runtime rewrites them: whose fault is it?
 
-ONNX Runtime fuses and moves operators before it runs a model. Now and then that changes what a model
-computes. Where it does so to the dense model, no pruned one can equal it. Where it does so to the
+ONNX Runtime fuses and moves operators before it runs a model. Now and then that changes what it
+computes. Where that befalls the dense model, no pruned one can equal it. Where it befalls the
 pruned model alone, whoever runs that gets wrong results, and must know.
 """
 

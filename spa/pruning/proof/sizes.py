@@ -138,10 +138,11 @@ def other_sizes(model: Model, attempt: Attempt) -> tuple[list[Shapes], list[Size
 def _unions(sizes: Sequence[Size]) -> Iterator[list[Size]]:
     """The sizes; and these with such as one that may have to be equal."""
     yield list(sizes)
-    for same in (lambda s: (s.axes[0][1], s.example), lambda s: (s.is_batch, s.example)):
-        merged: dict[object, list[Size]] = {}
+    for by_axis in (True, False):
+        merged: dict[tuple[int, int], list[Size]] = {}
         for size in sizes:
-            merged.setdefault(same(size), []).append(size)
+            kind = size.axes[0][1] if by_axis else int(size.is_batch)
+            merged.setdefault((kind, size.example), []).append(size)
         if len(merged) < len(sizes):
             yield [_merged(some) for some in merged.values()]
 

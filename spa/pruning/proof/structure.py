@@ -252,7 +252,7 @@ def _plain(attribute: onnx.AttributeProto) -> bytes:
     copy.CopyFrom(attribute)
     for name in ("doc_string", "ref_attr_name"):
         copy.ClearField(name)
-    return copy.SerializeToString(deterministic=True)
+    return bytes(copy.SerializeToString(deterministic=True))
 
 
 def _value(attribute: onnx.AttributeProto) -> object:
