@@ -9,8 +9,11 @@ they read is compared like an output, so that everything before, between and aft
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from spa.coupling.couple import Cut
 from spa.graph.deferred import cut_slices
@@ -94,6 +97,27 @@ def inexact_nodes(model: Model, cut: Cut) -> list[Node]:
     return [model.graph.nodes[i] for i in sorted(found)]
 
 
-def kept_of(value: Array, cut: Cut, name: str) -> Array:
-    """What stays of a tensor of the dense model."""
-    return cut_slices(value, cut.of_tensor(name))
+def kept_of(value: Array, cut: Cut, name: str) -> Array | None:
+    """What stays of a tensor of the dense model, at any sizes; None where that cannot be told."""
+    masks = [
+        None if mask is None else _fitted(mask, size)
+        for mask, size in zip(cut.of_tensor(name), value.shape, strict=True)
+    ]
+    wanted = sum(mask is not None for mask in cut.of_tensor(name))
+    if sum(mask is not None for mask in masks) < wanted:
+        return None
+    return cut_slices(value, tuple(masks))
+
+
+def _fitted(mask: Array, size: int) -> Array | None:
+    """The mask of an axis that has another size than in the example, as heads times batch has."""
+    if mask.size == size:
+        return mask
+    common = math.gcd(mask.size, size)
+    for part in (n for n in range(1, common + 1) if common % n == 0):
+        if np.array_equal(np.resize(mask[:part], mask.size), mask):
+            return np.resize(mask[:part], size)
+        rows = mask.reshape(part, -1)
+        if (rows == rows[:, :1]).all():
+            return np.repeat(rows[:, 0], size // part)
+    return None

@@ -274,8 +274,11 @@ class Prover:
         return plain
 
     def _note_varying(self, tensors: Tensors) -> None:
-        """Notes which of the tensors that have to vary do so."""
+        """Notes which of the tensors that have to vary do so from row to row."""
         for name in tensors.keys() - self._varies - set(self._inner) - set(self._fixed.outputs):
+            shape, usual = np.shape(tensors[name]), self._model.shapes[name]
+            if shape[:1] == (1,) < usual[:1]:
+                continue  # entries of one row differ whatever goes in; others tell
             if not is_flat(tensors[name]):
                 self._varies.add(name)
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from spa.coupling.couple import Cut
-from spa.errors import ModelError
+from spa.errors import ModelError, RunError
 from spa.graph.model import Array, Model
 from spa.pruning.fixing import Fixing, kept_of
 from spa.pruning.proof.closeness import Closeness, compare, tolerance_of
@@ -103,7 +103,7 @@ class Pair:
             if self._dense_fixed is None:
                 self._dense_fixed = self._open(self.dense_proto, values, self.optimize)
             found = self._dense_fixed.run({**feed, **values})
-        kept = {name: kept_of(value, self._cut, name) for name, value in values.items()}
+        kept = self._kept(values)
         have = plain if plain is not None and not values else self._run_pruned(feed, kept)
         return self._less(found), have, values
 
@@ -137,7 +137,17 @@ class Pair:
 
     def _less(self, found: Tensors) -> Tensors:
         fixed = set(self.fixed.outputs)
-        return {n: kept_of(v, self._cut, n) for n, v in found.items() if n not in fixed}
+        parts = {n: kept_of(v, self._cut, n) for n, v in found.items() if n not in fixed}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _kept(self, values: Tensors) -> Tensors:
+        kept = {}
+        for name, value in values.items():
+            part = kept_of(value, self._cut, name)
+            if part is None:
+                raise RunError(f'What stays of tensor "{name}" at other sizes cannot be told.')
+            kept[name] = part
+        return kept
 
 
 def _finite(value: Array, cut: Cut, name: str) -> Array:
