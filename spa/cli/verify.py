@@ -38,5 +38,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         "equal": proof.equal,
         "difference": proof.difference if proof.equal else None,
         "checks": list(proof.checks),
+        "sizes": list(proof.sizes),
+        "untried": list(proof.untried),
     }
-    return document, "\n".join(f"verified: {check}" for check in proof.checks)
+    return document, proof.text()

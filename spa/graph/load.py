@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ from spa.graph.observe import Observer, Run
 from spa.graph.opening import open_where_possible
 from spa.graph.read import all_tensors, first_line, model_sha256, read_model
 from spa.graph.sparse import densified
+from spa.graph.weightless import without_weights
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +101,17 @@ def load_proto(
     tied: frozenset[str] = frozenset(),
 ) -> Model:
     """Checks and runs a parsed model; see `load`."""
+    model = _loaded(proto, sha256, label, given)
+    if model.proto is proto:
+        return model
+    # The proof runs the file that came in; large weights need not be held twice for that.
+    there = {tensor.name for tensor in model.proto.graph.initializer}
+    light, large = without_weights(proto)
+    light.graph.initializer.extend(tensor for tensor in large if tensor.name not in there)
+    return dataclasses.replace(model, given=light)
+
+
+def _loaded(proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, InputSpec]) -> Model:
     if proto.functions:
         # Sizes inside a function cannot follow one call's pruning; a copy per call can.
         proto = _inlined(proto, label)

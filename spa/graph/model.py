@@ -51,6 +51,9 @@ class Model:
         forks: Ifs that were opened in ``proto``, in order (`spa.graph.forks`).
         tied: tensors that are one parameter however many nodes read them, as where a torch module
             came in: what uses one PReLU twice can lose channels of it only once.
+        given: the model as it came, where it was changed to be loaded; it lacks the large weights
+            that ``proto`` has under the same names. None where nothing was changed, or where other
+            weights were given to it since.
     """
 
     proto: onnx.ModelProto
@@ -62,6 +65,7 @@ class Model:
     declared: tuple[Declared, ...]
     forks: tuple[Fork, ...] = ()
     tied: frozenset[str] = frozenset()
+    given: onnx.ModelProto | None = field(default=None, repr=False, compare=False)
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -227,6 +231,7 @@ class Model:
             proto=proto,
             given_sha256=None,
             graph=Graph.from_proto(proto),
+            given=None,
             _arrays={},
         )
 

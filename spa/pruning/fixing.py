@@ -9,21 +9,16 @@ they read is compared like an output, so that everything before, between and aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 
 from spa.coupling.couple import Cut
 from spa.graph.deferred import cut_slices
-from spa.graph.execute import run_each
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Node, set_nodes
-from spa.graph.weightless import without_weights
-
-Example = Mapping[str, Array]
-Tensors = dict[str, Array]
+from spa.graph.nodes import Node
 
 RANDOM_OPS = frozenset({
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -102,109 +97,27 @@ def inexact_nodes(model: Model, cut: Cut) -> list[Node]:
     return [model.graph.nodes[i] for i in sorted(found)]
 
 
-class Runs:
-    """Runs of two models on some examples, with some outputs fixed in both.
-
-    Args:
-        dense: the zeroed dense model.
-        cut: what goes.
-        feeds: the examples.
-        fixed: what is fixed, if anything.
-        optimize: let ONNX Runtime rewrite the model that says what it is fixed to.
-
-    Raises:
-        ModelError: the dense model does not run.
-    """
-
-    def __init__(
-        self,
-        dense: onnx.ModelProto,
-        cut: Cut,
-        feeds: Sequence[Example],
-        fixed: Fixing,
-        *,
-        optimize: bool = True,
-    ) -> None:
-        self._cut = cut
-        self.feeds = feeds
-        self.fixed = fixed
-        # Several fixed nodes may follow one another, so one dense run gives all their values.
-        wanted = (*fixed.outputs, *fixed.watched)
-        found = _run(dense, feeds, [{} for _ in feeds], wanted, optimize)
-        first = [{name: tensors[name] for name in fixed.outputs} for tensors in found]
-        self._values = [
-            {name: _finite(value, cut, name) for name, value in values.items()} for values in first
-        ]
-        changed = any(a[name] is not b[name] for a, b in zip(first, self._values, strict=True)
-                      for name in fixed.outputs)  # fmt: skip
-        if changed:
-            found = self._on_dense(dense, optimize)
-        #: Outputs and watched tensors of the zeroed dense model, less what goes; by example.
-        self.reference = self._less(found)
-
-    def of_dense(self, dense: onnx.ModelProto, *, optimize: bool = True) -> list[Tensors]:
-        """The same of another model of the dense shape."""
-        return self._less(self._on_dense(dense, optimize))
-
-    def of_pruned(self, pruned: onnx.ModelProto, *, optimize: bool = True) -> list[Tensors]:
-        """The same of the pruned model."""
-        values = [{name: kept_of(v, self._cut, name) for name, v in fixed.items()}
-                  for fixed in self._values]  # fmt: skip
-        return _run(pruned, self.feeds, values, self.fixed.watched, optimize)
-
-    def _on_dense(self, dense: onnx.ModelProto, optimize: bool) -> list[Tensors]:
-        return _run(dense, self.feeds, self._values, self.fixed.watched, optimize)
-
-    def _less(self, found: Sequence[Tensors]) -> list[Tensors]:
-        fixed = set(self.fixed.outputs)
-        return [
-            {name: kept_of(v, self._cut, name) for name, v in tensors.items() if name not in fixed}
-            for tensors in found
-        ]
+def kept_of(value: Array, cut: Cut, name: str) -> Array | None:
+    """What stays of a tensor of the dense model, at any sizes; None where that cannot be told."""
+    masks = [
+        None if mask is None else _fitted(mask, size)
+        for mask, size in zip(cut.of_tensor(name), value.shape, strict=True)
+    ]
+    wanted = sum(mask is not None for mask in cut.of_tensor(name))
+    if sum(mask is not None for mask in masks) < wanted:
+        return None
+    return cut_slices(value, tuple(masks))
 
 
-def _run(
-    proto: onnx.ModelProto,
-    feeds: Sequence[Example],
-    fixed: Sequence[Tensors],
-    wanted: Sequence[str],
-    optimize: bool,
-) -> list[Tensors]:
-    """Runs a model with some tensors fed; its other outputs, and the wanted tensors, by example."""
-    light, weights = without_weights(proto)
-    set_nodes(light.graph, [n for n in light.graph.node if not fixed[0].keys() & set(n.output)])
-    for value in [value for value in light.graph.output if value.name in fixed[0]]:
-        light.graph.output.remove(value)
-    del light.graph.value_info[:]
-    light.graph.input.extend(
-        onnx.helper.make_tensor_value_info(
-            name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim
-        )
-        for name, value in fixed[0].items()
-    )
-    names = [value.name for value in light.graph.output]
-    also = [name for name in dict.fromkeys(wanted) if name not in fixed[0] and name not in names]
-    if not names and not also:
-        return [{} for _ in feeds]
-    examples = [{**feed, **values} for feed, values in zip(feeds, fixed, strict=True)]
-    found = run_each(light, examples, also=also, weights=weights, optimize=optimize)
-    return [dict(zip([*names, *also], results, strict=True)) for results in found]
-
-
-def _finite(value: Array, cut: Cut, name: str) -> Array:
-    """Puts zero where what goes is infinite or no number.
-
-    A channel of zeros that is divided by its own norm is none; no weight of zero takes that back.
-    """
-    if value.dtype.kind != "f" or np.isfinite(value).all():
-        return value
-    stays = np.zeros(value.shape, dtype=bool)
-    masks = cut.of_tensor(name)
-    stays[np.ix_(*(np.ones(n, bool) if m is None else m
-                   for n, m in zip(value.shape, masks, strict=True)))] = True  # fmt: skip
-    return np.where(stays | np.isfinite(value), value, value.dtype.type(0))
-
-
-def kept_of(value: Array, cut: Cut, name: str) -> Array:
-    """What stays of a tensor of the dense model."""
-    return cut_slices(value, cut.of_tensor(name))
+def _fitted(mask: Array, size: int) -> Array | None:
+    """The mask of an axis that has another size than in the example, as heads times batch has."""
+    if mask.size == size:
+        return mask
+    common = math.gcd(mask.size, size)
+    for part in (n for n in range(1, common + 1) if common % n == 0):
+        if np.array_equal(np.resize(mask[:part], mask.size), mask):
+            return np.resize(mask[:part], size)
+        rows = mask.reshape(part, -1)
+        if (rows == rows[:, :1]).all():
+            return np.repeat(rows[:, 0], size // part)
+    return None

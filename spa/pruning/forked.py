@@ -19,8 +19,9 @@ from spa.graph.execute import Array, run_each
 from spa.graph.forks import Fork
 from spa.graph.model import Model
 from spa.graph.nodes import all_nodes, set_nodes
-from spa.pruning.compare import compare, limits
-from spa.pruning.fixing import RANDOM_OPS, Example, made_tensors
+from spa.pruning.fixing import RANDOM_OPS, made_tensors
+from spa.pruning.proof.closeness import compare, tolerance_of
+from spa.pruning.proof.opened import Example
 
 # The constant that conditions are set to.
 SET = "spa/condition"
@@ -88,7 +89,7 @@ def check_closed(
         for a, b in zip(want, have, strict=True):
             if not random:
                 what = f"the opened form of its If nodes (conditions {way})"
-                compare(_named(opened, a), _named(opened, b), what, limits(model)[0])
+                compare(_named(opened, a), _named(opened, b), what, tolerance_of(model), tuple)
         ways.append(way)
     return f"both branches of its If nodes give what they should (conditions {', '.join(ways)})"
 

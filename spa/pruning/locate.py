@@ -15,7 +15,7 @@ from spa.graph.execute import run
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, set_nodes
 from spa.graph.weightless import without_weights
-from spa.pruning.compare import ROUNDING, difference
+from spa.pruning.proof.closeness import is_close
 
 
 def first_difference(
@@ -34,8 +34,7 @@ def first_difference(
                 continue
             if want[name].shape != have[name].shape:
                 return node
-            gap, scale = difference(want[name], have[name])
-            if not gap <= tolerance + ROUNDING / scale:
+            if not is_close(want[name], have[name], tolerance):
                 return node
     return None
 

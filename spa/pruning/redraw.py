@@ -13,8 +13,7 @@ import onnx
 
 from spa.coupling.couple import Cut
 from spa.coupling.zeros import contracted_parameters
-from spa.errors import VerificationError
-from spa.graph.deferred import Maker, Masks, array_of, cut_slices, defer, is_deferred, maker
+from spa.graph.deferred import Maker, Masks, cut_slices, defer
 from spa.graph.model import Array, Model
 from spa.graph.quantised import SCALING
 from spa.graph.weightless import copy_lacking
@@ -205,12 +204,30 @@ def _drawn_integers(old: Array, rng: np.random.Generator) -> Array:
 
 
 def with_random_weights(
-    model: Model, pruned: onnx.ModelProto, cut: Cut, seed: int = 0
+    model: Model,
+    pruned: onnx.ModelProto,
+    cut: Cut,
+    seed: int = 0,
+    names: frozenset[str] | None = None,
 ) -> tuple[Model, onnx.ModelProto]:
-    """A dense and a pruned model with random weights, the pruned one's cut from the dense one's."""
-    labelled = frozenset(axis.tensor for axis in cut.coupling.axes if axis.is_parameter)
-    other = randomised(model, labelled, seed, cut)
-    values = dict(_weights(cut_model(other, cut)))
+    """A dense and a pruned model with random weights, the pruned one's cut from the dense one's.
+
+    Args:
+        model: the dense model.
+        pruned: the pruned one.
+        cut: what goes.
+        seed: for what is drawn.
+        names: the weights that become random; None for all that have labels.
+    """
+    if names is None:
+        names = frozenset(axis.tensor for axis in cut.coupling.axes if axis.is_parameter)
+    other = randomised(model, names, seed, cut)
+    # Reads that come apart have a weight of their own each, with a number behind the name.
+    values = {
+        name: tensor
+        for name, tensor in _weights(cut_model(other, cut))
+        if name in names or name.rpartition("__")[0] in names
+    }
     filled = onnx.ModelProto()
     filled.CopyFrom(pruned)
     for name, tensor in _weights(filled):
@@ -222,31 +239,6 @@ def with_random_weights(
         if name in values:
             hold_filled(filled, node, values[name])
     return other, filled
-
-
-def compare_weights(pruned: onnx.ModelProto, expected: onnx.ModelProto) -> None:
-    """Compares weights of the same name.
-
-    Raises:
-        VerificationError: one differs.
-    """
-    values = dict(_weights(expected))
-    for name, tensor in _weights(pruned):
-        if name not in values or _is_same(tensor, values[name]):
-            continue
-        have, want = (array_of(t) for t in (tensor, values[name]))
-        if have.shape != want.shape or have.dtype != want.dtype or not (have == want).all():
-            raise VerificationError(f'Weight "{name}" is not what the plan leaves of it.')
-    fills = _fills(expected)
-    for name, node in _fills(pruned).items():
-        want = fills.get(name, node)
-        if (list(node.input), list(node.attribute)) != (list(want.input), list(want.attribute)):
-            raise VerificationError(f'Filled weight "{name}" is not what the plan leaves of it.')
-
-
-def _is_same(a: onnx.TensorProto, b: onnx.TensorProto) -> bool:
-    """Whether two weights are not held and made in one way, so that none need be made."""
-    return is_deferred(a) and is_deferred(b) and maker(a) == maker(b)
 
 
 def _weights(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:

@@ -1,46 +1,43 @@
 """The proof: a pruned model is checked before it is handed over.
 
 1. ``onnx.checker`` with full shape inference, and the same interface as before.
-2. It runs on ONNX Runtime on the example input, at other sizes where some are dynamic, and on other
-   values where some sizes follow from values.
-3. Its outputs equal those of the dense model in which the removed slices are zero, to float
-   tolerance (or to what the dense model itself rounds, where that is more). Zeroed are only the
-   weights and biases of operators that contract (Conv, Gemm, ...); statistics, scales and divisors
-   are left alone. Around operators that are random, or at which a removal is not exact, all else is
-   compared (`spa.pruning.fixing`).
-4. A constant output proves nothing (a head that starts at zero, dead ReLUs). Then every weight of
-   the file is compared with what the same cut gives, and 3 is done with random weights in both.
-5. Ifs that were opened: both branches' results are outputs in 3 and 4, and the file, which has the
-   Ifs, gives what its opened form gives (`spa.pruning.forked`).
+2. The file holds nothing but what the plan makes of the dense one: every weight is the plan's
+   slice, every node what surgery makes of it (`spa.pruning.proof.structure`).
+3. It runs on ONNX Runtime wherever the dense model does, at sizes that the analysis did not see and
+   on values that reach what inputs decide, and its outputs equal those of the dense model in which
+   the removed slices are zero, entry by entry, to what rounding does. So do tensors inside
+   (`spa.pruning.proof.outputs`). Zeroed are only the weights and biases of operators that contract
+   (Conv, Gemm, ...); statistics, scales and divisors are left alone. Around operators that are
+   random, or at which a removal is not exact, all else is compared (`spa.pruning.fixing`).
+4. Ifs that were opened: both branches' results are outputs in 3, and the file, which has the Ifs,
+   gives what its opened form gives (`spa.pruning.forked`).
+5. Where a file was changed to be loaded (functions inlined, Ifs opened), the file that came in
+   gives what its loaded form gives (`spa.pruning.proof.given`).
+
+What cannot be shown is called unproven, never equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
 
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups, find_groups
-from spa.errors import ModelError, RunError, VerificationError
+from spa.errors import ModelError, VerificationError
 from spa.graph.check import check
-from spa.graph.example import redrawn
-from spa.graph.execute import Array, run
 from spa.graph.forks import opened_like
 from spa.graph.model import Model
-from spa.graph.nodes import real_inputs
-from spa.pruning.compare import is_flat
-from spa.pruning.comparison import Comparison, Found, zeroed
-from spa.pruning.fixing import Runs, fixing, inexact_nodes, jumping_nodes, random_nodes
-from spa.pruning.forked import branch_results, check_closed
+from spa.graph.nodes import Node, real_inputs
+from spa.pruning.fixing import inexact_nodes, jumping_nodes, random_nodes
+from spa.pruning.forked import check_closed
 from spa.pruning.plan import Plan, cut_of
-from spa.pruning.redraw import compare_weights, with_random_weights
-from spa.pruning.surgery import cut_model
-
-# How often random weights are drawn until the dense model runs with them.
-DRAWS = 4
+from spa.pruning.proof.given import check_given
+from spa.pruning.proof.outputs import Outputs, Prover
+from spa.pruning.proof.rewriting import blame_rewrites
+from spa.pruning.proof.structure import check_structure
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,26 @@ class Proof:
     """What was checked.
 
     Attributes:
-        checks: one sentence per check that passed.
+        checks: one sentence per check; those that begin with "unproven" say what was not shown.
         equal: True when outputs were compared with the zeroed dense model and found equal; False
-            where a pruned group is not exact, so that only all else could be.
+            where a pruned group is not exact, so that only all else could be, and where nothing
+            could be shown.
         difference: largest difference found, as a share of the output's scale.
+        sizes: the inputs' sizes at which both models ran and were compared.
+        untried: dynamic sizes for which the dense model ran at no value but the example's.
     """
 
     checks: tuple[str, ...]
     equal: bool
     difference: float
+    sizes: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The checks for a reader, one a line."""
+        return "\n".join(
+            check if check.startswith("unproven") else f"verified: {check}" for check in self.checks
+        )
 
 
 def verify(
@@ -81,113 +89,125 @@ def verify(
 
 def verify_cut(model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Groups) -> Proof:
     """As `verify`, for labels that go; Ifs of the pruned model may be opened."""
-    try:
-        return _verify(model, pruned, cut, groups, optimize=True)
-    except ModelError:
-        # The dense model's fault. It did run when it was loaded, which is without rewrites.
-        return _verify(model, pruned, cut, groups, optimize=False)
-
-
-def _verify(
-    model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Groups, *, optimize: bool
-) -> Proof:
     checks = [_check_file(model, pruned), _check_interface(model.proto, pruned)]
-    file, pruned = pruned, opened_like(pruned, model.forks)
-    branches = branch_results(model, pruned)
-    also = tuple(dict.fromkeys(name for names in branches for name in names))
-    feeds = [dict(model.example)]
-    if model.varied is not None:
-        feeds.append(redrawn(model.example, model.varied.shapes))
-    feeds = [f for i, f in enumerate(feeds) if i == 0 or _differs(f, feeds[0])]
+    checks.append(check_structure(model, pruned, cut))
+    proof = verify_outputs(model, pruned, cut, groups)
+    return Proof(
+        (*checks, *proof.checks), proof.equal, proof.difference, proof.sizes, proof.untried
+    )
+
+
+def verify_outputs(model: Model, pruned: onnx.ModelProto, cut: Cut, groups: Groups) -> Proof:
+    """The part of the proof that runs models: it looks at what they compute alone.
+
+    Raises:
+        VerificationError: the pruned model computes something else.
+    """
+    opened = opened_like(pruned, model.forks)
     # What is exact follows from the model. A plan file that says otherwise switches nothing off.
     inexact, random = inexact_nodes(model, cut), random_nodes(model)
-    first = fixing(model, [*random, *inexact], also)
-    reference = zeroed(model, cut)
-    feeds += _other_values(model, reference, optimize=optimize)
-    what = "the zeroed dense model"
-    comparison = Comparison(model, cut, groups, reference, pruned, what, optimize, also)
-    outputs = comparison.run(feeds)
-    found: list[Found] = []
-    flat, drawn = False, False
-    if first is not None:
-        # With nothing fixed and no branches, the outputs are all that is compared; where they are
-        # flat in the pruned model, the dense one need not say so too.
-        plain = not first.nodes and not branches
-        flat = plain and all(is_flat(tensors.values()) for tensors in outputs)
-        runs = None if flat else comparison.on(feeds, first)
-        flat = flat or (runs is not None and _is_flat(runs, branches))
-        if flat:
-            compare_weights(pruned, cut_model(model, cut))
-            for seed in range(DRAWS):
-                other, filled = with_random_weights(model, pruned, cut, seed)
-                what, reference = "the zeroed random model", zeroed(other, cut)
-                another = Comparison(model, cut, groups, reference, filled, what, optimize, also)
-                # Regions that a model computes may be turned inside out, which few operators bear.
-                with suppress(RunError):
-                    comparison, runs, drawn = another, another.on(feeds, first), True
-                    break
-        runs = runs or comparison.on(feeds, first)
-        found = comparison.of(runs, outputs if plain and not drawn else None)
-    worst = max((each.difference for each in found), default=0.0)
-    shapes = " and ".join(dict.fromkeys(_describe(feed) for feed in feeds))
-    how = "" if optimize else ", without rewriting: it rewrites the dense model to one that fails"
-    checks.append(f"runs on ONNX Runtime ({shapes}){how}")
+
+    def run(*, optimize: bool) -> Outputs:
+        nodes = [*random, *inexact]
+        return Prover(model, opened, cut, groups, nodes, optimize=optimize).run()
+
+    how, optimize = "", True
+    try:
+        found = run(optimize=True)
+    except ModelError:
+        # The dense model's fault. It did run when it was loaded, which is without rewrites.
+        found, optimize = run(optimize=False), False
+        how = ", without rewriting: it rewrites the dense model to one that fails"
+    except VerificationError as error:
+        try:
+            found, optimize = run(optimize=False), False
+        except (ModelError, VerificationError):
+            raise error from None
+        blame_rewrites(model, cut, found.feeds, error)
+        how = ", without rewriting: it rewrites the dense model to one that computes something else"
+    rows = ""
+    if found.rows:
+        numbers = " and ".join(map(str, found.rows))
+        rows = f"; in batches of {numbers}, row by row as in the smaller ones"
+    checks = [f"runs on ONNX Runtime wherever the dense model does ({_sizes(found)}{rows}){how}"]
+    if found.untried:
+        checks.append(
+            f"unproven at other sizes: the dense model ran for no other "
+            f"{' or '.join(found.untried)} than the example's"
+        )
     if model.forks:
-        checks.append(check_closed(model, file, pruned, feeds, optimize=optimize))
-    if first is None:
+        checks.append(check_closed(model, pruned, opened, found.feeds[:2], optimize=optimize))
+    given = check_given(model, found.feeds[:2])
+    checks += [] if given is None else [given]
+    return _conclude(model, found, checks, random, inexact)
+
+
+def _conclude(
+    model: Model, found: Outputs, checks: list[str], random: list[Node], inexact: list[Node]
+) -> Proof:
+    """Says what was shown, and what was not."""
+    sizes, untried = found.sizes, found.untried
+    if not found.compared:
         checks.append("unproven: outputs are not compared, as NumPy lacks the type of a tensor")
-        return Proof(tuple(checks), False, float("nan"))
-    how = f"(largest difference {worst:.1e} of the scale)"
-    if flat:
-        checks.append("has the weights that the plan leaves")
-        how += ", both with random weights" if drawn else ", with no random weights: none run"
-        how += f" (its own output{', or that of a branch,' if branches else ''} hardly varies)"
-    checks.append(f"equals the zeroed dense model {how}")
-    jumps = jumping_nodes(model) if any(each.jumps for each in found) else []
+        return Proof(tuple(checks), False, float("nan"), sizes, untried)
+    shown = True
+    if found.unseen:
+        shown = False
+        checks.append(
+            f"unproven: {_listed(found.unseen)} {_are(found.unseen)} NaN or infinite on all inputs "
+            "that were tried; give an example on which the model computes numbers (--input)"
+        )
+    for name, share in found.partly.items():
+        checks.append(f'unproven: {1 - share:.0%} of output "{name}" is NaN or infinite')
+    if found.closeness.drowned:
+        names = found.closeness.drowned
+        shown = shown and not set(names).intersection(model.graph.outputs)
+        checks.append(
+            f"unproven: rounding alone changes {_listed(names)} of the dense model by as much as "
+            "the inputs do"
+        )
+    difference = found.closeness.difference
+    text = f"(largest difference {difference:.1e} of the scale)"
+    if found.inner:
+        text += f", and so {'does 1 tensor' if found.inner == 1 else f'do {found.inner} tensors'}"
+        text += " inside"
+    if found.drawn or found.blocked:
+        text += ", both with random weights"
+        if not found.drawn:
+            text += f" where these let nothing pass ({_listed(found.blocked)})"
+    if found.flat and not found.drawn:
+        text += ", with no random weights: none run"
+    if found.flat:
+        text += " (its own output, or that of a branch, hardly varies)"
+    if not found.unseen:
+        checks.append(f"equals the zeroed dense model {text}")
+    jumps = jumping_nodes(model) if found.jumps else []
     for nodes, why in (
         (random, "they are random"),
         (inexact, "a removal is not exact there (see the plan)"),
         (jumps, "rounding decides what they select"),
     ):
         if nodes:
-            some = ", ".join(str(node) for node in nodes[:3]) + (", ..." if nodes[3:] else "")
             checks.append(
-                f"in that comparison both models were given the same outputs of {some}, as {why}; "
-                "what these read was compared"
+                f"in that comparison both models were given the same outputs of "
+                f"{_listed([str(node) for node in nodes], quoted=False)}, as {why}; what these "
+                "read was compared"
             )
-    return Proof(tuple(checks), not inexact, float("nan") if inexact else worst)
+    equal = shown and not inexact
+    return Proof(tuple(checks), equal, difference if equal else float("nan"), sizes, untried)
 
 
-def _is_flat(runs: Runs, branches: Sequence[Sequence[str]]) -> bool:
-    """Whether the outputs prove nothing, or what some branch gives does not."""
-    reference = runs.reference
-    inside = {name for names in branches for name in names}
-    apart = [set(reference[0]) - inside]
-    for names in branches:
-        numbers = {n for n in names if n in reference[0] and reference[0][n].dtype.kind == "f"}
-        apart += [numbers] if numbers else []
-    return any(
-        all(is_flat(tensors[name] for name in names) for tensors in reference) for names in apart
-    )
+def _sizes(found: Outputs) -> str:
+    return "; ".join(found.sizes)
 
 
-def _other_values(
-    model: Model, dense: onnx.ModelProto, *, optimize: bool
-) -> list[dict[str, Array]]:
-    """The example with other numbers in it, where some sizes within follow from numbers.
+def _listed(names: Sequence[str], *, quoted: bool = True) -> str:
+    some = [f'"{name}"' if quoted else name for name in names[:3]]
+    return ", ".join(some) + (", ..." if names[3:] else "")
 
-    A size that was written down would show. Integers stay (they may be a sampling rate), and so
-    does all if the dense model takes no others.
-    """
-    if not model.value_sizes.axes:
-        return []
-    drawn = redrawn(model.example, {k: v.shape for k, v in model.example.items()}, seed=2)
-    other = {k: drawn[k] if v.dtype.kind == "f" else v for k, v in model.example.items()}
-    try:
-        run(dense, other, optimize=optimize)
-    except RunError:
-        return []
-    return [other]
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _check_file(model: Model, pruned: onnx.ModelProto) -> str:
@@ -211,14 +231,3 @@ def _check_interface(dense: onnx.ModelProto, pruned: onnx.ModelProto) -> str:
         if before != after:
             raise VerificationError(f"The pruned model's {kind}s are not what they were.")
     return "keeps its inputs and outputs"
-
-
-def _differs(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
-    return any(a[name].shape != b[name].shape for name in a)
-
-
-def _describe(feed: Mapping[str, Array]) -> str:
-    return ", ".join(
-        f"{name} {'x'.join(map(str, value.shape)) or 'of one number'}"
-        for name, value in feed.items()
-    )

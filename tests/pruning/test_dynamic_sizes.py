@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import spa
+from spa.pruning.plan import cut_of
+from spa.pruning.verify import verify_outputs
 from tests.coupling.cases import described
 from tests.graphs import Builder
 from tests.oracles import run, zeroed_dense
@@ -360,5 +362,7 @@ def test_the_proof_sees_a_number_that_was_written_down():
     fixed = onnx.numpy_helper.from_array(np.array([number, 1, 1, 1]), "fixed")
     wrong.graph.initializer.append(fixed)
     node.input[0] = "fixed"
-    with pytest.raises(spa.VerificationError, match="has shape|Filled weight"):
+    with pytest.raises(spa.VerificationError, match='weight "fixed"'):
         spa.verify(model, wrong, result.plan, groups)
+    with pytest.raises(spa.VerificationError, match="has shape|does not run"):
+        verify_outputs(model, wrong, cut_of(result.plan, groups.coupling), groups)

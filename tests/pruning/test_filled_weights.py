@@ -81,5 +81,5 @@ def test_another_filled_shape_fails():
         value = numpy_helper.to_array(tensor).copy()
         value[axis] += 1
         tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-    with pytest.raises(spa.VerificationError, match="not what the plan leaves"):
+    with pytest.raises(spa.VerificationError, match="differs from what the plan leaves"):
         spa.verify(model, result.model, result.plan)

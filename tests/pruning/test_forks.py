@@ -11,6 +11,8 @@ import spa
 import spa.obspa
 from spa.errors import VerificationError
 from spa.graph.deferred import is_deferred
+from spa.pruning.plan import cut_of
+from spa.pruning.verify import verify_outputs
 from tests.coupling.cases import described, kept
 from tests.coupling.test_subgraphs import Flow, branch, subgraph, value
 from tests.forks import (
@@ -313,8 +315,11 @@ def test_the_proof_sees_the_branch_that_no_example_takes(which):
     array = numpy_helper.to_array(tensor).copy()
     array[0] += 0.5
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    with pytest.raises(VerificationError, match="differs from the zeroed dense model"):
+    with pytest.raises(VerificationError, match=f"in {which} of If .* differs from what the plan"):
         spa.verify(model, result.model, result.plan)
+    groups = spa.find_groups(model)
+    with pytest.raises(VerificationError, match="differs from the zeroed dense model"):
+        verify_outputs(model, result.model, cut_of(result.plan, groups.coupling), groups)
 
 
 def test_the_proof_sees_branches_that_are_exchanged():

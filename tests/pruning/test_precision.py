@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import spa
-from spa.pruning.compare import TOLERANCE, limits
+from spa.pruning.proof.closeness import TOLERANCE, tolerance_of
 from tests.coupling.cases import described
 from tests.graphs import Builder, classifier
 from tests.oracles import assert_equals_zeroed
@@ -145,10 +145,10 @@ def test_the_proof_of_a_coarse_model_can_fail(form):
 def test_the_tolerance_is_that_of_the_coarsest_type_that_is_computed_with():
     """Weights that are only stored in half precision are exact numbers."""
     single = classifier()
-    assert limits(spa.load(single))[0] == TOLERANCE
-    assert limits(spa.load(stored_in(single, BRAIN)))[0] == TOLERANCE
-    assert limits(spa.load(computed_in(perceptron(), DOUBLE)))[0] == TOLERANCE
-    assert 1e-3 < limits(spa.load(cast_inside(single, HALF)))[0] < 1e-2
+    assert tolerance_of(spa.load(single)) == TOLERANCE
+    assert tolerance_of(spa.load(stored_in(single, BRAIN))) == TOLERANCE
+    assert tolerance_of(spa.load(computed_in(perceptron(), DOUBLE))) == TOLERANCE
+    assert 1e-3 < tolerance_of(spa.load(cast_inside(single, HALF))) < 1e-2
 
 
 @pytest.mark.parametrize("criterion", ["l1", "l2"])

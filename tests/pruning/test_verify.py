@@ -9,9 +9,12 @@ import spa
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import RunError
 from spa.graph.execute import run
-from spa.pruning.comparison import Comparison, zeroed
+from spa.pruning.comparison import zeroed
 from spa.pruning.plan import cut_of
+from spa.pruning.proof import outputs
+from spa.pruning.proof.opened import Opened
 from spa.pruning.redraw import randomised
+from spa.pruning.verify import verify_outputs
 from tests.graphs import STORAGES, Builder, classifier, initializer, node_of
 
 
@@ -19,6 +22,12 @@ def _pruned(proto, **kwargs):
     model = spa.load(proto)
     result = spa.prune(model, **{"ratio": 0.5, "limits": spa.Limits(scope="local"), **kwargs})
     return model, result
+
+
+def _outputs(model, proto, plan):
+    """The part of the proof that looks at what is computed alone, whatever the file holds."""
+    groups = spa.find_groups(model)
+    return verify_outputs(model, proto, cut_of(plan, groups.coupling), groups)
 
 
 def _set(proto, name, value):
@@ -36,7 +45,9 @@ def test_a_proof_says_what_was_checked():
     assert result.proof.difference < 1e-5
     text = " ".join(result.proof.checks)
     assert "full shape inference" in text
-    assert "x 2x3x8x8 and x 3x3x8x8" in text
+    assert result.proof.sizes == ("x 1x3x8x8", "x 3x3x8x8", "x 5x3x8x8", "x 7x3x8x8")
+    assert all(sizes in text for sizes in result.proof.sizes)
+    assert result.proof.untried == ()
     assert "equals the zeroed dense model" in text
 
 
@@ -46,14 +57,14 @@ def test_one_changed_weight_fails(name):
     # A whole tensor: any one channel may be dead on the example (its ReLU never fires).
     value = initializer(result.model, name) + np.float32(0.5)
     with pytest.raises(spa.VerificationError, match="differs"):
-        spa.verify(model, _set(result.model, name, value), result.plan)
+        _outputs(model, _set(result.model, name, value), result.plan)
 
 
 def test_swapped_channels_fail():
     model, result = _pruned(classifier())
     value = initializer(result.model, "w4")[::-1].copy()
     with pytest.raises(spa.VerificationError, match="differs"):
-        spa.verify(model, _set(result.model, "w4", value), result.plan)
+        _outputs(model, _set(result.model, "w4", value), result.plan)
 
 
 def test_nan_fails():
@@ -61,7 +72,7 @@ def test_nan_fails():
     value = initializer(result.model, "w5").copy()
     value[0] = np.nan
     with pytest.raises(spa.VerificationError, match="differs"):
-        spa.verify(model, _set(result.model, "w5", value), result.plan)
+        _outputs(model, _set(result.model, "w5", value), result.plan)
 
 
 def test_a_wrong_shape_fails():
@@ -112,6 +123,16 @@ def _with_dead_head(seed=0):
     return _set(proto, head, np.zeros_like(initializer(proto, head)))
 
 
+def _with_dead_relus():
+    """A network of which nothing is left behind its first ReLU, whatever goes in."""
+    g = Builder()
+    x = g.node(
+        "Add",
+        [g.conv(g.input(3, 4, 4), 3, 8), g.weight(np.full((8, 1, 1), -1e3, np.float32), "low")],
+    )
+    return g.model(g.conv(g.node("Relu", [x]), 8, 4))
+
+
 def test_a_constant_output_is_compared_with_random_weights():
     _, result = _pruned(_with_dead_head())
     assert result.proof.equal
@@ -120,25 +141,35 @@ def test_a_constant_output_is_compared_with_random_weights():
 
 def test_weights_with_which_nothing_runs_are_drawn_again(monkeypatch):
     """As regions that are computed may be turned inside out."""
-    drawn, plain = [], Comparison.on
+    drawn, plain = [], Opened.run
 
-    def on(self, feeds, fixed):
-        if self.what == "the zeroed random model":
-            drawn.append(self.dense)
+    def run(self, feeds):
+        if isinstance(self, _Random):
+            drawn.append(self)
             if len(drawn) <= fail:
                 raise RunError("regions are inside out")
-        return plain(self, feeds, fixed)
+        return plain(self, feeds)
 
-    monkeypatch.setattr(Comparison, "on", on)
+    class _Random(Opened):
+        """Models of the comparison with random weights."""
+
+    def pair_of(self, fixed, dense, pruned, **how):
+        pair = plain_pair_of(self, fixed, dense, pruned, **how)
+        if "random" in how.get("what", ""):
+            monkeypatch.setattr(pair.dense, "__class__", _Random)
+        return pair
+
+    plain_pair_of = outputs.Prover._pair_of
+    monkeypatch.setattr(outputs.Prover, "_pair_of", pair_of)
+    monkeypatch.setattr(Opened, "run", run)
     fail = 2
-    _, result = _pruned(_with_dead_head())
+    dead = spa.load(_with_dead_relus())
+    spa.prune(dead, ratio=0.5)
     assert len(drawn) == 3
-    assert drawn[0] != drawn[2]  # other weights
-    assert any("both with random weights" in check for check in result.proof.checks)
     drawn.clear()
     fail = 100
-    _, result = _pruned(_with_dead_head())
-    assert any("with no random weights: none run" in check for check in result.proof.checks)
+    proof = spa.prune(dead, ratio=0.5).proof
+    assert any("with no random weights: none run" in check for check in proof.checks)
 
 
 def test_a_constant_output_hides_no_changed_weight():
@@ -197,7 +228,7 @@ def test_random_operators_draw_the_same_for_both():
         name = node_of(result.model, "Conv", number).input[1]
         value = initializer(result.model, name) + np.float32(0.5)
         with pytest.raises(spa.VerificationError, match="differs"):
-            spa.verify(model, _set(result.model, name, value), result.plan)
+            _outputs(model, _set(result.model, name, value), result.plan)
 
 
 def _with_mean_over_channels():
@@ -222,7 +253,7 @@ def test_a_changed_weight_of_an_inexact_plan_fails(number):
     name = node_of(result.model, "Conv", number).input[1]
     value = initializer(result.model, name) + np.float32(0.5)
     with pytest.raises(spa.VerificationError, match="differs"):
-        spa.verify(model, _set(result.model, name, value), result.plan)
+        _outputs(model, _set(result.model, name, value), result.plan)
 
 
 def _of_many_kinds():
@@ -240,7 +271,7 @@ def test_a_failed_proof_names_the_operator_and_the_group(number):
     node = node_of(result.model, "Conv", number)
     value = initializer(result.model, node.input[1]) + np.float32(0.5)
     with pytest.raises(spa.VerificationError) as caught:
-        spa.verify(model, _set(result.model, node.input[1], value), result.plan)
+        _outputs(model, _set(result.model, node.input[1], value), result.plan)
     groups = spa.find_groups(model)
     (group,) = [
         group.id
@@ -254,12 +285,15 @@ def test_a_failed_proof_names_the_operator_and_the_group(number):
 
 def test_a_model_that_does_not_run_names_the_operator_and_the_group():
     model, result = _pruned(_of_many_kinds())
-    node = node_of(result.model, "Conv", 1)
-    wrong = np.concatenate([initializer(result.model, node.input[1])] * 2, axis=1)
+    conv, add = node_of(result.model, "Conv", 2), node_of(result.model, "Add")
+    wrong = result.model
+    for name in conv.input[1:]:  # more channels than the sum's other operand has
+        value = initializer(result.model, name)
+        wrong = _set(wrong, name, np.concatenate([value, value[:1]]))
     with pytest.raises(spa.VerificationError) as caught:
-        spa.verify(model, _set(result.model, node.input[1], wrong), result.plan)
-    assert f'Conv "{node.name}", which handles channels of group' in str(caught.value)
-    assert "does not run" in str(caught.value)
+        _outputs(model, wrong, result.plan)
+    assert f'Add "{add.name}", which handles channels of group' in str(caught.value)
+    assert "does not run at sizes at which the dense one does (x 1x3x8x8)" in str(caught.value)
 
 
 def _with_floor(offset):
@@ -281,7 +315,7 @@ def test_rounding_before_an_operator_that_jumps_fails_no_proof():
     model, result = _pruned(_with_floor(1 - value[:1]), ratio=0.5)
     assert result.plan.parameters == plan.parameters
     changed = initializer(result.model, "w0") * np.float32(1 + 1e-6)
-    proof = spa.verify(model, _set(result.model, "w0", changed), result.plan)
+    proof = _outputs(model, _set(result.model, "w0", changed), result.plan)
     assert proof.equal
     assert "Floor" in proof.checks[-1]
     # What the operator reads, and what comes after it, is still compared.
@@ -289,7 +323,7 @@ def test_rounding_before_an_operator_that_jumps_fails_no_proof():
     for name in ("w0", add.input[1], conv.input[1]):
         value = initializer(result.model, name) * np.float32(1.01)
         with pytest.raises(spa.VerificationError, match="differs"):
-            spa.verify(model, _set(result.model, name, value), result.plan)
+            _outputs(model, _set(result.model, name, value), result.plan)
 
 
 def test_sizes_that_shrink_are_not_blamed_for_a_failed_proof():
@@ -301,7 +335,7 @@ def test_sizes_that_shrink_are_not_blamed_for_a_failed_proof():
     node = node_of(result.model, "Conv", 1)
     value = initializer(result.model, node.input[1]) + np.float32(0.5)
     with pytest.raises(spa.VerificationError, match=f'first at Conv "{node.name}"'):
-        spa.verify(model, _set(result.model, node.input[1], value), result.plan)
+        _outputs(model, _set(result.model, node.input[1], value), result.plan)
 
 
 def test_a_determinant_near_zero_fails_no_proof():
@@ -316,8 +350,8 @@ def test_a_determinant_near_zero_fails_no_proof():
     model, result = _pruned(proto, criterion="random")
     value = initializer(result.model, weight)
     noise = rng.standard_normal(value.shape).astype(np.float32)
-    proof = spa.verify(model, _set(result.model, weight, value * (1 + 1e-6 * noise)), result.plan)
+    proof = _outputs(model, _set(result.model, weight, value * (1 + 1e-6 * noise)), result.plan)
     assert proof.equal
     assert "Det" in proof.checks[-1]
     with pytest.raises(spa.VerificationError, match="differs"):
-        spa.verify(model, _set(result.model, weight, value * (1 + 1e-2 * noise)), result.plan)
+        _outputs(model, _set(result.model, weight, value * (1 + 1e-2 * noise)), result.plan)

@@ -1,0 +1,1 @@
+"""What the proof of a pruned model is made of (`spa.pruning.verify` puts it together)."""
