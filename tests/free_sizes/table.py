@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -78,7 +78,6 @@ class Network:
     tried: Sequence[Sizes]
     exporters: tuple[str, ...] = ("torchscript", "dynamo")
     rp: float = 1.5
-    _made: dict[str, bytes] = field(default_factory=dict)
 
     def feeds(self, sizes: Sizes, seed: int = 0) -> dict[str, np.ndarray]:
         """Inputs of these sizes."""

@@ -45,11 +45,11 @@ NETWORKS["swin"] = Network(
 
 @network(PICTURE, traced={"N": 2, "H": 17, "W": 22}, tried=WIDE)
 class Windowed(nn.Module):
-    """Windows of a map that is padded to a multiple, and cropped again (ViTDet, SAM)."""
+    """Windows of a map that is padded to a multiple, and cropped again, without a norm over C."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, WIDTH, 3, padding=1), nn.LayerNorm(WIDTH)
+        self.stem = nn.Sequential(nn.Conv2d(3, WIDTH, 3, padding=1), nn.BatchNorm2d(WIDTH))
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
         self.up, self.down, self.head = (
             nn.Linear(WIDTH, 40),
@@ -61,7 +61,7 @@ class Windowed(nn.Module):
         x = self.stem(x).permute(0, 2, 3, 1)
         n, h, w, c = x.shape
         down, right = (WINDOW - h % WINDOW) % WINDOW, (WINDOW - w % WINDOW) % WINDOW
-        y = F.pad(self.norm(x), (0, 0, 0, right, 0, down))
+        y = F.pad(x, (0, 0, 0, right, 0, down))
         tall, wide = h + down, w + right
         y = y.view(n, tall // WINDOW, WINDOW, wide // WINDOW, WINDOW, c)
         y = y.permute(0, 1, 3, 2, 4, 5).reshape(-1, WINDOW * WINDOW, c)
