@@ -1,8 +1,8 @@
 """An If whose condition can have one value only gives way to its branch, so that it can be pruned.
 
 Exporters of scripted models ask for ranks and fixed sizes while the model runs ("has the last axis
-size 1?"). A condition is fixed where it is computed from constants alone, or from shapes whose
-sizes the file fixes, as shape inference says. What two runs merely had in common is not enough.
+size 1?"). A condition is fixed where it is computed from constants alone, or from sizes that the
+file fixes (`spa.graph.sizes`). What two runs merely had in common is not enough.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import onnx
 
 from spa.graph.inlining import BRANCHES, Inliner, branch_of
 from spa.graph.nodes import Node
-from spa.graph.weightless import without_weights
 
 if TYPE_CHECKING:
     from spa.graph.model import Model
@@ -25,10 +24,6 @@ def fixed_conditions(model: Model) -> dict[int, bool]:
     forks = [node for node in model.graph.nodes if node.op == "If"]
     if not forks:
         return {}
-    from spa.coupling.arithmetic import ShapeArithmetic
-
-    arithmetic = ShapeArithmetic(model)
-    sizes = _fixed_sizes(model.proto)
     # From IR version 4 on, initializers that are listed as inputs may be given other values.
     old = model.proto.ir_version < 4
     free = set(model.graph.inputs if old else (v.name for v in model.proto.graph.input))
@@ -38,10 +33,7 @@ def fixed_conditions(model: Model) -> dict[int, bool]:
         value = model.static_value(condition)
         if value is None or value.size != 1 or free & _ancestors(node, model):
             continue
-        origins = arithmetic.of(condition)
-        known = condition in model.constants or condition in arithmetic.origins
-        if known and origins <= sizes:
-            found[node.index] = bool(value.reshape(-1)[0])
+        found[node.index] = bool(value.reshape(-1)[0])
     return found
 
 
@@ -57,28 +49,6 @@ def _ancestors(node: Node, model: Model) -> set[str]:
             if producer is not None and producer.op not in ("Shape", "Size"):
                 pending += [*producer.inputs, *producer.captured]
     return seen
-
-
-def _fixed_sizes(proto: onnx.ModelProto) -> set[tuple[str, int]]:
-    """Axes whose size follows from the file alone."""
-    light, large = without_weights(proto)
-    del light.graph.value_info[:]
-    declared = {value.name for value in light.graph.input}
-    light.graph.input.extend(
-        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        for tensor in large
-        if tensor.name not in declared
-    )
-    try:
-        light = onnx.shape_inference.infer_shapes(light, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return set()
-    return {
-        (value.name, axis)
-        for value in (*light.graph.input, *light.graph.value_info)
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
-        if dim.HasField("dim_value")
-    }
 
 
 def take_branches(proto: onnx.ModelProto, conditions: Mapping[int, bool]) -> onnx.ModelProto:

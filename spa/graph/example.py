@@ -2,6 +2,8 @@
 
 A dynamic first axis is taken as the batch (2, so that a batch axis is never mistaken for an axis of
 size 1). Other dynamic axes are tried at the sizes that published models use, until the model runs.
+Sizes that the file does not call the same differ from each other, in the example and in the second
+run, as far as the model runs so: two that agree by chance hide what depends on which.
 """
 
 from __future__ import annotations
@@ -23,14 +25,21 @@ InputSpec = Sequence[int] | Array
 # Input name and axis.
 FreeAxis = tuple[str, int]
 
-BATCH = 2
+# Sizes of the batch, in the order in which they are tried; some models take it in pairs, or fours.
+BATCHES = (2, 4, 8, 16, 3, 1)
 # Sizes of dynamic axes that are not the batch, in the order in which they are tried.
 IMAGE_SIZES = (224, 64, 32, 48, 128, 320, 299, 512)
-OTHER_SIZES = (16, 32, 64, 128, 256, 1)
+OTHER_SIZES = (16, 32, 64, 128, 256, 1, 1024, 4096, 16384)
+# With a batch that is not the first, the first so many are tried.
+MOST_SIZES_BY_BATCH = 3
+# By how much one side of an image is larger than the one before.
+IMAGE_STEP = 32
 # By how much a size that is not the batch's grows in the second run; some networks halve their
 # input so often that only a multiple fits, and doubling is affordable below the second number.
 OTHER_GROWTH = 32
 MAX_DOUBLED = 513
+# What a batch is multiplied by where one more does not run.
+MULTIPLES = (2, 3, 4)
 # No example of a published model comes near this.
 MAX_INPUT_BYTES = 2**31
 
@@ -50,6 +59,10 @@ class Declared:
     def describe(self) -> str:
         """For messages: ``name=?x3x?x?``."""
         return f"{self.name}={'x'.join('?' if d is None else str(d) for d in self.dims)}"
+
+    def name_of(self, axis: int) -> str:
+        """The name of a dynamic size: the file's, which other axes may share, or one of its own."""
+        return self.symbols[axis] or f"{self.name}[{axis}]"
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether a shape has the declared rank and fixed sizes."""
@@ -122,9 +135,7 @@ def candidates(
     Raises:
         InputError: an input is too large.
     """
-    free = any(d.name not in given and any(dim is None for dim in d.dims[1:]) for d in declared)
-    images = any(len(d.dims) >= 4 for d in declared)
-    for size in (IMAGE_SIZES if images else OTHER_SIZES) if free else (1,):
+    for sizes in _guesses(declared, given, graph):
         rng = np.random.default_rng(seed)
         feeds = {}
         for d in declared:
@@ -132,10 +143,83 @@ def candidates(
             if isinstance(spec, np.ndarray):
                 feeds[d.name] = spec.astype(d.dtype, copy=False)
                 continue
-            shape = tuple(spec) if spec is not None else _guess(d, size, graph)
+            shape = tuple(spec) if spec is not None else _shape(d, sizes)
             _check_bytes(d, shape)
             feeds[d.name] = draw(rng, shape, d.dtype)
         yield feeds
+
+
+def _shape(declared: Declared, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(
+        sizes[declared.name_of(axis)] if dim is None else dim
+        for axis, dim in enumerate(declared.dims)
+    )
+
+
+def _guesses(
+    declared: Sequence[Declared], given: Mapping[str, InputSpec], graph: Graph
+) -> Iterator[dict[str, int]]:
+    """Yields sizes by name: all different first, then alike where the axis's number is the same."""
+    fixed = _given_sizes(declared, given)
+    for d in declared:
+        channels = _channels_of_first_conv(d.name, graph)
+        if len(d.dims) >= 3 and d.dims[1] is None and channels is not None:
+            fixed.setdefault(d.name_of(1), channels)
+    groups = [axes for axes in free_sizes(declared) if _name(declared, axes) not in fixed]
+    batches = [axes for axes in groups if is_batch(axes)]
+    others = [axes for axes in groups if not is_batch(axes)]
+    images = any(len(d.dims) >= 4 for d in declared)
+    usual: Sequence[int] = (IMAGE_SIZES if images else OTHER_SIZES) if others else (1,)
+    tried: list[dict[str, int]] = []
+    for batch in BATCHES if batches else BATCHES[:1]:
+        for size in usual if batch == BATCHES[0] else usual[:MOST_SIZES_BY_BATCH]:
+            step = IMAGE_STEP if images else size
+            for place in (_numbers, _axis_numbers, _zeros):
+                sizes = dict(fixed)
+                for axes, number in zip(batches, place(batches), strict=True):
+                    sizes[_name(declared, axes)] = batch * (number + 1)
+                for axes, number in zip(others, place(others), strict=True):
+                    sizes[_name(declared, axes)] = size + step * number
+                if sizes not in tried:
+                    tried.append(sizes)
+                    yield sizes
+
+
+# How far apart sizes are: each group of axes has one of these numbers.
+def _numbers(groups: Sequence[Sequence[FreeAxis]]) -> list[int]:
+    """A number for each."""
+    return list(range(len(groups)))
+
+
+def _axis_numbers(groups: Sequence[Sequence[FreeAxis]]) -> list[int]:
+    """One number for those that stand at the same place of their inputs: ids and their mask."""
+    places = sorted({min(axis for _, axis in axes) for axes in groups})
+    return [places.index(min(axis for _, axis in axes)) for axes in groups]
+
+
+def _zeros(groups: Sequence[Sequence[FreeAxis]]) -> list[int]:
+    """One number for all: square images."""
+    return [0] * len(groups)
+
+
+def _name(declared: Sequence[Declared], axes: Sequence[FreeAxis]) -> str:
+    name, axis = axes[0]
+    return next(d for d in declared if d.name == name).name_of(axis)
+
+
+def _given_sizes(
+    declared: Sequence[Declared], given: Mapping[str, InputSpec]
+) -> dict[str, int]:
+    """Sizes by name, as the inputs that the user gave have them."""
+    found: dict[str, int] = {}
+    for d in declared:
+        if d.name in given:
+            spec = given[d.name]
+            shape = spec.shape if isinstance(spec, np.ndarray) else tuple(spec)
+            for axis, dim in enumerate(d.dims):
+                if dim is None:
+                    found.setdefault(d.name_of(axis), int(shape[axis]))
+    return found
 
 
 def _check_bytes(declared: Declared, shape: Sequence[int]) -> None:
@@ -159,26 +243,64 @@ def draw(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any]) -
 
 
 def free_sizes(declared: Sequence[Declared]) -> list[list[FreeAxis]]:
-    """Dynamic axes that share a size, the batch first.
-
-    Axes are one where the file gives them one name; without names, where their position is the
-    same (ids and their mask have one length).
-    """
-    groups: dict[str | int, list[FreeAxis]] = {}
+    """Dynamic axes that share a size because the file gives them one name, the batch first."""
+    groups: dict[str, list[FreeAxis]] = {}
     for d in declared:
         for axis, dim in enumerate(d.dims):
             if dim is None:
-                groups.setdefault(d.symbols[axis] or axis, []).append((d.name, axis))
+                groups.setdefault(d.name_of(axis), []).append((d.name, axis))
     return sorted(groups.values(), key=lambda axes: min(axis for _, axis in axes))
 
 
-def growths(axes: Sequence[FreeAxis], feeds: Mapping[str, Array]) -> tuple[int, ...]:
-    """By how much a size may grow in the second run: a batch by 1, others by 32 or twofold."""
-    if any(axis == 0 for _, axis in axes):
-        return (1, 1)
-    name, axis = axes[0]
-    size = feeds[name].shape[axis]
-    return (OTHER_GROWTH, size if size < MAX_DOUBLED else OTHER_GROWTH)
+def is_batch(axes: Sequence[FreeAxis]) -> bool:
+    """Whether a size is taken for the batch: it stands first in some input."""
+    return any(axis == 0 for _, axis in axes)
+
+
+def growths(
+    groups: Sequence[Sequence[FreeAxis]], feeds: Mapping[str, Array]
+) -> Iterator[list[int]]:
+    """Yields by how much each size may grow in the second run: by different amounts, if it can be.
+
+    A batch grows by 1, or to a multiple; others by a multiple of 32, or to a multiple.
+    """
+    sizes = [feeds[name].shape[axis] for (name, axis), *_ in groups]
+    tried: list[list[int]] = []
+    for place in (_numbers, _axis_numbers, _zeros):
+        batches = iter(place([axes for axes in groups if is_batch(axes)]))
+        others = iter(place([axes for axes in groups if not is_batch(axes)]))
+        numbers = [next(batches if is_batch(axes) else others) for axes in groups]
+        for batch in (1, *MULTIPLES):
+            for other in (1, *MULTIPLES[:1]):
+                growth = [
+                    _growth(size, number, batch if is_batch(axes) else other, is_batch(axes))
+                    for size, number, axes in zip(sizes, numbers, groups, strict=True)
+                ]
+                if place is _numbers:
+                    growth = _apart(sizes, growth)
+                if growth not in tried:
+                    tried.append(growth)
+                    yield growth
+
+
+def _growth(size: int, number: int, multiple: int, batch: bool) -> int:
+    """By how much one size grows; 1 as a multiple means by an amount of its own."""
+    if multiple > 1 and (batch or size < MAX_DOUBLED):
+        return size * (multiple - 1)
+    return (1 if batch else OTHER_GROWTH) * (number + 1)
+
+
+def _apart(sizes: Sequence[int], growth: Sequence[int]) -> list[int]:
+    """Grows some sizes once more, so that no two are equal in the end."""
+    result: list[int] = []
+    there: set[int] = set()
+    for size, more in zip(sizes, growth, strict=True):
+        total = more
+        while size + total in there:
+            total += more
+        there.add(size + total)
+        result.append(total)
+    return result
 
 
 def grown(
@@ -198,16 +320,6 @@ def redrawn(
     """Inputs of the same types, of other shapes."""
     rng = np.random.default_rng(seed)
     return {name: draw(rng, shapes[name], value.dtype) for name, value in feeds.items()}
-
-
-def _guess(declared: Declared, size: int, graph: Graph) -> tuple[int, ...]:
-    shape = [
-        dim if dim is not None else BATCH if axis == 0 else size
-        for axis, dim in enumerate(declared.dims)
-    ]
-    if len(shape) >= 3 and declared.dims[1] is None:
-        shape[1] = _channels_of_first_conv(declared.name, graph) or shape[1]
-    return tuple(shape)
 
 
 def _channels_of_first_conv(name: str, graph: Graph) -> int | None:

@@ -211,7 +211,7 @@ def _first_run(
 def _second_run(
     observer: Observer, declared: list[Declared], example: Mapping[str, Array]
 ) -> Run | None:
-    """Another batch size, and other dynamic sizes where the model takes them.
+    """Another batch size, and other dynamic sizes where the model takes them: a check of reasoning.
 
     Where it does not take all of them at once, each is tried: text recognisers have one height, and
     any width.
@@ -223,17 +223,17 @@ def _second_run(
         except ModelError:
             return None
 
-    sizes = [(axes, growths(axes, example)) for axes in free_sizes(declared)]
-    if not sizes:
+    groups = free_sizes(declared)
+    if not groups:
         return None
-    for which in (0, 1):
-        run = attempt([(axes, more[which]) for axes, more in sizes])
+    for growth in growths(groups, example):
+        run = attempt(list(zip(groups, growth, strict=True)))
         if run is not None:
             return run
     best: Run | None = None
     taken: list[tuple[list[FreeAxis], int]] = []
-    for axes, more in sizes:
-        for amount in dict.fromkeys(more):
+    for axes in groups:
+        for (amount,) in growths([axes], example):
             run = attempt([*taken, (axes, amount)])
             if run is not None:
                 best = run

@@ -22,6 +22,7 @@ from spa.graph.nodes import Graph, Node, Use
 from spa.graph.observe import Run
 from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
+from spa.graph.sizes.reasoning import Sizes
 from spa.graph.value_sizes import ValueSizes, value_sizes
 
 Array = npt.NDArray[Any]
@@ -283,34 +284,29 @@ class Model:
         return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
     def static_value(self, name: str) -> Array | None:
-        """Value of a small tensor that does not depend on the inputs' sizes; None if it may.
+        """Value of a small tensor that is the same for all inputs, of any size; None if it may not be.
 
         Lists of indices in the file may have any length.
         """
         if not name:
             return None
-        if name in self.graph.initializers:
-            tensor = self.graph.initializers[name]
-            known = _is_small(tensor) or tensor.data_type in INDEX_TYPES
-            return array_of(tensor) if known else None
-        value = self.observed.values.get(name)
-        if value is None or name in self.value_sizes.values:
+        held = self._held(name)
+        if held is not None:
+            return held
+        if self.sizes.changes(name):
             return None
-        if self.varied is None:
-            return value
-        other = self.varied.values.get(name)
-        same = other is not None and value.shape == other.shape and bool((value == other).all())
+        value = self.observed.values.get(name)
+        other = value if self.varied is None else self.varied.values.get(name)
+        # The other run is a check: it can only take back what reasoning found.
+        same = value is not None and other is not None and np.array_equal(value, other)
         return value if same else None
 
-    def run_values(self, name: str) -> list[Array] | None:
-        """A small tensor's value in every run; None where it depends on the inputs' values."""
-        known = self.static_value(name)
-        if known is not None:
-            return [known] * len(self._runs)
-        if name in self.value_sizes.values:
+    def _held(self, name: str) -> Array | None:
+        """A small initializer, or a list of indices, however long."""
+        tensor = self.graph.initializers.get(name)
+        if tensor is None:
             return None
-        values = [run.values[name] for run in self._runs if name in run.values]
-        return values if len(values) == len(self._runs) else None
+        return array_of(tensor) if _is_small(tensor) or tensor.data_type in INDEX_TYPES else None
 
     def expanded_value(self, name: str) -> Array | None:
         """Static value of what a tensor is expanded from, at the tensor's rank; None without."""
@@ -323,13 +319,10 @@ class Model:
         rank = len(self.shapes[name])
         return None if value is None else value.reshape((1,) * (rank - value.ndim) + value.shape)
 
-    def run_sizes(self, name: str, axis: int) -> list[int]:
-        """A tensor's size along an axis in every run."""
-        return [run.shapes[name][axis] for run in self._runs]
-
-    @property
-    def _runs(self) -> list[Run]:
-        return [self.observed] if self.varied is None else [self.observed, self.varied]
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What is known of all sizes, for any inputs (`spa.graph.sizes`)."""
+        return Sizes(self.proto, self.graph, self.declared, self.observed, self._held)
 
     @cached_property
     def value_sizes(self) -> ValueSizes:
@@ -356,12 +349,16 @@ class Model:
         return frozenset(found)
 
     def varies(self, name: str, axis: int) -> bool:
-        """Says whether a tensor's axis follows a dynamic size, or what the inputs hold."""
-        if axis in self.value_sizes.axes.get(name, ()):
+        """Says whether a tensor's size along an axis may differ from one input to another."""
+        if self.sizes.varies(name, axis):
             return True
         if self.varied is None or name not in self.varied.shapes:
             return False
         return self.varied.shapes[name][axis] != self.observed.shapes[name][axis]
+
+    def same_size(self, a: str, i: int, b: str, j: int) -> bool:
+        """Says whether two tensors' axes have one size, for any inputs."""
+        return self.sizes.same(self.sizes.of(a, i), self.sizes.of(b, j))
 
 
 def _constant_tensor(node: Node) -> onnx.TensorProto | None:

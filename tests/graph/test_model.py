@@ -350,7 +350,7 @@ def test_what_subgraphs_read_is_captured():
     g.initializers.append(numpy_helper.from_array(gain, "gain"))
     x = g.node("Relu", [g.conv(g.input(3, 8, 8), 3, 8)])
     size = g.node("Size", [x])
-    many = g.weight(np.zeros((1,) * 5, np.int64))  # a condition of so many axes keeps an If
+    many = g.weight(np.full((1,) * 5, 10**6))  # a condition of so many axes keeps an If
     truth = g.node("Greater", [size, many])
     y = g.node("If", [truth], then_branch=branch("a", x), else_branch=branch("b", x))
     model = spa.load(g.model(g.conv(y, 8, 5)))

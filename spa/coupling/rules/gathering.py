@@ -75,7 +75,7 @@ def _as_of_gather(node: Node, axis: int, model: Model) -> Array | None:
         return None
     others = [k for k in range(value.ndim) if k != axis]
     same = all(
-        model.run_sizes(node.inputs[0], k) == model.run_sizes(node.inputs[1], k) for k in others
+        model.same_size(node.inputs[0], k, node.inputs[1], k) for k in others
     )
     return value if same and value.size == model.shapes[node.inputs[1]][axis] else None
 

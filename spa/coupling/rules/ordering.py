@@ -114,11 +114,10 @@ def _backwards(size: int) -> range:
 
 def _is_flip(node: Node, tracker: Tracker) -> bool:
     """Whether every line is turned round whole, at any size of the inputs."""
-    runs = tracker.model.run_values(node.inputs[1])
-    sizes = tracker.model.run_sizes(node.inputs[0], _time_axis(node))
-    return runs is not None and all(
-        bool((value == size).all()) for value, size in zip(runs, sizes, strict=True)
-    )
+    sizes = tracker.model.sizes
+    lengths = sizes.entries(node.inputs[1])
+    whole = sizes.of(node.inputs[0], _time_axis(node))
+    return lengths is not None and all(sizes.same(length, whole) for length in lengths)
 
 
 def _is_read(node: Node, i: int, model: Model) -> bool:

@@ -60,7 +60,7 @@ def _is_undone(node: Node, model: Model) -> bool:
         reader.op == "MaxUnpool"
         and position == 1
         and all(
-            model.run_sizes(node.inputs[0], k) == model.run_sizes(reader.outputs[0], k)
+            model.same_size(node.inputs[0], k, reader.outputs[0], k)
             for k in range(2, len(model.shapes[node.inputs[0]]))
         )
         for reader, position in readers
