@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tests.feeds import Input
 from tests.free_sizes.pictures import block
-from tests.free_sizes.table import Input, grid, network
+from tests.free_sizes.table import grid, network
 
 EVEN = [{"N": 2 * k} for k in (1, 2, 3, 5, 7, 4, 6, 9, 8, 11, 10, 13)]
 SMALL = Input("x", ("N", 3, 8, 8))

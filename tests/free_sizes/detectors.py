@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.feeds import Input, mask
 from tests.free_sizes.pictures import block
-from tests.free_sizes.table import Input, grid, mask, network
+from tests.free_sizes.table import grid, network
 
 BINS, CLASSES, WIDTH, HEADS = 4, 3, 16, 4
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.free_sizes.table import Input, grid, network
+from tests.feeds import Input
+from tests.free_sizes.table import grid, network
 
 PICTURE = Input("x", ("N", 3, "H", "W"))
 ODD = grid(

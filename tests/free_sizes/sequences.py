@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.free_sizes.table import Input, grid, lengths, network, words
+from tests.feeds import Input, lengths, words
+from tests.free_sizes.table import grid, network
 from tests.free_sizes.windows import attend
 
 WIDTH, HEADS = 16, 4
@@ -152,7 +153,7 @@ class SummaryMod(Summary):
 
 
 @network(
-    Input("ids", ("N", "T"), words),
+    Input("ids", ("N", "T"), words(40)),
     Input("lengths", ("N",), lengths),
     traced={"N": 2, "T": 50},
     tried=LONG,

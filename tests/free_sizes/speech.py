@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.feeds import Input, lengths
 from tests.free_sizes.sequences import HEADS, LONG, WIDTH
-from tests.free_sizes.table import Input, grid, lengths, network
+from tests.free_sizes.table import grid, network
 from tests.free_sizes.windows import attend
 
 

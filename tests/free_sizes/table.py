@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,49 +14,7 @@ import torch
 from torch import nn
 
 from experiments.bench.networks.waking import wake
-
-Sizes = Mapping[str, int]
-Draw = Callable[[np.random.Generator, tuple[int, ...], Sizes], np.ndarray]
-
-
-def normal(rng: np.random.Generator, shape: tuple[int, ...], sizes: Sizes) -> np.ndarray:
-    """Pictures, waves and features."""
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def mask(rng: np.random.Generator, shape: tuple[int, ...], sizes: Sizes) -> np.ndarray:
-    """(N, S): true is padding, at the end; the first is never."""
-    ends = rng.integers(1, shape[-1] + 1, shape[:-1])
-    return np.arange(shape[-1]) >= ends[..., None]
-
-
-def lengths(rng: np.random.Generator, shape: tuple[int, ...], sizes: Sizes) -> np.ndarray:
-    """(N,): how many of T are no padding."""
-    return rng.integers(1, sizes["T"] + 1, shape).astype(np.int64)
-
-
-def words(rng: np.random.Generator, shape: tuple[int, ...], sizes: Sizes) -> np.ndarray:
-    """Indices into a vocabulary of 40."""
-    return rng.integers(0, 40, shape).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input.
-
-    Attributes:
-        name: of the input.
-        dims: its sizes; a free one by name.
-        draw: makes values of a shape.
-    """
-
-    name: str
-    dims: tuple[int | str, ...]
-    draw: Draw = normal
-
-    def values(self, rng: np.random.Generator, sizes: Sizes) -> np.ndarray:
-        shape = tuple(d if isinstance(d, int) else sizes[d] for d in self.dims)
-        return self.draw(rng, shape, sizes)
+from tests.feeds import Input, Sizes
 
 
 @dataclass(frozen=True)

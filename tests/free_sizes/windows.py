@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spa.bridge.torchvision_shim import import_torchvision
-from tests.free_sizes.table import NETWORKS, Input, Network, grid, network
+from tests.feeds import Input
+from tests.free_sizes.table import NETWORKS, Network, grid, network
 
 PICTURE = Input("x", ("N", 3, "H", "W"))
 WIDTH, HEADS, WINDOW = 16, 4, 4
