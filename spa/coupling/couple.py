@@ -26,9 +26,6 @@ from spa.graph.nodes import Node, Use
 
 Mask = npt.NDArray[np.bool_]
 
-# Operators whose sizes, computed while the model runs, are rewritten where they need not be.
-WITH_TARGETS = ("ConstantOfShape", "Expand", "Reshape", "Resize")
-
 ATTENTION = ("heads", "head_dim", "none")
 
 
@@ -125,7 +122,6 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     unseen = (graph.uses.keys() - seen) | (graph.producers.keys() - seen)  # nearly always none
     for node in model.graph.nodes:
         _visit(node, tracker, contracted, unseen)
-    _keep_computed_sizes(tracker)
     for names, reason in (
         (model.graph.outputs, "it is an output of the model"),
         (sorted(model.graph.captured), "a subgraph reads it"),
@@ -194,16 +190,6 @@ def _keep_tables(node: Node, tracker: Tracker) -> None:
         listed = name in tracker.model.parameters and len(tracker.shape(node, i)) < 2
         if name not in tracker.arithmetic.origins and not listed:
             tracker.keep_layers(tracker.read(node, i), node, "sizes are computed with it")
-
-
-def _keep_computed_sizes(tracker: Tracker) -> None:
-    """Numbers computed from a size that varies can be neither pinned nor rewritten; see `Cut`.
-
-    Targets are rewritten by the resize functions of the operators that have them.
-    """
-    for node, i in tracker.arithmetic.reads():
-        if tracker.value(node, i) is None and node.op not in WITH_TARGETS:
-            tracker.keep_origins(node, i, "its size is used in a computation")
 
 
 class Cut:

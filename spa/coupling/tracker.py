@@ -84,6 +84,10 @@ class Tracker:
         """Value of input ``i`` where it is small and depends on no input; None otherwise."""
         return self.model.static_value(node.inputs[i]) if node.has_input(i) else None
 
+    def entries(self, node: Node, i: int) -> list[int | None] | None:
+        """Whole numbers in a small input, None for those that sizes or values decide."""
+        return self.model.whole_entries(node.inputs[i]) if node.has_input(i) else None
+
     def is_constant(self, node: Node, i: int) -> bool:
         """Says whether input ``i`` is computed from parameters alone."""
         return node.inputs[i] in self.model.constants
@@ -176,17 +180,6 @@ class Tracker:
         for i in range(len(node.inputs)):
             if node.has_input(i):
                 self.keep_layers(self.read(node, i), node, reason)
-
-    def keep_origins(
-        self, node: Node, i: int, reason: str, elements: Sequence[int] | None = None
-    ) -> None:
-        """Keeps every axis whose size goes into the numbers that input ``i`` holds.
-
-        ``elements`` picks some of these numbers; None stands for all.
-        """
-        for name, axis in sorted(self.arithmetic.of(node.inputs[i], elements)):
-            followed = [layer for layer in self.layers.get(name, []) if layer.shape[axis] > 1]
-            self.keep_layers(followed, node, reason)
 
     def mark_inexact(self, labels: Labels, node: Node, reason: str) -> None:
         """States that removing these labels changes what the rest computes at ``node``."""

@@ -356,6 +356,13 @@ class Model:
             return False
         return self.varied.shapes[name][axis] != self.observed.shapes[name][axis]
 
+    def whole_entries(self, name: str) -> list[int | None] | None:
+        """Whole numbers in a small tensor, None for those that an open size or an input decides."""
+        entries = self.sizes.entries(name)
+        if entries is None:
+            return None
+        return [entry if isinstance(entry, int) else None for entry in entries]
+
     def same_size(self, a: str, i: int, b: str, j: int) -> bool:
         """Says whether two tensors' axes have one size, for any inputs."""
         return self.sizes.same(self.sizes.of(a, i), self.sizes.of(b, j))

@@ -1,8 +1,9 @@
 """Surgery: the only module that makes a smaller model, always on a copy.
 
 1. Parameters are cut (`spa.pruning.parameters`).
-2. Numbers that are computed from the size of a tensor that shrank, and are read as numbers (slice
-   bounds, the scale of a softmax), are pinned to what they were.
+2. Numbers that are computed from the size of a tensor that shrank stay what they were: slice
+   bounds, the scale of a softmax. Fixed ones are written as constants where they are read; the
+   arithmetic of others begins with the dense sizes (`spa.pruning.dense_sizes`).
 3. Every node's size-dependent pieces follow: each operator family's resize function asks for new
    attributes, constants of the node's own, or other nodes in its place.
 4. Declared shapes follow: value_info, and inputs that have an initializer.
@@ -12,7 +13,9 @@ Names, metadata, opset and dynamic axes survive. The model's real interface neve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ from spa.graph.forks import close_forks
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, reads, set_nodes
 from spa.graph.read import names_in
+from spa.pruning.dense_sizes import keep_dense_sizes
 from spa.pruning.parameters import add_initializer, rewrite_parameters, take_slices
 from spa.pruning.plan import Plan, cut_of
 
@@ -71,7 +75,10 @@ def cut_model(model: Model, cut: Cut) -> onnx.ModelProto:
             RESIZES[node.op](node, surgeon)
     surgeon.finish()
     _declare(proto, cut)
-    _drop_unread(proto, was_read=frozenset(model.graph.uses) | model.graph.captured)
+    was_read = frozenset(model.graph.uses) | model.graph.captured
+    _drop_unread(proto, was_read)
+    if keep_dense_sizes(proto, model, cut):
+        _drop_unread(proto, was_read)
     return proto
 
 
@@ -92,10 +99,10 @@ class Surgeon:
         """Writes numbers that would change as constants, where they are read."""
         for node, i in self._arithmetic.reads():
             value = self.value(node, i)
-            if value is not None and self.is_stale(node, i):
+            if value is not None and self._is_stale(node, i):
                 self.set_input(node, i, value)
 
-    def is_stale(self, node: Node, i: int) -> bool:
+    def _is_stale(self, node: Node, i: int) -> bool:
         """Says whether input ``i`` is computed from a size that shrinks."""
         return any(self.is_cut(*origin) for origin in self._arithmetic.of(node.inputs[i]))
 
@@ -129,8 +136,12 @@ class Surgeon:
         """Value of a small input that depends on no input of the model."""
         return self.model.static_value(node.inputs[i]) if node.has_input(i) else None
 
+    def entries(self, node: Node, i: int) -> list[int | None] | None:
+        """Whole numbers in a small input, None for those that sizes or values decide."""
+        return self.model.whole_entries(node.inputs[i]) if node.has_input(i) else None
+
     def varies(self, name: str, axis: int) -> bool:
-        """Says whether an axis follows a dynamic size."""
+        """Says whether an axis may have another size for other inputs."""
         return self.model.varies(name, axis)
 
     def is_zero_fill(self, node: Node, i: int) -> bool:
@@ -155,23 +166,39 @@ class Surgeon:
             node, f"input_{i}", value if old is None else value.astype(old)
         )
 
-    def set_entries(self, node: Node, i: int, entries: Mapping[int, int]) -> None:
-        """Gives some entries of a computed list of integers, input ``i``, another value."""
+    def set_entries(
+        self,
+        node: Node,
+        i: int,
+        entries: Mapping[int, int],
+        shares: Mapping[int, tuple[int, int]] = MappingProxyType({}),
+    ) -> None:
+        """Gives some entries of a computed list of integers, input ``i``, another value.
+
+        ``shares`` says how much of others is left, of how much: these are multiplied and divided.
+        """
+        if not entries and not shares:
+            return
         source = node.inputs[i]
-        stays = np.ones(self.old_shape(source), dtype=np.int64)
-        new = np.zeros_like(stays)
+        times = np.ones(self.old_shape(source), dtype=np.int64)
+        by, more = np.ones_like(times), np.zeros_like(times)
         for place, value in entries.items():
-            stays[place], new[place] = 0, value
-        rest, whole = (self._free_name(node, f"input_{i}_{hint}") for hint in ("rest", "changed"))
-        self._before.setdefault(node.index, []).extend([
-            onnx.helper.make_node(
-                "Mul", [source, self.constant(node, f"input_{i}_stays", stays)], [rest]
-            ),
-            onnx.helper.make_node(
-                "Add", [rest, self.constant(node, f"input_{i}_new", new)], [whole]
-            ),
-        ])  # fmt: skip
-        self._proto.graph.node[node.index].input[i] = whole
+            times[place], more[place] = 0, value
+        for place, (left, whole) in shares.items():
+            common = math.gcd(left, whole)
+            times[place], by[place] = left // common, whole // common
+        steps = [("Mul", "stays", times), ("Div", "of", by), ("Add", "new", more)]
+        idle = (1, 1, 0)
+        kind = self.model.observed.dtypes[source]
+        before = self._before.setdefault(node.index, [])
+        for (op, hint, numbers), nothing in zip(steps, idle, strict=True):
+            if (numbers == nothing).all():
+                continue
+            made = self._free_name(node, f"input_{i}_{op.lower()}")
+            constant = self.constant(node, f"input_{i}_{hint}", numbers.astype(kind))
+            before.append(onnx.helper.make_node(op, [source, constant], [made]))
+            source = made
+        self._proto.graph.node[node.index].input[i] = source
 
     def drop_input(self, node: Node, i: int) -> None:
         """Leaves an optional input out."""
@@ -232,8 +259,12 @@ def _declare(proto: onnx.ModelProto, cut: Cut) -> None:
             continue
         if len(sizes) == len(dims):
             for dim, size in zip(dims, sizes, strict=True):
-                if size is not None and dim.HasField("dim_value"):
+                if size is None:
+                    continue
+                if dim.HasField("dim_value"):
                     dim.dim_value = size
+                else:  # the expression of a larger size: a runtime would share buffers by it
+                    dim.Clear()
 
 
 def _drop_unread(proto: onnx.ModelProto, was_read: frozenset[str]) -> None:

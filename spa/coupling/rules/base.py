@@ -8,6 +8,7 @@ calls it, and only surgery applies what it asks for. Both stand in one file per 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,11 +50,11 @@ class Cutter(Protocol):
     def value(self, node: Node, i: int) -> Array | None:
         """Value of a small input that depends on no input of the model."""
 
-    def varies(self, name: str, axis: int) -> bool:
-        """Says whether an axis follows a dynamic size."""
+    def entries(self, node: Node, i: int) -> list[int | None] | None:
+        """Whole numbers in a small input, None for those that sizes or values decide."""
 
-    def is_stale(self, node: Node, i: int) -> bool:
-        """Says whether input ``i`` is computed from a size that shrinks."""
+    def varies(self, name: str, axis: int) -> bool:
+        """Says whether an axis may have another size for other inputs."""
 
     def is_zero_fill(self, node: Node, i: int) -> bool:
         """Says whether input ``i`` is filled with zeros to a size that follows an input."""
@@ -64,8 +65,17 @@ class Cutter(Protocol):
     def set_input(self, node: Node, i: int, value: Array) -> None:
         """Gives a node a constant of its own as input ``i``."""
 
-    def set_entries(self, node: Node, i: int, entries: Mapping[int, int]) -> None:
-        """Gives some entries of a computed list of integers, input ``i``, another value."""
+    def set_entries(
+        self,
+        node: Node,
+        i: int,
+        entries: Mapping[int, int],
+        shares: Mapping[int, tuple[int, int]] = MappingProxyType({}),
+    ) -> None:
+        """Gives some entries of a computed list of integers, input ``i``, another value.
+
+        ``shares`` says how much of others is left, of how much.
+        """
 
     def drop_input(self, node: Node, i: int) -> None:
         """Leaves an optional input out."""

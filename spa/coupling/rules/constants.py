@@ -3,7 +3,7 @@
 1. A floating ConstantOfShape with a shape that the file holds is a weight in some files; it is
    labelled when it is read.
 2. Any other ConstantOfShape makes entries up, as Expand does: they may go with what they meet.
-   Where its shape is computed from dynamic sizes, the axes that do not vary still shrink.
+   Where its shape is computed from open sizes, the axes that are fixed still shrink.
 """
 
 from __future__ import annotations
@@ -31,25 +31,19 @@ def constant_of_shape(node: Node, tracker: Tracker) -> None:
     if node.outputs[0] in tracker.model.parameters:  # 1
         return
     shape = tracker.out_shape(node)  # 2
-    varying = [k for k in range(len(shape)) if tracker.model.varies(node.outputs[0], k)]
-    if tracker.value(node, 0) is None:
-        if node.inputs[0] not in tracker.arithmetic.origins:
-            return
-        tracker.keep_origins(node, 0, "its size is used in a computation", elements=varying)
-    free = [k for k, size in enumerate(shape) if size > 1 and k not in varying]
-    labels = {k: tracker.made_up(node, k, shape[k]) for k in free}
-    tracker.write(node, [along(labels[k], k, len(shape)) for k in free])
+    fixed = [k for k in range(len(shape)) if not tracker.model.varies(node.outputs[0], k)]
+    labels = {k: tracker.made_up(node, k, shape[k]) for k in fixed if shape[k] > 1}
+    tracker.write(node, [along(labels[k], k, len(shape)) for k in labels])
 
 
 @resize("ConstantOfShape")
 def resize_constant_of_shape(node: Node, cutter: Cutter) -> None:
-    """The filled tensor's shape follows; of a computed one, the entries that do not vary."""
+    """The filled tensor's shape follows; of a computed one, the entries that shrink."""
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
-    if old == new and not cutter.is_stale(node, 0):
+    if old == new:
         return
     if cutter.value(node, 0) is not None:
         cutter.set_input(node, 0, np.asarray(new, dtype=np.int64))
         return
-    fixed = [k for k in range(len(old)) if not cutter.varies(output, k)]
-    cutter.set_entries(node, 0, {k: new[k] for k in fixed})
+    cutter.set_entries(node, 0, {k: new[k] for k in range(len(old)) if old[k] != new[k]})

@@ -11,15 +11,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from spa.coupling.align import align
 from spa.coupling.labels import Layer, along, lift
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
-from spa.coupling.tracker import Tracker
+from spa.coupling.tracker import Shape, Tracker
+from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 
+COMPUTED = "the padding is computed while the model runs"
 Kept = npt.NDArray[np.bool_]
 
 
@@ -67,20 +71,20 @@ def _join(
 
 @rule("Pad")
 def pad(node: Node, tracker: Tracker) -> None:  # 2
-    shape = tracker.shape(node, 0)
+    rank = len(tracker.shape(node, 0))
     layers = tracker.read(node, 0)
-    pads = _pads(node, tracker.value(node, 1), tracker.value(node, 3), len(shape))
+    pads = _pads(node, tracker.entries(node, 1), tracker.value(node, 3), rank)
     if pads is None:
-        changed = [k for k in range(len(shape)) if tracker.out_shape(node)[k] != shape[k]]
-        reason = "the padding is computed while the model runs"
-        tracker.write(node, tracker.keep_axes(layers, changed or range(len(shape)), node, reason))
+        tracker.write(node, tracker.keep_axes(layers, range(rank), node, COMPUTED))
         return
     constant = node.attr("mode", "constant") == "constant"
     for axis, (before, after) in pads.items():
-        if not constant and (before > 0 or after > 0):
+        if before is None or after is None:
+            layers = tracker.keep_axes(layers, [axis], node, COMPUTED)
+        elif not constant and (before > 0 or after > 0):
             layers = tracker.keep_axes(layers, [axis], node, "the padding repeats its entries")
-            continue
-        layers = [_padded(node, tracker, layer, axis, before, after) for layer in layers]
+        else:
+            layers = [_padded(node, tracker, layer, axis, before, after) for layer in layers]
     tracker.write(node, layers)
 
 
@@ -104,28 +108,27 @@ def resize_pad(node: Node, cutter: Cutter) -> None:
     """Made-up entries that went are padded no more; cropped ones that went, cropped no more."""
     old = cutter.old_shape(node.inputs[0])
     output = node.outputs[0]
-    pads = _pads(node, cutter.value(node, 1), cutter.value(node, 3), len(old))
+    pads = _pads(node, cutter.entries(node, 1), cutter.value(node, 3), len(old))
     if pads is None:
         return
     cut = [k for k in pads if not cutter.input_kept(node, 0, k).all() or cutter.is_cut(output, k)]
     if not cut:
         return
-    begins, ends = [0] * len(old), [0] * len(old)
-    for axis, (before, after) in pads.items():
-        begins[axis], ends[axis] = before, after
-        if axis in cut:
+    numbers: list[int | None] = [None] * (2 * len(pads))
+    for i, (axis, (before, after)) in enumerate(pads.items()):
+        if axis in cut and before is not None and after is not None:
             source, target = cutter.input_kept(node, 0, axis), cutter.kept(output, axis)
-            begins[axis] = _count(
-                target[:before], source[:-before] if before else source[:0], before
+            before, after = (
+                _count(target[:before], source[:-before] if before else source[:0], before),
+                _count(target[target.size - after :], source[source.size + after :], after),
             )
-            ends[axis] = _count(target[target.size - after :], source[source.size + after :], after)
-    numbers = begins + ends
+        numbers[i], numbers[i + len(pads)] = before, after
     if "pads" in node.attrs:
         cutter.set_attr(node, "pads", numbers)
-        return
-    cutter.set_input(node, 1, np.asarray(numbers, dtype=np.int64))
-    if node.has_input(3):
-        cutter.set_input(node, 3, np.arange(len(old), dtype=np.int64))
+    elif None not in numbers:
+        cutter.set_input(node, 1, np.asarray(numbers, dtype=np.int64))
+    else:
+        cutter.set_entries(node, 1, {i: n for i, n in enumerate(numbers) if n is not None})
 
 
 def _count(made_up: Kept, cropped: Kept, entries: int) -> int:
@@ -135,74 +138,65 @@ def _count(made_up: Kept, cropped: Kept, entries: int) -> int:
     return int(made_up.sum()) if entries > 0 else -int(cropped.sum())
 
 
-def _pads(node: Node, value: object, axes: object, rank: int) -> dict[int, tuple[int, int]] | None:
-    """Entries before and after, by axis; None where they are computed."""
-    numbers = node.attr("pads")
-    if numbers is None:
-        if value is None or (node.has_input(3) and axes is None):
-            return None
-        numbers = np.asarray(value).tolist()
-    places = range(rank) if axes is None else np.asarray(axes).tolist()
+def _pads(
+    node: Node, entries: Sequence[int | None] | None, axes: Array | None, rank: int
+) -> dict[int, tuple[int | None, int | None]] | None:
+    """Entries before and after, by axis, None for what is computed; None where the axes are."""
+    numbers = node.attr("pads", entries)
+    if numbers is None or (node.has_input(3) and axes is None):
+        return None
+    places = range(rank) if axes is None else np.reshape(axes, -1).tolist()
     half = len(numbers) // 2
-    return {
-        normal_axis(int(axis), rank): (int(numbers[i]), int(numbers[half + i]))
-        for i, axis in enumerate(places)
-    }
+    return {normal_axis(int(k), rank): (numbers[i], numbers[half + i]) for i, k in enumerate(places)}
 
 
 @rule("Expand")
 def expand(node: Node, tracker: Tracker) -> None:  # 3
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     layers = [lift(layer, len(new)) for layer in tracker.read(node, 0)]
-    wide = (1,) * (len(new) - len(old)) + tuple(old)
-    grown = [k for k in range(len(new)) if wide[k] != new[k]]
-    if tracker.value(node, 1) is None and any(
-        tracker.model.varies(node.outputs[0], k) for k in grown
-    ):
-        # These entries of the target stay computed, so what they are computed from keeps its size.
-        first = len(new) - tracker.shape(node, 1)[0]
-        computed = [k for k in range(first, len(new)) if tracker.model.varies(node.outputs[0], k)]
-        reason = "its size is used in a computation"
-        tracker.keep_origins(node, 1, reason, elements=[k - first for k in computed])
-        grown = [k for k in grown if k not in computed]
+    grown = _grown(node, tracker.model, old, new)
     layers += [along(tracker.made_up(node, k, new[k]), k, len(new)) for k in grown]
     tracker.write(node, layers)
+
+
+def _grown(node: Node, model: Model, old: Shape, new: Shape) -> list[int]:
+    """Axes that are repeated to a fixed size."""
+    wide = (1,) * (len(new) - len(old)) + tuple(old)
+    return [
+        k for k in range(len(new)) if wide[k] != new[k] and not model.varies(node.outputs[0], k)
+    ]
 
 
 @resize("Expand")
 def resize_expand(node: Node, cutter: Cutter) -> None:
     """The target names the new sizes; 1 leaves an axis as it comes.
 
-    Of a target that is computed from dynamic sizes, the entries that do not vary are written anew.
+    Of a target that is computed, the entries of axes that shrink are written anew.
     """
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
-    if old == new and not cutter.is_stale(node, 1):
+    if old == new:
         return
-    source = cutter.old_shape(node.inputs[0])
-    wide = (1,) * (len(old) - len(source)) + tuple(source)
-    grown = [k for k in range(len(old)) if wide[k] != old[k]]
-    if cutter.value(node, 1) is None and any(cutter.varies(output, k) for k in grown):
-        first = len(old) - cutter.old_shape(node.inputs[1])[0]
-        fixed = [k for k in range(first, len(old)) if not cutter.varies(output, k)]
-        cutter.set_entries(node, 1, {k - first: new[k] if k in grown else 1 for k in fixed})
-        return
+    grown = _grown(node, cutter.model, cutter.old_shape(node.inputs[0]), old)
     sizes = [new[k] if k in grown else 1 for k in range(len(new))]
-    cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))
+    if cutter.value(node, 1) is not None:
+        cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))
+        return
+    first = len(old) - cutter.old_shape(node.inputs[1])[0]
+    cut = [k for k in range(first, len(old)) if old[k] != new[k]]
+    cutter.set_entries(node, 1, {k - first: sizes[k] for k in cut})
 
 
 @rule("Tile")
 def tile(node: Node, tracker: Tracker) -> None:  # 4
-    repeats = tracker.value(node, 1)
     layers = tracker.read(node, 0)
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
-    if repeats is None:
-        changed = [k for k in range(len(old)) if old[k] != new[k]]
-        reason = "the number of repeats is computed while the model runs"
-        tracker.write(node, tracker.keep_axes(layers, changed, node, reason))
-        return
-    tiled = [_tiled(layer, repeats.tolist()) for layer in layers]
-    grown = [k for k in range(len(old)) if old[k] == 1 < new[k]]
+    repeats = tracker.entries(node, 1) or [None] * len(old)
+    computed = [k for k, count in enumerate(repeats) if count is None]
+    reason = "the number of repeats is computed while the model runs"
+    layers = tracker.keep_axes(layers, computed, node, reason)
+    tiled = [_tiled(layer, [count or 1 for count in repeats]) for layer in layers]
+    grown = [k for k in range(len(old)) if old[k] == 1 < new[k] and k not in computed]
     made_up = [along(tracker.made_up(node, k, new[k]), k, len(new)) for k in grown]
     tracker.write(node, tiled + made_up)
 
@@ -210,14 +204,17 @@ def tile(node: Node, tracker: Tracker) -> None:  # 4
 @resize("Tile")
 def resize_tile(node: Node, cutter: Cutter) -> None:
     """An axis of size 1 is repeated as often as is left of it."""
-    repeats, output = cutter.value(node, 1), node.outputs[0]
+    output = node.outputs[0]
     source = cutter.old_shape(node.inputs[0])
     cut = [k for k in range(len(source)) if source[k] == 1 and cutter.is_cut(output, k)]
-    if repeats is None or not cut:
-        return
-    counts = repeats.copy()
-    counts[cut] = [cutter.new_shape(output)[k] for k in cut]
-    cutter.set_input(node, 1, counts)
+    counts = {k: cutter.new_shape(output)[k] for k in cut}
+    repeats = cutter.value(node, 1)
+    if repeats is not None and cut:
+        repeats = repeats.copy()
+        repeats[cut] = list(counts.values())
+        cutter.set_input(node, 1, repeats)
+    elif cut:
+        cutter.set_entries(node, 1, counts)
 
 
 def _tiled(layer: Layer, repeats: list[int]) -> Layer:

@@ -55,6 +55,8 @@ def top_k(node: Node, tracker: Tracker) -> None:
     layers = tracker.read(node, 0)
     if _is_read(node, 1, tracker.model):
         layers = tracker.keep_axes(layers, [axis], node, PLACES)
+    if tracker.model.varies(node.outputs[0] or node.outputs[1], axis):
+        layers = tracker.keep_axes(layers, [axis], node, "how many are taken is computed")
     for layer in layers:
         tracker.at_least(layer, axis, wanted[axis])
     reason = f"{node.op} is taken over this axis"

@@ -1,15 +1,14 @@
 """Resize and Upsample: axes that change their size are kept whole, the others pass.
 
-1. An axis passes where its scale is exactly 1: each entry is then its own sample, in every mode.
-2. Target sizes name the passing axes too. Constant ones are rewritten; in computed ones the sizes
-   of axes that shrank are taken from the input as it comes (``Where(shrank, Shape(x), sizes)``).
-   What the sizes of all other axes are computed from keeps its size.
+1. An axis passes where its scale is exactly 1, or its target the input's size, whatever the sizes of
+   the inputs: each entry is then its own sample, in every mode.
+2. Target sizes name the passing axes too. Constant ones are rewritten; in computed ones those of
+   axes that shrank are put in their places.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import onnx
 
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Tracker
@@ -21,10 +20,6 @@ def resample(node: Node, tracker: Tracker) -> None:
     rank = len(tracker.shape(node, 0))
     axes = [k for k in range(rank) if not _passes(node, tracker, k)]  # 1
     layers = tracker.keep_axes(tracker.read(node, 0), axes, node, "a window reaches over this axis")
-    if node.has_input(3) and tracker.value(node, 3) is None:  # 2
-        named = _named(node, rank)
-        kept = [i for i, axis in enumerate(named) if axis in axes]
-        tracker.keep_origins(node, 3, "its size is used in a computation", elements=kept)
     tracker.write(node, layers)
 
 
@@ -41,15 +36,7 @@ def resize_resample(node: Node, cutter: Cutter) -> None:
         new = np.array([cutter.new_shape(output)[axis] for axis in named])
         cutter.set_input(node, 3, np.where(cut, new, sizes))
         return
-    shape, picked, target = (f"{output}_{hint}" for hint in ("shape", "picked", "sizes"))
-    nodes = [onnx.helper.make_node("Shape", [node.inputs[0]], [shape])]
-    axes = cutter.constant(node, "axes", np.array(named, dtype=np.int64))
-    nodes.append(onnx.helper.make_node("Gather", [shape, axes], [picked]))
-    mask = cutter.constant(node, "shrank", cut)
-    nodes.append(onnx.helper.make_node("Where", [mask, picked, node.inputs[3]], [target]))
-    inputs = [*node.inputs[:3], target]
-    nodes.append(onnx.helper.make_node("Resize", inputs, [output], node.name, **node.attrs))
-    cutter.replace(node, nodes)
+    cutter.set_entries(node, 3, {int(i): cutter.new_shape(output)[named[i]] for i in np.flatnonzero(cut)})
 
 
 def _named(node: Node, rank: int) -> list[int]:
@@ -68,9 +55,10 @@ def _passes(node: Node, tracker: Tracker, axis: int) -> bool:
     if old[axis] != new[axis] or ((cropped or fitted) and axis > 1):
         return False
     if node.has_input(3):
-        return True
+        return tracker.model.same_size(node.inputs[0], axis, node.outputs[0], axis)
     scales = node.attr("scales")
     if scales is None:
-        scales = tracker.value(node, 2 if len(node.inputs) > 2 else 1)
-    # Scales that are computed and happen to leave a size as it is: channels alone are trusted.
-    return axis < 2 if scales is None else float(scales[named.index(axis)]) == 1.0
+        place = 2 if len(node.inputs) > 2 else 1
+        scales = tracker.model.sizes.entries(node.inputs[place])
+    scale = None if scales is None else scales[named.index(axis)]
+    return isinstance(scale, (int, float)) and float(scale) == 1.0

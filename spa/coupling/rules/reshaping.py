@@ -2,33 +2,31 @@
 
 1. Transpose permutes a layer's axes; Squeeze and Unsqueeze take and add axes of size 1.
 2. Reshape and Flatten cut both shapes into blocks of equal products; a layer is expanded only over
-   the block that it follows (`spa.coupling.labels.reshape_layer`).
+   the block that it follows (`spa.coupling.labels.reshape_layer`). Where a block begins and ends
+   must hold for all sizes of the inputs, not only for the example's: else what follows it is kept.
 
 Reshape's target is rewritten when the output shrinks:
 3. A constant target keeps its 0 and -1.
-4. A target that is computed from dynamic sizes is written with the kept sizes and a single -1.
-5. Where two or more of its sizes are dynamic, and not copied from the input by a 0, only its other
-   entries are changed; what the dynamic ones are computed from is kept, but for a -1 among them,
-   which makes up for what goes.
+4. A target that is computed is written with the kept sizes, where each open size is the input's at
+   the same place (a 0), or the only other one (a -1).
+5. Else it stays computed, from the dense sizes (see `spa.pruning.surgery`). Entries of axes that
+   shrink are put in their places; of an open one (C * T in one axis) as much as is left of it.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
-from spa.coupling.labels import Layer, reshape_layer
+from spa.coupling.labels import Layer, blocks, reshape_layer, support
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Shape, Tracker
+from spa.graph.model import Model
 from spa.graph.nodes import Node
 
-
-class Varying(Protocol):
-    """What tells which axes follow a dynamic size."""
-
-    def varies(self, name: str, axis: int) -> bool:
-        """Says whether an axis does."""
+UNTOLD = "where its entries lie after the Reshape depends on sizes that the file leaves open"
+UNKNOWN = "its size in the target shape is computed in a way that cannot be followed"
 
 
 @rule("Transpose")
@@ -64,72 +62,108 @@ def squeeze(node: Node, tracker: Tracker) -> None:
 @rule("Reshape", "Flatten")
 def reshape(node: Node, tracker: Tracker) -> None:
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
-    layers = [reshape_layer(layer, old, new) for layer in tracker.read(node, 0)]
-    if node.op == "Reshape" and not _can_rewrite(node, tracker, old, new):
-        targets = tracker.model.run_values(node.inputs[1])
-        dynamic = [
-            k
-            for k in range(len(new))
-            if tracker.model.varies(node.outputs[0], k)
-            and (targets is None or any(target[k] != -1 for target in targets))
-        ]
-        reason = "its target shape is computed from several dynamic sizes"
-        layers = tracker.keep_axes(layers, dynamic, node, reason)
-        tracker.keep_origins(node, 1, reason, elements=dynamic)
+    read = _told(node, tracker, old, new)
+    layers = [reshape_layer(layer, old, new) for layer in read]
+    if node.op == "Reshape" and tracker.value(node, 1) is None:
+        model = tracker.model
+        if _numbers(node, model, new) is None:
+            lost = [k for k in range(len(new)) if not _can_follow(node, model, k)]
+            layers = tracker.keep_axes(layers, lost, node, UNKNOWN)
     tracker.write(node, layers)
+
+
+def _told(node: Node, tracker: Tracker, old: Shape, new: Shape) -> Sequence[Layer]:
+    """The input's layers, less what cannot be followed for all sizes (2)."""
+    layers = tracker.read(node, 0)
+    source, target = (tracker.model.sizes.axes(name) for name in (node.inputs[0], node.outputs[0]))
+    if source == old and target == new:
+        return layers
+    followed = {k for layer in layers for k in support(layer)}
+    same, product = tracker.model.sizes.same, tracker.model.sizes.algebra.product
+
+    def meet(i: int, j: int) -> bool:
+        return same(product(source[:i]), product(target[:j])) or same(
+            product(source[i:]), product(target[j:])
+        )
+
+    lost = []
+    for here, there in blocks(old, new):
+        if followed.isdisjoint(here):
+            continue
+        begin, end = (here[0], there[0] if there else 0), (here[-1] + 1, there[-1] + 1 if there else 0)
+        if there and not (meet(*begin) and meet(*end)):
+            lost += [k for k in here if k in followed]
+    return tracker.keep_axes(layers, lost, node, UNTOLD) if lost else layers
+
+
+def _can_follow(node: Node, model: Model, k: int) -> bool:
+    """Whether an entry of a computed target can be given what is left of it (5)."""
+    if not model.varies(node.outputs[0], k):
+        return True
+    entries = model.sizes.entries(node.inputs[1])
+    if entries is None:
+        return False
+    return isinstance(entries[k], int) or model.sizes.algebra.sign(entries[k], -1) == 1
 
 
 @resize("Reshape")
 def resize_reshape(node: Node, cutter: Cutter) -> None:
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
-    if old == new and not cutter.is_stale(node, 1):
+    if old == new:
         return
     target = cutter.value(node, 1)
-    dynamic = [k for k in range(len(new)) if cutter.varies(output, k)]
-    inputs = cutter.old_shape(node.inputs[0])
-    if target is None and not _can_write(node, cutter, inputs, old, dynamic):
-        fixed = [k for k in range(len(new)) if k not in dynamic]  # 5
-        stale = cutter.is_stale(node, 1)
-        cutter.set_entries(node, 1, {k: new[k] for k in fixed if stale or old[k] != new[k]})
-        return
-    if target is not None:  # 3
+    left = cutter.input_shape(node, 0)
+    if target is None:
+        sizes = _numbers(node, cutter.model, new, left)
+        if sizes is None:
+            _put_entries(node, cutter, old, new, left)  # 5
+            return
+    else:  # 3
         follows = {k for k, size in enumerate(target) if size in (0, -1)}
         if node.attr("allowzero", 0):
             follows = {k for k, size in enumerate(target) if size == -1}
         sizes = [int(target[k]) if k in follows else new[k] for k in range(len(new))]
         # A 0 copies the input's size at the same place, which may not be what shrank.
-        left = cutter.input_shape(node, 0)
         for k in follows:
             if sizes[k] == 0 and (k >= len(left) or left[k] != new[k]):
                 sizes[k] = new[k]
-    else:  # 4
-        sizes = [-1 if k in dynamic else new[k] for k in range(len(new))]
-        if len(dynamic) > 1:
-            sizes = _with_copies(sizes, inputs, old, dynamic)
     cutter.set_input(node, 1, np.asarray(sizes, dtype=np.int64))
     if node.attr("allowzero", 0) and 0 in sizes:
         cutter.set_attr(node, "allowzero", 0)
 
 
-def _with_copies(sizes: list[int], inputs: Shape, outputs: Shape, dynamic: list[int]) -> list[int]:
-    """Writes 0 for dynamic sizes that stand at the same place in the input; one -1 may remain."""
-    result = list(sizes)
-    for k in dynamic:
-        if k < len(inputs) and inputs[k] == outputs[k]:
-            result[k] = 0
-    return result
+def _numbers(node: Node, model: Model, new: Shape, left: Shape | None = None) -> list[int] | None:
+    """A target of numbers alone that holds for all sizes (4); None where there is none.
+
+    Args:
+        node: the Reshape.
+        model: the dense model.
+        new: the output's shape as it shall be.
+        left: the input's shape as it will be, where that is known.
+    """
+    source, output = node.inputs[0], node.outputs[0]
+    sizes, rank = list(new), len(model.shapes[source])
+    for k in range(len(new)):
+        if model.varies(output, k):
+            copied = k < rank and model.same_size(source, k, output, k)
+            sizes[k] = 0 if copied and (left is None or left[k] == new[k]) else -1
+    return sizes if sizes.count(-1) <= 1 else None
 
 
-def _can_rewrite(node: Node, tracker: Tracker, old: Shape, new: Shape) -> bool:
-    if tracker.value(node, 1) is not None:
-        return True
-    dynamic = [k for k in range(len(new)) if tracker.model.varies(node.outputs[0], k)]
-    return _can_write(node, tracker.model, old, new, dynamic)
-
-
-def _can_write(node: Node, sizes_of: Varying, old: Shape, new: Shape, dynamic: list[int]) -> bool:
-    """Whether a target of numbers alone will do: each dynamic size is copied, or is the one -1."""
-    sizes = _with_copies([-1 if k in dynamic else s for k, s in enumerate(new)], old, new, dynamic)
-    copies_hold = all(sizes[k] != 0 or sizes_of.varies(node.inputs[0], k) for k in dynamic)
-    return copies_hold and sum(size == -1 for size in sizes) <= 1
+def _put_entries(node: Node, cutter: Cutter, old: Shape, new: Shape, left: Shape) -> None:
+    """Gives the entries of axes that shrink what is left of them; -1 and fitting 0s stay."""
+    known = cutter.model.sizes.entries(node.inputs[1]) or [None] * len(new)
+    copies = not node.attr("allowzero", 0)
+    entries: dict[int, int] = {}
+    shares: dict[int, tuple[int, int]] = {}
+    for k, entry in enumerate(known):
+        copied = copies and isinstance(entry, int) and entry == 0
+        fits = copied and k < len(left) and left[k] == new[k]
+        if old[k] == new[k] or fits or (isinstance(entry, int) and entry == -1):
+            continue
+        if cutter.varies(node.outputs[0], k):
+            shares[k] = (new[k], old[k])
+        else:
+            entries[k] = new[k]
+    cutter.set_entries(node, 1, entries, shares)

@@ -20,7 +20,7 @@ from spa.coupling.align import align
 from spa.coupling.labels import reshape_layer
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.rules.convolution import WINDOW
-from spa.coupling.tracker import Shape, Tracker
+from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
 
 WHERE = "it says where pixels are taken from"
@@ -66,10 +66,8 @@ def col2im(node: Node, tracker: Tracker) -> None:  # 2
 
 @rule("CenterCropPad")
 def center_crop_pad(node: Node, tracker: Tracker) -> None:  # 3
-    old, new = tracker.shape(node, 0), tracker.out_shape(node)
-    axes = _axes(node, len(old))
-    if tracker.value(node, 1) is not None:
-        axes = [k for k in axes if old[k] != new[k]]
+    axes = _axes(node, len(tracker.shape(node, 0)))
+    axes = [k for k in axes if not tracker.model.same_size(node.inputs[0], k, node.outputs[0], k)]
     reason = "it is cropped or padded at its middle"
     tracker.write(node, tracker.keep_axes(tracker.read(node, 0), axes, node, reason))
 
@@ -77,11 +75,14 @@ def center_crop_pad(node: Node, tracker: Tracker) -> None:  # 3
 @resize("CenterCropPad")
 def resize_center_crop_pad(node: Node, cutter: Cutter) -> None:
     """Sizes that are named without a change follow."""
-    new: Shape = cutter.new_shape(node.outputs[0])
-    sizes = cutter.value(node, 1)
-    named = [new[k] for k in _axes(node, len(new))]
-    if sizes is not None and sizes.tolist() != named:
-        cutter.set_input(node, 1, np.asarray(named, dtype=np.int64))
+    old, new = (shape(node.outputs[0]) for shape in (cutter.old_shape, cutter.new_shape))
+    named = _axes(node, len(new))
+    if all(old[k] == new[k] for k in named):
+        return
+    if cutter.value(node, 1) is not None:
+        cutter.set_input(node, 1, np.asarray([new[k] for k in named], dtype=np.int64))
+        return
+    cutter.set_entries(node, 1, {i: new[k] for i, k in enumerate(named) if old[k] != new[k]})
 
 
 def _axes(node: Node, rank: int) -> list[int]:

@@ -23,8 +23,12 @@ AXES = frozenset({
     "bins", "broadcast", "frames", "min", "one side", "part", "range", "rest", "scaled", "size",
     "slice", "transposed", "unpool", "windows",
 })  # fmt: skip
+# What SymPy calls a number that is not below 0, or 1.
+SIGNS = ("nonnegative", "positive")
+# Calls that stand for a count, which may be 0.
+COUNTS = frozenset({"share", "true"})
 # Further calls that give whole numbers.
-WHOLE = frozenset({"Ceil", "Floor", "Round", "cut", "div", "max", "true"})
+WHOLE = frozenset({"Ceil", "Floor", "Round", "cut", "div", "max"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,12 @@ class Symbol:
 
     Attributes:
         name: for people; two symbols may share one.
-        positive: whether it is 1 or more.
+        lowest: a bound from below: 1 or 0; None where it may be anything.
         whole: whether it is a whole number.
     """
 
     name: str
-    positive: bool = True
+    lowest: int | None = 1
     whole: bool = True
 
     def __str__(self) -> str:
@@ -68,7 +72,8 @@ class Algebra:
         if symbol is None:
             text = ", ".join(map(str, sizes))
             name = f"{what}({text})" if len(text) < 80 else f"{what}_{len(self._calls)}"
-            symbol = Symbol(name, positive=what in AXES, whole=what in AXES or what in WHOLE)
+            lowest = 1 if what in AXES else 0 if what in COUNTS else None
+            symbol = Symbol(name, lowest, whole=lowest is not None or what in WHOLE)
             self._calls[key] = symbol
             self._arguments[symbol] = key
         return symbol
@@ -143,7 +148,10 @@ class Algebra:
         if _is_int(a) and _is_int(b) and b:
             return int(abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
         exact = self.over(a, b)
-        return exact if is_whole(exact) else self.call("div", a, b)
+        if is_whole(exact):
+            return exact
+        counted = self.sign(a, -1) == 1 and self.sign(b, 0) == 1
+        return self.call("share" if counted else "div", a, b)
 
     def quotient(self, dividend: Sequence[Size], divisor: Sequence[Size]) -> Size:
         """What is left of a product that another one divides: the -1 of a Reshape."""
@@ -162,7 +170,7 @@ class Algebra:
         if _is_plain(gap):
             return (gap > 0) - (gap < 0)
         if isinstance(gap, Symbol):
-            return 1 if gap.positive else None
+            return 1 if gap.lowest == 1 else None
         return 1 if gap.is_positive else -1 if gap.is_negative else None
 
     def same(self, a: Size, b: Size) -> bool:
@@ -212,7 +220,7 @@ class Algebra:
         if size not in self._there:
             # Dummies: symbols are told by what they are, not by name.
             kind = {"integer": True} if size.whole else {"real": True}
-            facts = {**kind, "positive": True} if size.positive else kind
+            facts = kind if size.lowest is None else {**kind, SIGNS[size.lowest]: True}
             self._there[size] = sympy.Dummy(size.name, **facts)
             self._back[self._there[size]] = size
         return self._there[size]

@@ -145,7 +145,7 @@ class Sizes:
             for k, size in enumerate(axes):
                 if size is None:
                     name = each.name_of(k)
-                    axes[k] = free.setdefault(name, Symbol(name, positive=True))
+                    axes[k] = free.setdefault(name, Symbol(name))
             if None in each.dims:
                 self._axes[each.name] = tuple(axes)
         return free
