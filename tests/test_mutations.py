@@ -7,7 +7,7 @@ import pytest
 from tests.mutations.files import FILE_BUGS
 from tests.mutations.networks import NETWORKS
 from tests.mutations.rules import RULE_BUGS
-from tests.mutations.trial import ABSENT, CAUGHT, HARMLESS, MISSED, case, in_file, in_rule, is_right
+from tests.mutations.trial import CAUGHT, MISSED, case, in_file, in_rule, is_right
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -31,5 +31,4 @@ def test_a_bug_in_a_file_is_caught_on_every_network(bug):
 def test_a_bug_in_a_rule_is_caught_on_every_network(bug):
     verdicts = {name: in_rule(name, bug).verdict for name in NETWORKS}
     assert MISSED not in verdicts.values(), verdicts
-    assert ABSENT not in verdicts.values()
-    assert set(verdicts.values()) <= {CAUGHT, HARMLESS}
+    assert CAUGHT in verdicts.values(), f"{bug} harms no network: {verdicts}"

@@ -80,15 +80,26 @@ def residual() -> Network:
 NETWORKS["residual"] = residual
 
 
+@network("padded shortcut")
+def shortcut(g: Builder) -> tuple[str, tuple[Input, ...]]:
+    """Channels of zeros stand before and behind those of a wider stage's shortcut."""
+    x, inputs = picture(g)
+    x = block(g, x, 3, 8)
+    y = block(g, block(g, x, 8, 10, stride=2), 10, 14)
+    less = g.node("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
+    x = g.node("Relu", [g.node("Add", [g.pad(less, [0, 2, 0, 0, 0, 4, 0, 0]), y])])
+    return pooled(g, block(g, x, 14, 8), 8), inputs
+
+
 @network("concat and split")
 def dense(g: Builder) -> tuple[str, tuple[Input, ...]]:
     x, inputs = picture(g)
     x = block(g, x, 3, 8)
     x = concat(g, [x, block(g, x, 8, 6)], 1)
     x = concat(g, [x, block(g, x, 14, 6)], 1)
-    a, b = g.split(g.conv(x, 20, 16, 1), [8, 8])
-    x = g.node("Mul", [g.node("Sigmoid", [a]), b])
-    return pooled(g, concat(g, [g.slice(x, 2, 8), g.slice(x, 0, 2)], 1), 8), inputs
+    a, b = g.split(g.conv(x, 20, 20, 1), [8, 12])
+    x = concat(g, [g.conv(g.node("Sigmoid", [a]), 8, 6, 1), g.conv(b, 12, 8, 1)], 1)
+    return pooled(g, concat(g, [g.slice(x, 5, 14), g.slice(x, 0, 5)], 1), 14), inputs
 
 
 @network("depthwise")
@@ -114,6 +125,7 @@ def shuffle(g: Builder) -> tuple[str, tuple[Input, ...]]:
     x = block(g, block(g, x, 3, 12), 12, 12, 1, group=2)
     x = permute(g, g.reshape(x, [0, 2, 6, 8, 8]), 0, 2, 1, 3, 4)
     x = block(g, g.reshape(x, [-1, 12, 8, 8]), 12, 12, 3, group=12)
+    x = g.node("Gather", [x, g.ints([5, 0, 7, 2, 11, 4, 9, 6, 1, 8, 3, 10])], axis=1)
     return pooled(g, block(g, x, 12, 8, 1), 8), inputs
 
 
@@ -143,7 +155,23 @@ def attention(g: Builder) -> tuple[str, tuple[Input, ...]]:
     y = permute(g, attended(g, q, k, v, 3), 0, 2, 1, 3)
     y = g.node("Reshape", [y, concat(g, [n, t, g.ints([12])], 0)])
     x = g.node("Add", [x, linear(g, y, 12, 12)])
-    return linear(g, g.node("Relu", [linear(g, x, 12, 16)]), 16, 5), inputs
+    y = g.node("Relu", [linear(g, x, 12, 16)])
+    wide = g.node("Gather", [g.node("Shape", [y]), g.ints(2)], axis=0)
+    y = g.node("Div", [y, g.node("Sqrt", [g.node("Cast", [wide], to=1)])])
+    return linear(g, y, 16, 5), inputs
+
+
+@network("summaries", T=(1, 7, 9, 18))
+def summaries(g: Builder) -> tuple[str, tuple[Input, ...]]:
+    """A mean is repeated ceil(T / 8) times, each time at a place of its own."""
+    x, inputs = words(g, 12)
+    n, t = shape_part(g, x, 0), shape_part(g, x, 1)
+    count = integer(g, "Div", integer(g, "Add", t, 7), 8)
+    mean = linear(g, g.reduce("ReduceMean", x, [1]), 12, 1)
+    y = g.node("Expand", [mean, concat(g, [n, count, g.ints([16])], 0)])
+    places = g.weight(g.rng.standard_normal((1, 9, 16)).astype(np.float32), "places")
+    places = g.node("Slice", [places, g.ints([0]), count, g.ints([1])])
+    return linear(g, g.node("Add", [y, places]), 16, 5), inputs
 
 
 @network("packed attention", **TOKENS)

@@ -4,7 +4,8 @@
    at sizes that SPA did not see (`tests.random_graphs.unseen`).
 2. Where a plan is not exact, the file is checked, runs and keeps its output's shapes; and the part
    of the plan that is exact, pruned alone, equals the zeroed dense model.
-3. Surgery is deterministic: the plan's JSON and the file alone give the same bytes.
+3. Surgery is deterministic: the plan's JSON and the file alone give the same bytes (tried on one
+   graph in five, as loading takes a third of the time).
 4. The model that came in is not touched.
 """
 
@@ -30,6 +31,9 @@ JUMPING = frozenset({
     "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual", "Mod",
     "QuantizeLinear", "Round", "Shrink", "Sign", "ThresholdedRelu", "TopK",
 })  # fmt: skip
+
+
+REPEATED_EVERY = 5
 
 
 def serialised(proto: onnx.ModelProto) -> bytes:
@@ -105,9 +109,9 @@ def check_pruning(drawn: Drawn) -> dict[str, int]:
             if not JUMPING.intersection(operators):
                 raise
             seen["sizes"] += check(seed=1)
-        # A fresh call, from the plan's JSON alone, gives the same bytes.
-        fresh = spa.apply_plan(loaded(drawn), spa.Plan.from_json(document))
-        assert serialised(fresh) == serialised(pruned)
+        if drawn.plans[0].seed % REPEATED_EVERY == 0:
+            fresh = spa.apply_plan(loaded(drawn), spa.Plan.from_json(document))
+            assert serialised(fresh) == serialised(pruned)
         seen["plans"] += 1
         seen["equal"] += plan.exact
     assert serialised(drawn.proto) == before
