@@ -67,10 +67,10 @@ class Algebra:
 
     def call(self, what: str, *sizes: Size) -> Symbol:
         """The symbol of an operator's result for some sizes (or settings)."""
-        key = (what, *sizes)
+        key = (what, *map(self.resolved, sizes))
         symbol = self._calls.get(key)
         if symbol is None:
-            text = ", ".join(map(str, sizes))
+            text = ", ".join(map(str, key[1:]))
             name = f"{what}({text})" if len(text) < 80 else f"{what}_{len(self._calls)}"
             lowest = 1 if what in AXES else 0 if what in COUNTS else None
             symbol = Symbol(name, lowest, whole=lowest is not None or what in WHOLE)
@@ -94,6 +94,8 @@ class Algebra:
             return size
         if isinstance(size, Symbol):
             return self._known.get(size, size)
+        if not hasattr(size, "free_symbols"):
+            return size  # a setting of a call
         known = {self._there[s]: v for s, v in self._known.items() if s in self._there}
         if known.keys().isdisjoint(size.free_symbols):
             return size
@@ -198,13 +200,15 @@ class Algebra:
     # --- SymPy --------------------------------------------------------------------------------
 
     def _computed(self, operator: str, a: Size, b: Size) -> Size:
+        a, b = _exact(self.resolved(a)), _exact(self.resolved(b))
         key = (operator, a, b)
         if any(isinstance(x, float) for x in (a, b)):
-            return self.call(*key)
+            return self.call(*key)  # rounding may make two of what is one in theory
         x, y = self._given(a), self._given(b)
         if operator == "/":
             result = x / y
-            if not result.is_polynomial():
+            halved = _is_int(b) and b > 0 and b & (b - 1) == 0
+            if not result.is_polynomial() or not (result.is_integer or halved):
                 return self.call(*key)
         else:
             result = x + y if operator == "+" else x - y if operator == "-" else x * y
@@ -229,6 +233,11 @@ class Algebra:
         if result.is_Integer:
             return int(result)
         return self._back.get(result, result)
+
+
+def _exact(size: Size) -> Size:
+    """A whole number as an ``int``, in whatever type it was read."""
+    return int(size) if isinstance(size, float) and size.is_integer() else size
 
 
 def _is_plain(size: Size) -> bool:
