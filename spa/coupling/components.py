@@ -6,6 +6,10 @@ convolution may lose the same index in every group, or whole groups. Such a *cho
 until the components of everything else are known; then the alternative that leaves more sets of
 coupled channels wins (the first one listed where they tie), in topological order.
 
+What is *picked* of a tensor (one kernel of a table of kernels, one head of several) must not go
+whole. Where its labels all fall into one component, that stays, and an alternative by which they
+would leaves fewer (`spa.coupling.picks`).
+
 Nearly all equalities join one whole axis with another. They are solved first, axis by axis; what is
 left is solved label by label, on one axis of each set that was joined (`spa.coupling.places`).
 """
@@ -22,6 +26,7 @@ import numpy.typing as npt
 
 from spa.coupling.connect import distinct, lowest, numbered
 from spa.coupling.labels import KEPT, Labels
+from spa.coupling.picks import Picks
 from spa.coupling.places import NO_LABELS, Pieces, Places, Stretch
 
 Mask = npt.NDArray[np.bool_]
@@ -88,6 +93,7 @@ def solve(
     equalities: Sequence[Pairs],
     kept_labels: Labels,
     choices: Sequence[Choice],
+    picks: Sequence[Labels] = (),
 ) -> Components:
     """Solves all equalities, then the choices one after another, to a fixed point.
 
@@ -100,28 +106,34 @@ def solve(
         equalities: all others.
         kept_labels: labels that stay.
         choices: the choices.
+        picks: labels of which some must be left, however they are coupled.
     """
     places = Places(sizes, stretches)
     # Places are looked up for all at once.
     sides = [np.concatenate([NO_LABELS, *[pair[k] for pair in equalities]]) for k in (0, 1)]
-    labels = [kept_labels, *sides, *map(_labels, choices)]
+    labels = [kept_labels, *sides, *map(_labels, choices), *picks]
     at = _split(places.at(np.concatenate(labels)), [part.size for part in labels])
     of = np.arange(places.count)
     kept = np.zeros(places.count, dtype=bool)
     kept[KEPT] = True
     kept[at[0]] = True
     pairs = [places.left, (at[1], at[2])]
-    open_ = [_Open.of_choice(choice, found) for choice, found in zip(choices, at[3:], strict=True)]
+    first_pick = 3 + len(choices)
+    found = zip(choices, at[3:first_pick], strict=True)
+    open_ = [_Open.of_choice(choice, where) for choice, where in found]
+    picked = Picks.of(at[first_pick:])
     pending = [choice for choice in open_ if choice.preferred is not None]
     later = [choice for choice in open_ if choice.preferred is None]
     while True:
         number, kept = _connect(pairs, kept)
         of = number[of]
+        picked_now = picked.mapped(of)
+        kept[picked_now.joined()] = True
         if not pending:
             if not later:
                 return Components(places, of, kept, places.pieces(of, kept))
             pending, later = later, []
-        pending, pairs = _settle(pending, of, kept)
+        pending, pairs = _settle(pending, of, kept, picked_now)
 
 
 def _labels(choice: Choice) -> Labels:
@@ -200,13 +212,16 @@ class _Open:
         return values[start:middle], values[middle:end]
 
 
-def _settle(pending: Sequence[_Open], of: Labels, kept: Mask) -> tuple[list[_Open], list[Pairs]]:
+def _settle(
+    pending: Sequence[_Open], of: Labels, kept: Mask, picks: Picks
+) -> tuple[list[_Open], list[Pairs]]:
     """Settles the choices that touch different components.
 
     Args:
         pending: the choices.
         of: component of every place.
         kept: whether a component stays.
+        picks: components of what is picked.
 
     Returns:
         The choices that must wait, and the components that are equal by those that need not.
@@ -231,7 +246,8 @@ def _settle(pending: Sequence[_Open], of: Labels, kept: Mask) -> tuple[list[_Ope
         number[touched] = np.arange(touched.size)
         local = number[components]
         ways = range(len(choice.bounds) - 1)
-        counts = [_count(choice.pairs(i, local), stays) for i in ways]
+        inside = picks.inside(touched, number)
+        counts = [_count(choice.pairs(i, local), stays, inside) for i in ways]
         allowed = [i for i in choice.preferred or () if counts[i] > 0] or ways
         best = choice.pairs(max(allowed, key=lambda i: (counts[i], -i)), components)
         if not np.array_equal(*best):
@@ -240,9 +256,10 @@ def _settle(pending: Sequence[_Open], of: Labels, kept: Mask) -> tuple[list[_Ope
     return waiting, pairs
 
 
-def _count(pairs: Pairs, stays: Mask) -> int:
+def _count(pairs: Pairs, stays: Mask, picks: Picks) -> int:
     """Number of components that may go if ``pairs`` of them were equal too."""
     root = lowest(stays.size, *pairs)
     free = root == np.arange(stays.size)
     free[root[stays]] = False
+    free[picks.mapped(root).joined()] = False
     return int(free.sum())

@@ -135,7 +135,9 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         tracker.equalities,
         np.concatenate([NO_LABELS, *kept]),
         tracker.choices,
+        [remark.labels for remark in tracker.picks],
     )
+    tracker.kept += [remark for remark in tracker.picks if _is_one(components.at(remark.labels))]
     return Coupling(
         model=model,
         axes=tuple(tracker.space.axes),
@@ -144,10 +146,15 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         private_layers=tracker.private_layers,
         kept=tuple(tracker.kept),
         inexact=(*tracker.inexact, *mixed_remarks(tracker.mixed, components)),
-        floors=tuple(tracker.floors),
+        floors=(*tracker.floors, *[Floor(pick.labels, 1) for pick in tracker.picks]),
         multiplied=multiplied,
         attention=attention,
     )
+
+
+def _is_one(components: Labels) -> bool:
+    """Whether what was picked is one component, which had to stay."""
+    return bool((components == components[0]).all())
 
 
 def _visit(node: Node, tracker: Tracker, contracted: frozenset[str], unseen: Set[str]) -> None:

@@ -1,5 +1,7 @@
 """Axes of which some entries must be left: the k largest cannot be taken of fewer than k.
 
+Of what is picked by itself one entry is left at least (`spa.coupling.picks`).
+
 A line of labels may hold channels of several groups, and channels that are on a line form groups of
 their own. Each group answers for its share of what must be left, rounded up, so that the groups
 need not know of each other.

@@ -32,6 +32,7 @@ from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
 Shape = tuple[int, ...]
+EMPTIED = "its removal would empty a tensor"
 # An alternative, as a rule states it: name, and equalities that are broadcast.
 Way = tuple[str, Sequence[Pairs]]
 
@@ -59,6 +60,7 @@ class Tracker:
         self.inexact: list[Remark] = []
         self.mixed: list[Mixing] = []
         self.floors: list[Floor] = []
+        self.picks: list[Remark] = []
         self.arithmetic = ShapeArithmetic(model)
         self._aliases = model.aliases
         self._parameters = model.parameters
@@ -198,6 +200,12 @@ class Tracker:
         if layer.shape[axis] > 1:
             self.floors.append(Floor(first_slices(layer, axis).reshape(-1), count))
 
+    def pick(self, layers: Iterable[Layer], node: Node) -> None:
+        """States that some of what a node picks must be left (see `spa.coupling.picks`)."""
+        for layer in layers:
+            if np.count_nonzero(layer) == layer.size > 0:
+                self.picks.append(Remark(layer.reshape(-1), node.index, EMPTIED))
+
     def choose(self, alternatives: Sequence[Way], preferred: Sequence[int] | None = None) -> None:
         """States that a node can shrink in one of several ways (see `spa.coupling.components`).
 
@@ -239,7 +247,7 @@ class Tracker:
                 f"{node}: a layer of shape {layer.shape} does not fit output {i} of shape {shape}"
             )
             if layer.size == 1:
-                self.keep(layer, node, "its removal would empty a tensor")
+                self.keep(layer, node, EMPTIED)
                 continue
             if first is None and not np.count_nonzero(layer):  # faster than any()
                 continue

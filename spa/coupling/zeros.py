@@ -190,7 +190,9 @@ def _made_of(pending: list[str], model: Model) -> frozenset[str]:
         if name in seen:
             continue
         seen.add(name)
-        if name in model.parameters:
+        if name in model.dequantised:
+            found.add(model.dequantised[name])
+        elif name in model.parameters:
             if name in model.quantised or model.dtype(name).kind not in "iub":
                 found.add(name)
         elif name in model.graph.producers:
@@ -201,7 +203,12 @@ def _made_of(pending: list[str], model: Model) -> frozenset[str]:
 
 def _is_zero(node: Node, tracker: Tracker) -> bool:
     zeros, model = tracker.zeros, tracker.model
+    if node.outputs and node.outputs[0] in model.dequantised:
+        return model.dequantised[node.outputs[0]] in zeros
     if node.op in KEEPS_ZERO:
+        integers = model.quantised.get(model.root(node.inputs[0]))
+        if integers is not None and integers.zero_point.any():
+            return False
         table = node.op == "Gather" and tracker.is_constant(node, 0)
         return table or (node.inputs[0] in zeros and not _repeats_one(node, tracker))
     if node.op == "Pow":

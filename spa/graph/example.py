@@ -207,9 +207,7 @@ def _name(declared: Sequence[Declared], axes: Sequence[FreeAxis]) -> str:
     return next(d for d in declared if d.name == name).name_of(axis)
 
 
-def _given_sizes(
-    declared: Sequence[Declared], given: Mapping[str, InputSpec]
-) -> dict[str, int]:
+def _given_sizes(declared: Sequence[Declared], given: Mapping[str, InputSpec]) -> dict[str, int]:
     """Sizes by name, as the inputs that the user gave have them."""
     found: dict[str, int] = {}
     for d in declared:

@@ -23,6 +23,7 @@ from spa.graph.observe import Run
 from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parameters
 from spa.graph.read import model_sha256
 from spa.graph.sizes.reasoning import Sizes
+from spa.graph.spelled import spelled_parameters
 from spa.graph.value_sizes import ValueSizes, value_sizes
 
 Array = npt.NDArray[Any]
@@ -119,6 +120,8 @@ class Model:
         """The parameter behind a tensor whose numbers it is, in whatever type; else the tensor."""
         found = self.root(name)
         while found not in self.parameters:
+            if found in self.dequantised:
+                return self.dequantised[found]
             node = self.graph.producers.get(found)
             if node is None or node.op not in ("Cast", "CastLike", *DEQUANTIZE):
                 return name
@@ -174,8 +177,18 @@ class Model:
 
     @cached_property
     def quantised(self) -> Mapping[str, Quantised]:
-        """Integer parameters that are read through a DequantizeLinear."""
-        return quantised_parameters(self)
+        """Integer parameters that are read as real numbers."""
+        return {**spelled_parameters(self), **quantised_parameters(self)}
+
+    @cached_property
+    def dequantised(self) -> Mapping[str, str]:
+        """What plain arithmetic dequantised, and of which parameter (`spa.graph.spelled`)."""
+        return {name: root for root, how in self.quantised.items() for name in how.outputs}
+
+    @cached_property
+    def scaling(self) -> frozenset[str]:
+        """Parameters that hold scales or zero points of integer ones."""
+        return frozenset(name for how in self.quantised.values() for name in how.scaling)
 
     @cached_property
     def counted_parameters(self) -> tuple[str, ...]:
@@ -284,7 +297,7 @@ class Model:
         return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
     def static_value(self, name: str) -> Array | None:
-        """Value of a small tensor that is the same for all inputs, of any size; None if it may not be.
+        """Value of a small tensor that is the same for all inputs, of any size; None if not told.
 
         Lists of indices in the file may have any length.
         """

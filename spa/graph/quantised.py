@@ -2,6 +2,8 @@
 
 x: integers   scale, zero point: one number, one per index of an axis, or one per block of an axis
 y = (x - zero point) * scale
+
+What files spell by other operators is read in `spa.graph.spelled`.
 """
 
 from __future__ import annotations
@@ -31,10 +33,14 @@ class Quantised:
     Attributes:
         scale: of the parameter's rank, broadcasts to it.
         zero_point: likewise; the integer that stands for zero.
+        outputs: where other operators have made real numbers of it.
+        scaling: the parameters that hold the scale and the zero point.
     """
 
     scale: Array
     zero_point: Array
+    outputs: tuple[str, ...] = ()
+    scaling: tuple[str, ...] = ()
 
 
 def quantised_parameters(model: Model) -> dict[str, Quantised]:
@@ -53,7 +59,7 @@ def quantised_parameters(model: Model) -> dict[str, Quantised]:
         scale = spread(model.array(others[0]), node, shape)
         zero = spread(model.array(others[1]), node, shape) if node.has_input(2) else None
         zeros = np.zeros((1,) * len(shape), dtype=model.dtype(root))
-        found[root] = Quantised(scale, zeros if zero is None else zero)
+        found[root] = Quantised(scale, zeros if zero is None else zero, scaling=tuple(others))
     return found
 
 

@@ -99,7 +99,7 @@ def _restored(
     model: Model,
     names: set[str],
 ) -> Iterator[onnx.NodeProto]:
-    """The node, and what makes its numbers the dense model's again, under the name that they had."""
+    """The node, and what makes its numbers the dense model's, under the name that they had."""
     name = node.outputs[0]
     lost = _lost(node, cut)
     read = any(name in other.input for other in nodes) or name in names_read(proto.graph)

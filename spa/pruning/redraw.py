@@ -189,7 +189,9 @@ def _is_drawn(model: Model, name: str) -> bool:
     if name in model.quantised:
         return True
     uses = model.graph.uses.get(name, ())
-    scales = any(model.graph.nodes[use.node].op in SCALING and use.position for use in uses)
+    scales = name in model.scaling or any(
+        model.graph.nodes[use.node].op in SCALING and use.position for use in uses
+    )
     return not scales and model.dtype(name).kind not in "iub"
 
 

@@ -15,10 +15,13 @@ GatherElements picks among the first entries of the other axes, where the indice
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 
 from spa.coupling.align import align
+from spa.coupling.connect import distinct
 from spa.coupling.labels import Layer, along, collapse, support
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.rules.selection import COMPUTED
@@ -39,7 +42,9 @@ def gather_elements(node: Node, tracker: Tracker) -> None:
         indices = _as_of_gather(node, axis, tracker.model)
     if indices is not None:  # 1
         places = collapse(np.where(indices < 0, indices + tracker.shape(node, 0)[axis], indices))
-        tracker.write(node, [_picked(layer, places, axis) for layer in layers])
+        found = [_picked(layer, places, axis) for layer in layers]
+        tracker.pick(_fewer(found, tracker.read(node, 0)), node)
+        tracker.write(node, found)
         return
     layers = tracker.keep_axes(layers, [axis], node, COMPUTED)  # 2
     counted = tracker.keep_axes(tracker.read(node, 1), [axis], node, AS_INDEX)
@@ -74,9 +79,7 @@ def _as_of_gather(node: Node, axis: int, model: Model) -> Array | None:
     if value is None or value.shape[axis] != value.size:
         return None
     others = [k for k in range(value.ndim) if k != axis]
-    same = all(
-        model.same_size(node.inputs[0], k, node.inputs[1], k) for k in others
-    )
+    same = all(model.same_size(node.inputs[0], k, node.inputs[1], k) for k in others)
     return value if same and value.size == model.shapes[node.inputs[1]][axis] else None
 
 
@@ -98,7 +101,9 @@ def gather_nd(node: Node, tracker: Tracker) -> None:
     value = tracker.value(node, 1)
     if value is not None:  # 1
         places = np.where(value < 0, value + np.array(data[b : b + k]), value)
-        tracker.write(node, [_picked_nd(layer, places, data, b, k) for layer in layers])
+        found = [_picked_nd(layer, places, data, b, k) for layer in layers]
+        tracker.pick(_fewer(found, layers), node)
+        tracker.write(node, found)
         return
     layers = tracker.keep_axes(layers, range(b, b + k), node, COMPUTED)  # 2
     layers = [x.reshape((*x.shape[:b], *(1,) * (picks - b), *x.shape[b + k :])) for x in layers]
@@ -123,6 +128,12 @@ def resize_gather_nd(node: Node, cutter: Cutter) -> None:
     new = np.stack(columns, axis=-1)
     if new.shape != indices.shape or not np.array_equal(new, indices):
         cutter.set_input(node, 1, new)
+
+
+def _fewer(found: Sequence[Layer], layers: Sequence[Layer]) -> list[Layer]:
+    """Layers of what was picked that lack labels of what it was picked from."""
+    pairs = zip(found, layers, strict=True)
+    return [x for x, y in pairs if x is not y and distinct(x).size < distinct(y).size]
 
 
 def leading(layer: Layer, wanted: Shape, axis: int) -> Layer:

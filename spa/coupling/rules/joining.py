@@ -84,7 +84,10 @@ def pad(node: Node, tracker: Tracker) -> None:  # 2
         elif not constant and (before > 0 or after > 0):
             layers = tracker.keep_axes(layers, [axis], node, "the padding repeats its entries")
         else:
-            layers = [_padded(node, tracker, layer, axis, before, after) for layer in layers]
+            left = [_padded(node, tracker, layer, axis, before, after) for layer in layers]
+            if before < 0 or after < 0:
+                tracker.pick([x for x, y in zip(left, layers, strict=True) if x is not y], node)
+            layers = left
     tracker.write(node, layers)
 
 
@@ -147,7 +150,9 @@ def _pads(
         return None
     places = range(rank) if axes is None else np.reshape(axes, -1).tolist()
     half = len(numbers) // 2
-    return {normal_axis(int(k), rank): (numbers[i], numbers[half + i]) for i, k in enumerate(places)}
+    return {
+        normal_axis(int(k), rank): (numbers[i], numbers[half + i]) for i, k in enumerate(places)
+    }
 
 
 @rule("Expand")

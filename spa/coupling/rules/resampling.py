@@ -1,7 +1,7 @@
 """Resize and Upsample: axes that change their size are kept whole, the others pass.
 
-1. An axis passes where its scale is exactly 1, or its target the input's size, whatever the sizes of
-   the inputs: each entry is then its own sample, in every mode.
+1. An axis passes where its scale is exactly 1, or its target the input's size, for inputs of any
+   size: each entry is then its own sample, in every mode.
 2. Target sizes name the passing axes too. Constant ones are rewritten; in computed ones those of
    axes that shrank are put in their places.
 """
@@ -36,7 +36,9 @@ def resize_resample(node: Node, cutter: Cutter) -> None:
         new = np.array([cutter.new_shape(output)[axis] for axis in named])
         cutter.set_input(node, 3, np.where(cut, new, sizes))
         return
-    cutter.set_entries(node, 3, {int(i): cutter.new_shape(output)[named[i]] for i in np.flatnonzero(cut)})
+    cutter.set_entries(
+        node, 3, {int(i): cutter.new_shape(output)[named[i]] for i in np.flatnonzero(cut)}
+    )
 
 
 def _named(node: Node, rank: int) -> list[int]:

@@ -90,7 +90,10 @@ def _told(node: Node, tracker: Tracker, old: Shape, new: Shape) -> Sequence[Laye
     for here, there in blocks(old, new):
         if followed.isdisjoint(here):
             continue
-        begin, end = (here[0], there[0] if there else 0), (here[-1] + 1, there[-1] + 1 if there else 0)
+        begin, end = (
+            (here[0], there[0] if there else 0),
+            (here[-1] + 1, there[-1] + 1 if there else 0),
+        )
         if there and not (meet(*begin) and meet(*end)):
             lost += [k for k in here if k in followed]
     return tracker.keep_axes(layers, lost, node, UNTOLD) if lost else layers

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from spa.coupling.connect import distinct
 from spa.coupling.labels import Labels, Layer, along
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Shape, Tracker
@@ -39,7 +40,7 @@ def split(node: Node, tracker: Tracker) -> None:
         chosen = np.arange(start, start + size)
         start += size
         if name:
-            tracker.write(node, [_take(layer, chosen, axis) for layer in layers], i)
+            tracker.write(node, picked(node, tracker, layers, axis, chosen), i)
 
 
 def _split_size(node: Node, tracker: Tracker, i: int, axis: int) -> int:
@@ -81,7 +82,7 @@ def slice_(node: Node, tracker: Tracker) -> None:
         chosen = np.arange(shape[axis])[slice(*_python_slice(*bound, shape[axis]))]
         if not _takes_all(*bound):
             layers = _fixed(node, tracker, layers, axis)
-        layers = [_take(layer, chosen, axis) for layer in layers]
+        layers = picked(node, tracker, layers, axis, chosen)
     tracker.write(node, layers)
 
 
@@ -130,18 +131,19 @@ def gather(node: Node, tracker: Tracker) -> None:
     indices = tracker.value(node, 1)
     for layer in tracker.read(node, 1) if indices is None else ():
         tracker.keep(layer, node, "it is used as an index")
-    rank = len(tracker.shape(node, 1))
+    wanted = tracker.shape(node, 1)
+    rank = len(wanted)
     if indices is None:
         layers = tracker.keep_axes(layers, [axis], node, COMPUTED)
     else:
         layers = _fixed(node, tracker, layers, axis)
+        places = np.where(indices < 0, indices + shape[axis], indices).astype(np.int64)
+        layers = picked(node, tracker, layers, axis, places.reshape(-1))
     result: list[Layer] = []
     for layer in layers:
-        if layer.shape[axis] > 1 and indices is not None:
-            result.append(np.take(layer, indices.astype(np.int64), axis=axis))
-        else:
-            head, tail = layer.shape[:axis], layer.shape[axis + 1 :]
-            result.append(layer.reshape(head + (1,) * rank + tail))
+        head, tail = layer.shape[:axis], layer.shape[axis + 1 :]
+        middle = (1,) * rank if layer.shape[axis] == 1 else wanted
+        result.append(layer.reshape(head + middle + tail))
     if indices is not None and shape[axis] == 1 < indices.size and rank == 1:
         # The same entry over and over: any of the repeats may go.
         result.append(along(tracker.made_up(node, axis, indices.size), axis, len(shape)))
@@ -181,8 +183,14 @@ def _takes_all(start: int, end: int, step: int) -> bool:
     return step == -1 and (start == -1 or start >= FAR) and end <= -FAR
 
 
-def _take(layer: Layer, chosen: Index, axis: int) -> Layer:
-    return layer.take(chosen, axis=axis) if layer.shape[axis] > 1 else layer
+def picked(
+    node: Node, tracker: Tracker, layers: Sequence[Layer], axis: int, chosen: Index
+) -> list[Layer]:
+    """Layers of what a node picks along an axis of input 0; some of it must be left."""
+    taken = [x.take(chosen, axis=axis) if x.shape[axis] > 1 else x for x in layers]
+    if distinct(chosen).size < tracker.shape(node, 0)[axis]:
+        tracker.pick([x for x, y in zip(taken, layers, strict=True) if x is not y], node)
+    return taken
 
 
 def _bounds(

@@ -104,7 +104,7 @@ class Algebra:
     # --- arithmetic ---------------------------------------------------------------------------
 
     def plus(self, a: Size, b: Size) -> Size:
-        """a + b."""
+        """A + b."""
         if _is_plain(a) and _is_plain(b):
             return a + b
         if _is_zero(b):
@@ -114,7 +114,7 @@ class Algebra:
         return self._computed("+", a, b)
 
     def minus(self, a: Size, b: Size) -> Size:
-        """a - b."""
+        """A - b."""
         if _is_plain(a) and _is_plain(b):
             return a - b
         if _is_zero(b):
@@ -122,7 +122,7 @@ class Algebra:
         return 0 if a is b else self._computed("-", a, b)
 
     def times(self, a: Size, b: Size) -> Size:
-        """a * b."""
+        """A * b."""
         if _is_plain(a) and _is_plain(b):
             return a * b
         for one, other in ((a, b), (b, a)):
@@ -136,7 +136,7 @@ class Algebra:
         return functools.reduce(self.times, (s for s in sizes if not _is_plain(s)), whole)
 
     def over(self, a: Size, b: Size) -> Size:
-        """a / b as real numbers; a call where it is no polynomial."""
+        """A / b as real numbers; a call where it is no polynomial."""
         if _is_plain(a) and _is_plain(b) and b:
             return a // b if _is_int(a) and _is_int(b) and a % b == 0 else a / b
         if a is b:
@@ -146,7 +146,7 @@ class Algebra:
         return a if _is_int(b) and b == 1 else self._computed("/", a, b)
 
     def divided(self, a: Size, b: Size) -> Size:
-        """a / b as ONNX divides integers (towards zero)."""
+        """A / b as ONNX divides integers (towards zero)."""
         if _is_int(a) and _is_int(b) and b:
             return int(abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
         exact = self.over(a, b)
@@ -159,7 +159,9 @@ class Algebra:
         """What is left of a product that another one divides: the -1 of a Reshape."""
         above, below = list(dividend), []
         for size in divisor:  # most of it stands on both sides
-            place = next((i for i, other in enumerate(above) if other is size or _same(other, size)), None)
+            place = next(
+                (i for i, other in enumerate(above) if other is size or _same(other, size)), None
+            )
             if place is None:
                 below.append(size)
             else:
@@ -170,7 +172,7 @@ class Algebra:
         """Of a - b: 1, 0 or -1 where it is the same for all inputs, else None."""
         gap = self.minus(self.resolved(a), self.resolved(b))
         if _is_plain(gap):
-            return (gap > 0) - (gap < 0)
+            return int(gap > 0) - int(gap < 0)
         if isinstance(gap, Symbol):
             return 1 if gap.lowest == 1 else None
         return 1 if gap.is_positive else -1 if gap.is_negative else None

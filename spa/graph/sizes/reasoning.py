@@ -18,14 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+import spa.graph.sizes.families  # noqa: F401, I001  (fills the registries)
 from spa.graph.example import Declared
 from spa.graph.nodes import Graph, Node
 from spa.graph.observe import Run
 from spa.graph.sizes.algebra import Algebra, Size, Symbol
 from spa.graph.sizes.registry import AXES, NUMBERS, Axes, Numbers
 from spa.graph.weightless import list_as_inputs, without_weights
-
-import spa.graph.sizes.families  # noqa: F401, I001  (fills the registries)
 
 Array = npt.NDArray[Any]
 # A tensor with more entries than this is not followed number by number.
@@ -86,7 +85,7 @@ class Sizes:
         return self.algebra.resolved(self.axes(name)[axis])
 
     def entries(self, name: str) -> list[Size] | None:
-        """Every number of a small tensor: an ``int`` where it is fixed; None where none is known."""
+        """Every number of a small tensor, an ``int`` where it is fixed; None where none is told."""
         numbers = self.numbers(name)
         if numbers is None:
             return None
@@ -121,7 +120,9 @@ class Sizes:
         if value is None or value.size > MOST_NUMBERS or value.dtype.kind not in "iufb":
             return None
         plain = np.empty(value.shape, dtype=object)
-        plain.reshape(-1)[:] = [x if isinstance(x, float) else int(x) for x in value.reshape(-1).tolist()]
+        plain.reshape(-1)[:] = [
+            x if isinstance(x, float) else int(x) for x in value.reshape(-1).tolist()
+        ]
         return plain
 
     def fixed(self, name: str) -> Array | None:
@@ -171,7 +172,8 @@ class Sizes:
     def _take_numbers(self, node: Node) -> None:
         """Numbers of a node's outputs."""
         numbers = NUMBERS[node.op](node, self) if node.op in NUMBERS else None
-        for name, found in zip(node.outputs, numbers if isinstance(numbers, list) else [numbers]):
+        each = numbers if isinstance(numbers, list) else [numbers]
+        for name, found in zip(node.outputs, each, strict=False):
             self._take(name, found)
 
     def _take(self, name: str, numbers: Numbers | None) -> None:
@@ -193,7 +195,7 @@ class Sizes:
             found: Sequence[Axes] = ()
         else:
             given = rule(node, self)
-            found = given if isinstance(given, list) else [given]
+            found = given if isinstance(given, list) else [tuple(given)]
         for i, name in enumerate(node.outputs):
             if name in self._run.shapes:
                 self._write(node, name, i, found[i] if i < len(found) else None)

@@ -65,7 +65,9 @@ def test_what_is_learnt_holds_wherever_it_stands(algebra):
     both = algebra.times(k, Symbol("N"))
     algebra.learn(k, 64)
     assert algebra.resolved(k) == 64
-    assert algebra.same(algebra.quotient([both], [64]), algebra.resolved(algebra.quotient([both], [k])))
+    assert algebra.same(
+        algebra.quotient([both], [64]), algebra.resolved(algebra.quotient([both], [k]))
+    )
 
 
 def test_long_expressions_become_symbols(algebra):
@@ -90,7 +92,9 @@ def test_what_is_called_equal_is_equal_for_all_numbers(algebra, seed):
         way, ((a, x), (b, y)) = draw.choice(list(ways)), draw.choices(made, k=2)
         if way == "divided" and 0 in y:
             continue
-        made.append((getattr(algebra, way)(a, b), [ways[way](p, q) for p, q in zip(x, y)]))
+        made.append(
+            (getattr(algebra, way)(a, b), [ways[way](p, q) for p, q in zip(x, y, strict=True)])
+        )
         (size, numbers) = made[-1]
         if isinstance(size, int):
             assert set(numbers) == {size}
@@ -99,4 +103,4 @@ def test_what_is_called_equal_is_equal_for_all_numbers(algebra, seed):
                 assert numbers == others
             sign = algebra.sign(size, other)
             if sign is not None:
-                assert {(p > q) - (p < q) for p, q in zip(numbers, others)} == {sign}
+                assert {(p > q) - (p < q) for p, q in zip(numbers, others, strict=True)} == {sign}

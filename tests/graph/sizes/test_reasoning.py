@@ -66,8 +66,10 @@ def test_arithmetic_that_undoes_itself_leaves_a_size():
     shape = g.node("Shape", ["x"])
     length = g.node("Gather", [shape, g.ints(1)], axis=0)
     doubled = g.node("Mul", [length, g.ints(2)])
-    same = g.node("Cast", [g.node("Floor", [g.node("Div", [
-        g.node("Cast", [doubled], to=TensorProto.FLOAT), g.weight(np.float32(2))])])], to=TensorProto.INT64)  # fmt: skip
+    halved = g.node(
+        "Div", [g.node("Cast", [doubled], to=TensorProto.FLOAT), g.weight(np.float32(2))]
+    )
+    same = g.node("Cast", [g.node("Floor", [halved])], to=TensorProto.INT64)
     target = g.node("Concat", [g.ints([-1]), g.unsqueeze(same, [0]), g.ints([4, 2])], axis=0)
     y = g.node("Reshape", ["x", target])
     model = spa.load(g.model(y))
@@ -143,7 +145,9 @@ def _hold(model, run):
                 assert np.array_equal(run.values[name], model.observed.values[name], equal_nan=True)
             entries = model.sizes.entries(name)
             if entries is not None and name in run.values and len(entries) == run.values[name].size:
-                for entry, value in zip(entries, run.values[name].reshape(-1).tolist(), strict=True):
+                for entry, value in zip(
+                    entries, run.values[name].reshape(-1).tolist(), strict=True
+                ):
                     if isinstance(entry, (int, float)):
                         assert entry == pytest.approx(value, nan_ok=True), (str(node), name)
                     elif value >= 1 and not isinstance(value, bool):

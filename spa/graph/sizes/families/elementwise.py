@@ -82,4 +82,6 @@ def broadcast(reason: Reasoner, operands: Sequence[Axes]) -> Axes:
         return first
     rank = max(map(len, operands))
     lifted = [(1,) * (rank - len(axes)) + tuple(axes) for axes in operands]
-    return tuple([functools.reduce(reason.algebra.broadcast, sizes) for sizes in zip(*lifted)])
+    return tuple(
+        [functools.reduce(reason.algebra.broadcast, sizes) for sizes in zip(*lifted, strict=True)]
+    )

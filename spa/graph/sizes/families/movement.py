@@ -50,7 +50,9 @@ def reshape(node: Node, reason: Reasoner) -> Axes:
     target = reason.numbers(node.inputs[1]) if named is None else None
     if named is None and (target is None or target.size != rank):
         return tuple(reason.open(node, k) for k in range(rank))
-    sizes = list(named) if target is None else [reason.algebra.resolved(s) for s in target.reshape(-1)]
+    sizes = (
+        list(named) if target is None else [reason.algebra.resolved(s) for s in target.reshape(-1)]
+    )
     copies = not node.attr("allowzero", 0)
     result = [
         axes[k] if copies and k < len(axes) and isinstance(size, int) and size == 0 else size
@@ -145,7 +147,12 @@ def depth_to_space(node: Node, reason: Reasoner) -> Axes:
 def space_to_depth(node: Node, reason: Reasoner) -> Axes:
     n, c, h, w = reason.axes(node.inputs[0])
     block, algebra = int(node.attr("blocksize")), reason.algebra
-    return (n, algebra.times(c, block * block), algebra.divided(h, block), algebra.divided(w, block))
+    return (
+        n,
+        algebra.times(c, block * block),
+        algebra.divided(h, block),
+        algebra.divided(w, block),
+    )
 
 
 @axes_of("CenterCropPad")

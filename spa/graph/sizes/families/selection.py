@@ -46,6 +46,7 @@ def slice_(node: Node, reason: Reasoner) -> Axes:
 
 def bounds_of(node: Node, reason: Reasoner, rank: int) -> dict[int, tuple[Size, Size, Size]] | None:
     """Start, end and step by axis; None where the axes, or all of a bound, are unknown."""
+    steps: list[Size]
     if "starts" in node.attrs:  # before opset 10
         starts: list[Any] = list(node.attrs["starts"])
         ends: list[Any] = list(node.attrs["ends"])
@@ -56,7 +57,7 @@ def bounds_of(node: Node, reason: Reasoner, rank: int) -> dict[int, tuple[Size, 
         count = reason.seen(node.inputs[1])[0] if reason.seen(node.inputs[1]) else 1
         if node.has_input(3) and (read[2] is None or read[2].size != count):
             return None
-        unknown = reason.algebra.call("bound", node.index)
+        unknown: Size = reason.algebra.call("bound", node.index)
         lists = [
             list(x.reshape(-1)) if x is not None and x.size == count else [unknown] * count
             for x in (read[0], read[1])
@@ -65,7 +66,9 @@ def bounds_of(node: Node, reason: Reasoner, rank: int) -> dict[int, tuple[Size, 
         named = list(range(count)) if read[2] is None else list(read[2].reshape(-1))
         if node.has_input(4):
             whole = read[3] is not None and read[3].size == count
-            steps = list(read[3].reshape(-1)) if read[3] is not None and whole else [unknown] * count
+            steps = (
+                list(read[3].reshape(-1)) if read[3] is not None and whole else [unknown] * count
+            )
         else:
             steps = [1] * count
         if not all(isinstance(k, int) for k in named):
@@ -98,9 +101,9 @@ def _sliced(
             return reason.algebra.call("rest", size, start)
     if fixed and step == -1 and (start == -1 or start >= FAR) and end <= -FAR:
         return size
-    if isinstance(step, int) and isinstance(start, int) and (start, step) == (0, 1):
-        if not isinstance(end, int) and reason.algebra.sign(end, 0) == 1:
-            return reason.algebra.call("min", size, end)
+    first = isinstance(step, int) and isinstance(start, int) and (start, step) == (0, 1)
+    if first and not isinstance(end, int) and reason.algebra.sign(end, 0) == 1:
+        return reason.algebra.call("min", size, end)
     return reason.algebra.call("slice", size, start, end, step)
 
 
@@ -113,7 +116,9 @@ def split(node: Node, reason: Reasoner) -> list[Axes]:
         sizes = list(node.attr("split"))
     elif node.has_input(1):
         found = reason.numbers(node.inputs[1])
-        sizes = None if found is None or found.size != len(node.outputs) else list(found.reshape(-1))
+        sizes = (
+            None if found is None or found.size != len(node.outputs) else list(found.reshape(-1))
+        )
         if sizes is None:
             sizes = [reason.open(node, k, i) for i in range(len(node.outputs))]
     result = []

@@ -50,7 +50,7 @@ def conv_transpose(node: Node, reason: Reasoner) -> Axes:
 
 
 def _transposed(node: Node, reason: Reasoner, k: int, axes: Axes) -> Size:
-    """stride (in - 1) + output padding + dilated kernel - pads."""
+    """Stride (in - 1) + output padding + dilated kernel - pads."""
     named = node.attr("output_shape")
     if named:
         return int(list(named)[k - len(axes)])
@@ -114,8 +114,19 @@ def unpool(node: Node, reason: Reasoner) -> Axes:
         if numbers is not None and numbers.size == len(axes):
             return (*axes[:2], *numbers.reshape(-1)[2:])
         return (*axes[:2], *(reason.open(node, k) for k in range(2, len(axes))))
-    settings = _settings(node)
-    return (*axes[:2], *(reason.algebra.call("unpool", s, settings) for s in axes[2:]))
+    rank = len(axes) - 2
+    strides, pads = (
+        list(node.attr("strides") or [1] * rank),
+        list(node.attr("pads") or [0] * 2 * rank),
+    )
+    fixed = [
+        window - stride - pads[k] - pads[k + rank]
+        for k, (window, stride) in enumerate(zip(node.attr("kernel_shape"), strides, strict=True))
+    ]
+    return (*axes[:2], *(
+        reason.algebra.plus(reason.algebra.times(size, stride), more)
+        for size, stride, more in zip(axes[2:], strides, fixed, strict=True)
+    ))  # fmt: skip
 
 
 @axes_of("Resize", "Upsample")
@@ -130,7 +141,9 @@ def resize(node: Node, reason: Reasoner) -> Axes:
         stretched = node.attr("keep_aspect_ratio_policy", "stretch") == "stretch"
         for i, k in enumerate(named):
             known = sizes is not None and sizes.size == len(named) and stretched
-            result[k] = sizes.reshape(-1)[i] if sizes is not None and known else reason.open(node, k)
+            result[k] = (
+                sizes.reshape(-1)[i] if sizes is not None and known else reason.open(node, k)
+            )
         return tuple(result)
     place = 2 if len(node.inputs) > 2 else 1
     scales = node.attr("scales")
