@@ -8,6 +8,7 @@ from typing import Any
 import spa
 from spa.cli.options import add_json, add_model, parse_inputs
 from spa.coupling.couple import ATTENTION
+from spa.graph.example import free_sizes
 from spa.progress import stage
 
 
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         "nodes": len(model.graph.nodes),
         "inputs": {name: list(value.shape) for name, value in model.example.items()},
         "outputs": {name: list(model.shapes[name]) for name in model.graph.outputs},
+        "free": _free_sizes(model),
         "params": cost.params,
         "macs": cost.macs,
         "groups": [_group(group) for group in groups.groups],
@@ -53,6 +55,24 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         ],
     }
     return document, _text(document)
+
+
+def _free_sizes(model: spa.Model) -> list[dict[str, Any]]:
+    """Sizes that the file leaves open, with the axes that share each, and where they were tried."""
+    found = []
+    for axes in free_sizes(model.declared):
+        name, axis = axes[0]
+        (declared,) = (each for each in model.declared if each.name == name)
+        sizes = [model.example[name].shape[axis]]
+        if model.varied is not None:
+            sizes.append(model.varied.shapes[name][axis])
+        found.append({
+            "name": declared.name_of(axis),
+            "named": bool(declared.symbols[axis]),
+            "axes": [[name, axis] for name, axis in axes],
+            "tried": sorted(set(sizes)),
+        })  # fmt: skip
+    return found
 
 
 def _group(group: spa.Group) -> dict[str, Any]:
@@ -77,6 +97,11 @@ def _text(document: dict[str, Any]) -> str:
     for kind in ("inputs", "outputs"):
         shapes = [f"{name} {'x'.join(map(str, s))}" for name, s in document[kind].items()]
         lines.append(f"{kind}: {', '.join(shapes)}")
+    for size in document["free"]:
+        axes = ", ".join(f"{name} axis {axis}" for name, axis in size["axes"])
+        tried = " and ".join(map(str, size["tried"]))
+        alone = "" if len(size["tried"]) > 1 else ", and at no other: the model does not run there"
+        lines.append(f"free size {size['name']}: {axes}; run at {tried}{alone}")
     channels = sum(group["channels"] for group in document["groups"])
     lines.append(f"\n{len(document['groups'])} groups, {channels:,} prunable channels")
     for group in document["groups"]:

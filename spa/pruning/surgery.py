@@ -173,7 +173,7 @@ class Surgeon:
         entries: Mapping[int, int],
         shares: Mapping[int, tuple[int, int]] = MappingProxyType({}),
     ) -> None:
-        """Gives some entries of a computed list of integers, input ``i``, another value.
+        """Gives some entries of a list of integers, input ``i``, another value.
 
         ``shares`` says how much of others is left, of how much: these are multiplied and divided.
         """
@@ -187,6 +187,10 @@ class Surgeon:
         for place, (left, whole) in shares.items():
             common = math.gcd(left, whole)
             times[place], by[place] = left // common, whole // common
+        value = self.value(node, i)
+        if value is not None:
+            self.set_input(node, i, value * times // by + more)
+            return
         steps = [("Mul", "stays", times), ("Div", "of", by), ("Add", "new", more)]
         idle = (1, 1, 0)
         kind = self.model.observed.dtypes[source]
@@ -200,14 +204,21 @@ class Surgeon:
             source = made
         self._proto.graph.node[node.index].input[i] = source
 
+    def inputs(self, node: Node) -> list[str]:
+        """Names of the inputs that a node has by now."""
+        return list(self._proto.graph.node[node.index].input)
+
     def drop_input(self, node: Node, i: int) -> None:
         """Leaves an optional input out."""
         self._proto.graph.node[node.index].input[i] = ""
 
     def replace(self, node: Node, nodes: Sequence[onnx.NodeProto]) -> None:
         """Puts other nodes in a node's place, with the inputs that it has by now."""
-        inputs = self._proto.graph.node[node.index].input
-        names = dict(reversed(list(zip(node.inputs, inputs, strict=False))))
+        now: dict[str, set[str]] = {}
+        for name, other in zip(node.inputs, self.inputs(node), strict=False):
+            now.setdefault(name, set()).add(other)
+        # A constant that is read twice may have become two; these are named as they are by now.
+        names = {name: min(others) for name, others in now.items() if len(others) == 1}
         for new in nodes:
             for i, name in enumerate(new.input):
                 new.input[i] = names.get(name, name)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 import spa
 from tests.cli.conftest import save, tree
@@ -29,6 +29,21 @@ def test_inspect_shows_groups_and_reasons(good, model):
     text = good("inspect", model).out
     for part in ("4,121 parameters", "4 groups, 44 prunable", "kept dense", "output of the model"):
         assert part in text
+
+
+def test_inspect_shows_free_sizes_and_their_names(good, tmp_path):
+    g = Builder()
+    for name, dims in (("x", ["N", 3, "H", None]), ("mask", ["N", 1, "H", None])):
+        g.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
+    path = tmp_path / "free.onnx"
+    onnx.save(g.model(g.node("Mul", [g.conv("x", 3, 8), "mask"])), path)
+    free = good("inspect", path, "--json").document["free"]
+    assert [(size["name"], size["named"]) for size in free] == [
+        ("N", True), ("H", True), ("x[3]", False), ("mask[3]", False),
+    ]  # fmt: skip
+    assert free[1]["axes"] == [["x", 2], ["mask", 2]]
+    assert len(free[0]["tried"]) == 2
+    assert "free size H: x axis 2, mask axis 2; run at" in good("inspect", path).out
 
 
 def test_inspect_does_not_change_the_folder(good, model, tmp_path):

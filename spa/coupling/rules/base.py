@@ -77,6 +77,9 @@ class Cutter(Protocol):
         ``shares`` says how much of others is left, of how much.
         """
 
+    def inputs(self, node: Node) -> list[str]:
+        """Names of the inputs that a node has by now."""
+
     def drop_input(self, node: Node, i: int) -> None:
         """Leaves an optional input out."""
 

@@ -9,6 +9,7 @@ size, so the axis is kept; a Slice that takes all of it, forwards or backwards, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,23 @@ from spa.coupling.connect import distinct
 from spa.coupling.labels import Labels, Layer, along
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Shape, Tracker
-from spa.graph.model import Array
+from spa.graph.model import Model
 from spa.graph.nodes import Node
 
 Index = npt.NDArray[np.int64]
+Known = tuple[int, int, int]
+Bound = tuple[int | None, int | None, int | None]
+
+
+class Entries(Protocol):
+    """What tells the numbers of a small input: a tracker, or surgery."""
+
+    model: Model
+
+    def entries(self, node: Node, i: int) -> list[int | None] | None:
+        """Whole numbers, None for those that sizes or values decide."""
+
+
 COMPUTED = "what is selected along this axis is computed while the model runs"
 # What exporters write for "to the end".
 FAR = 2**31 - 1
@@ -32,6 +46,8 @@ VARIES = "entries of this axis are selected by number, and its size varies with 
 def split(node: Node, tracker: Tracker) -> None:
     axis = normal_axis(int(node.attr("axis", 0)), len(tracker.shape(node, 0)))
     layers = _fixed(node, tracker, tracker.read(node, 0), axis)
+    if node.has_input(1) and tracker.value(node, 1) is None:
+        layers = tracker.keep_axes(layers, [axis], node, COMPUTED)
     start = 0
     for i, name in enumerate(node.outputs):
         size = tracker.out_shape(node, i)[axis] if name else 0
@@ -68,17 +84,14 @@ def resize_split(node: Node, cutter: Cutter) -> None:
 def slice_(node: Node, tracker: Tracker) -> None:
     shape = tracker.shape(node, 0)
     layers = list(tracker.read(node, 0))
-    bounds = _bounds(node, [tracker.value(node, i) for i in (1, 2, 3, 4)], shape)
+    bounds = _bounds(node, tracker, shape)
     if bounds is None:
-        axes = [k for k in range(len(shape)) if tracker.out_shape(node)[k] != shape[k]]
-        known = tracker.value(node, 3) if node.has_input(3) else None
-        if known is not None:
-            axes = sorted({*axes, *(normal_axis(int(k), len(shape)) for k in known)})
-        else:
-            axes = list(range(len(shape)))
-        tracker.write(node, tracker.keep_axes(layers, axes, node, COMPUTED))
+        tracker.write(node, tracker.keep_axes(layers, range(len(shape)), node, COMPUTED))
         return
     for axis, bound in bounds.items():
+        if not _is_known(bound):
+            layers = tracker.keep_axes(layers, [axis], node, COMPUTED)
+            continue
         chosen = np.arange(shape[axis])[slice(*_python_slice(*bound, shape[axis]))]
         if not _takes_all(*bound):
             layers = _fixed(node, tracker, layers, axis)
@@ -90,27 +103,30 @@ def slice_(node: Node, tracker: Tracker) -> None:
 def resize_slice(node: Node, cutter: Cutter) -> None:
     """Bounds along a cut axis follow; an uneven selection becomes a Gather before the Slice."""
     shape = cutter.old_shape(node.inputs[0])
-    values = [cutter.value(node, i) for i in (1, 2, 3, 4)]
-    bounds = _bounds(node, values, shape)
+    bounds = _bounds(node, cutter, shape)
     if bounds is None:
         return
     kept = {axis: cutter.input_kept(node, 0, axis) for axis in bounds}
-    if all(mask.all() for mask in kept.values()):
+    cut = [axis for axis in bounds if not kept[axis].all()]
+    if not cut:
         return
-    written: dict[int, tuple[int, int, int]] = {}
+    written: dict[int, Known] = {}
     gathers: dict[int, Index] = {}
-    for axis, (start, end, step) in bounds.items():
-        if kept[axis].all() or _takes_all(start, end, step):
-            written[axis] = (start, end, step)
-            continue
-        chosen = np.arange(shape[axis])[slice(*_python_slice(start, end, step, shape[axis]))]
-        ranks = _ranks(chosen, kept[axis])
-        even = _as_range(ranks)
-        # Before opset 10 Slice has no steps.
-        if even is None or (cutter.opset < 10 and even[2] != 1):
-            gathers[axis] = ranks
+    computed = False
+    for axis, bound in bounds.items():
+        if not _is_known(bound):
+            computed = True
+        elif axis not in cut or _takes_all(*bound):
+            written[axis] = bound
         else:
-            written[axis] = even
+            chosen = np.arange(shape[axis])[slice(*_python_slice(*bound, shape[axis]))]
+            ranks = _ranks(chosen, kept[axis])
+            even = _as_range(ranks)
+            # Before opset 10 Slice has no steps.
+            if even is None or (cutter.opset < 10 and even[2] != 1):
+                gathers[axis] = ranks
+            else:
+                written[axis] = even
     nodes = []
     source = node.inputs[0]
     for axis, ranks in gathers.items():
@@ -118,8 +134,32 @@ def resize_slice(node: Node, cutter: Cutter) -> None:
         index = cutter.constant(node, f"indices_{axis}", ranks)
         nodes.append(onnx.helper.make_node("Gather", [source, index], [target], axis=axis))
         source = target
-    nodes.append(_slice_node(node, cutter, source, written))
+    if computed:
+        nodes += _beside_computed(node, cutter, source, list(bounds), cut, written)
+    else:
+        nodes.append(_slice_node(node, cutter, source, written, node.outputs[0]))
     cutter.replace(node, nodes)
+
+
+def _beside_computed(
+    node: Node,
+    cutter: Cutter,
+    source: str,
+    axes: list[int],
+    cut: list[int],
+    written: dict[int, Known],
+) -> list[onnx.NodeProto]:
+    """Axes that shrink are sliced first; the bounds of the others stay computed."""
+    first = {axis: written[axis] for axis in cut if axis in written}
+    places = [i for i, axis in enumerate(axes) if axis in cut]
+    for i, whole in ((1, 0), (2, FAR), (4, 1)):
+        if node.has_input(i):
+            cutter.set_entries(node, i, dict.fromkeys(places, whole))
+    target = f"{node.outputs[0]}_sliced"
+    before = _slice_node(node, cutter, source, first, target)
+    before.ClearField("name")
+    inputs = [target, *cutter.inputs(node)[1:]]
+    return [before, onnx.helper.make_node("Slice", inputs, list(node.outputs), name=node.name)]
 
 
 @rule("Gather", weights=(0,))
@@ -176,6 +216,10 @@ def _fixed(node: Node, tracker: Tracker, layers: Sequence[Layer], axis: int) -> 
     return tracker.keep_axes(layers, [axis], node, VARIES)
 
 
+def _is_known(bound: Bound) -> TypeGuard[Known]:
+    return None not in bound
+
+
 def _takes_all(start: int, end: int, step: int) -> bool:
     """Whether bounds take every entry of an axis of any size, forwards or backwards."""
     if step == 1:
@@ -193,26 +237,26 @@ def picked(
     return taken
 
 
-def _bounds(
-    node: Node, values: Sequence[Array | None], shape: Shape
-) -> dict[int, tuple[int, int, int]] | None:
-    """Start, end and step by axis, as the file writes them; None where they are computed."""
+def _bounds(node: Node, known: Entries, shape: Shape) -> dict[int, Bound] | None:
+    """Start, end and step by axis, None for what is computed; None where the axes are."""
+    starts: list[int | None]
     if "starts" in node.attrs:  # opset 1 to 9
-        starts, ends = node.attrs["starts"], node.attrs["ends"]
-        axes = node.attr("axes", list(range(len(starts))))
-        steps = [1] * len(starts)
+        starts, ends = list(node.attrs["starts"]), list(node.attrs["ends"])
+        axes: list[int | None] = list(node.attr("axes", range(len(starts))))
+        steps: list[int | None] = [1] * len(starts)
     else:
-        for i, value in enumerate(values):
-            if node.has_input(i + 1) and value is None:
-                return None
-        if values[0] is None or values[1] is None:
-            return None
-        starts, ends = values[0].tolist(), values[1].tolist()
-        axes = values[2].tolist() if values[2] is not None else list(range(len(starts)))
-        steps = values[3].tolist() if values[3] is not None else [1] * len(starts)
+        count = int(np.prod(known.model.shapes[node.inputs[1]], dtype=np.int64))
+        defaults: list[list[int | None]] = [[], [], list(range(count)), [1] * count]
+        starts, ends, axes, steps = (
+            (known.entries(node, i) or [None for _ in range(count)]) if node.has_input(i) else usual
+            for i, usual in enumerate(defaults, start=1)
+        )
+    if None in axes:
+        return None
     return {
-        normal_axis(int(axis), len(shape)): (int(start), int(end), int(step))
+        normal_axis(axis, len(shape)): (start, end, step)
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+        if axis is not None
     }
 
 
@@ -248,15 +292,15 @@ def _as_range(ranks: Labels) -> tuple[int, int, int] | None:
 
 
 def _slice_node(
-    node: Node, cutter: Cutter, source: str, bounds: dict[int, tuple[int, int, int]]
+    node: Node, cutter: Cutter, source: str, bounds: dict[int, Known], target: str
 ) -> onnx.NodeProto:
     if not bounds:
-        return onnx.helper.make_node("Identity", [source], [node.outputs[0]])
+        return onnx.helper.make_node("Identity", [source], [target])
     axes = sorted(bounds)
     columns = [[bounds[axis][k] for axis in axes] for k in range(3)]
     if cutter.opset < 10:
         return onnx.helper.make_node(
-            "Slice", [source], list(node.outputs), name=node.name,
+            "Slice", [source], [target], name=node.name,
             starts=columns[0], ends=columns[1], axes=axes,
         )  # fmt: skip
     inputs = [source]
@@ -264,4 +308,4 @@ def _slice_node(
         ("starts", "ends", "axes", "steps"), (columns[0], columns[1], axes, columns[2]), strict=True
     ):
         inputs.append(cutter.constant(node, hint, np.asarray(numbers, dtype=np.int64)))
-    return onnx.helper.make_node("Slice", inputs, list(node.outputs), name=node.name)
+    return onnx.helper.make_node("Slice", inputs, [target], name=node.name)
