@@ -118,6 +118,7 @@ class Decoder(nn.Module):
     Input("padding", ("N", "S"), mask),
     traced={"N": 2, "S": 11, "Q": 6},
     tried=MANY,
+    rp=1.3,
     exporters=("dynamo",),  # TorchScript's tracer writes the number of queries down
 )
 class TorchDecoder(nn.Module):

@@ -76,7 +76,6 @@ class Network:
                 dynamo=True,
                 dynamic_shapes=shapes,
                 input_names=names,
-                optimize=False,
                 verbose=False,
             )
             return program.model_proto
