@@ -1,10 +1,11 @@
-"""Checks many random graphs, and records how many: ``python -m tests.hunt --graphs 20000``.
+"""Checks many random graphs, and records how many: ``python -m tests.hunt --graphs 50000``.
 
 The graphs come in chunks, each drawn from a seed of its own, so that a hunt that was stopped goes
 on where it was (same code and seed), and one chunk can be run again alone. Three chunks in four
 prune graphs of all kinds; the fourth has plain ones, which are pruned and perturbed. What fails is
 saved as ONNX with what was drawn, and the hunt goes on; ``--minimise CHUNK`` lets hypothesis shrink
-a chunk's first failure. The last step appends one line to ``results/hunts.csv``.
+a chunk's first failure. The last step appends one line to ``results/hunts.csv``: what is wrong, and
+apart from it what is falsely refused, by the start of what SPA said.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,11 +41,16 @@ PER_CHUNK = 50
 PERTURBED_EVERY = 4
 MAX_SECONDS = 120
 PACKAGES = ("numpy", "onnx", "onnxruntime", "hypothesis")
-COUNTED = ("graphs", "plans", "equal", "channels")
+COUNTED = ("graphs", "plans", "equal", "sizes", "channels")
+WRONG, REFUSED = "wrong", "refused"
 COLUMNS = (
-    "finished", "commit", "seed", "chunks", "graphs", "distinct", "plans", "equal",
-    "channels", "operators", "failures", "seconds", "processes", "python", *PACKAGES,
+    "finished", "commit", "seed", "chunks", "graphs", "distinct", "plans", "equal", "sizes",
+    "channels", "operators", "failures", WRONG, REFUSED, "refusals", "seconds", "processes",
+    "python", *PACKAGES,
 )  # fmt: skip
+# Of a message, to count refusals by: names and numbers are left out.
+NAMED = re.compile(r'"[^"]*"|\d[\d.e+x-]*|[({\[].*')
+MESSAGE = 90
 
 
 def check(drawn: Any) -> dict[str, int]:
@@ -64,6 +71,7 @@ def strategy_of(chunk: int) -> Any:
 
 def run_chunk(chunk: int, examples: int, folder: str) -> dict[str, Any]:
     """Checks one chunk; returns what was counted, and what failed."""
+    from spa.errors import SpaError
     from tests.random_graphs.independent import visit
 
     started = time.monotonic()
@@ -81,11 +89,13 @@ def run_chunk(chunk: int, examples: int, folder: str) -> dict[str, Any]:
         try:
             seen.update(check(drawn))
         except Exception as error:
+            refused = isinstance(error, SpaError)
             stem = f"chunk{chunk}-graph{len(hashes) - 1}"
             onnx.save(drawn.proto, str(Path(folder) / f"{stem}.onnx"))
             place = traceback.extract_tb(error.__traceback__)[-1]
             failures.append({
                 "graph": stem,
+                "kind": REFUSED if refused else WRONG,
                 "drawn": repr(drawn),
                 "error": f"{type(error).__name__}: {error}"[:1000],
                 "where": f"{Path(place.filename).name}:{place.lineno}",
@@ -160,10 +170,10 @@ def hunt(graphs: int, seed: int, processes: int, folder: Path) -> list[dict[str,
             out.write(json.dumps(record) + "\n")
             out.flush()
             done += 1
-            failed = sum(len(r["failures"]) for r in records.values())
+            kinds = Counter(f["kind"] for r in records.values() for f in r["failures"])
             spent = time.monotonic() - started
             say(
-                f"{len(records)}/{count} chunks, {failed} failures, "
+                f"{len(records)}/{count} chunks, {kinds[WRONG]} wrong, {kinds[REFUSED]} refused, "
                 f"{spent * processes / (done * PER_CHUNK):.2f} s per graph and core, "
                 f"{spent / done * (len(todo) - done) / 60:.0f} min left"
             )
@@ -195,7 +205,13 @@ def _run_all(todo: list[int], processes: int, folder: Path) -> Any:
 
 
 def _lost(chunk: int) -> dict[str, Any]:
-    failure = {"graph": f"chunk{chunk}", "drawn": "", "error": "the process died", "where": ""}
+    failure = {
+        "graph": f"chunk{chunk}",
+        "kind": WRONG,
+        "drawn": "",
+        "error": "the process died",
+        "where": "",
+    }
     zero: dict[str, Any] = dict.fromkeys(COUNTED, 0)
     return {"chunk": chunk, **zero, "hashes": [], "operators": {}, "failures": [failure],
             "seconds": 0.0}  # fmt: skip
@@ -204,6 +220,9 @@ def _lost(chunk: int) -> dict[str, Any]:
 def summary(records: list[dict[str, Any]], code: str, seed: int, processes: int) -> dict[str, Any]:
     """One line of ``results/hunts.csv``."""
     total = {name: sum(record[name] for record in records) for name in COUNTED}
+    failures = [failure for record in records for failure in record["failures"]]
+    kinds = Counter(failure["kind"] for failure in failures)
+    refusals = Counter(_message(f["error"]) for f in failures if f["kind"] == REFUSED)
     return {
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "commit": code,
@@ -212,12 +231,20 @@ def summary(records: list[dict[str, Any]], code: str, seed: int, processes: int)
         **total,
         "distinct": len({h for record in records for h in record["hashes"]}),
         "operators": len({op for record in records for op in record["operators"]}),
-        "failures": sum(len(record["failures"]) for record in records),
+        "failures": len(failures),
+        WRONG: kinds[WRONG],
+        REFUSED: kinds[REFUSED],
+        "refusals": "; ".join(f"{text} ({n})" for text, n in sorted(refusals.items())),
         "seconds": round(sum(record["seconds"] for record in records)),
         "processes": processes,
         "python": ".".join(map(str, sys.version_info[:3])),
         **{name: version(name) for name in PACKAGES},
     }
+
+
+def _message(error: str) -> str:
+    """What a refusal says, without what is the graph's own."""
+    return " ".join(NAMED.sub("..", error).split())[:MESSAGE]
 
 
 def append(line: dict[str, Any], path: Path) -> None:
@@ -235,7 +262,7 @@ def say(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hunt", description=__doc__)
-    parser.add_argument("--graphs", type=int, default=20000)
+    parser.add_argument("--graphs", type=int, default=50000)
     parser.add_argument("--seed", type=int, default=0, help="seed of the first chunk")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS / "hunts.csv")

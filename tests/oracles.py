@@ -47,21 +47,26 @@ def _kind(node: onnx.NodeProto) -> str:
 # --- running ------------------------------------------------------------------------------------
 
 
-def run(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, optimize: bool = True):
-    """Outputs of a model by name."""
+def session(proto: onnx.ModelProto, *, optimize: bool = True) -> ort.InferenceSession:
+    """A session of one thread."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(
+    return ort.InferenceSession(
         _runnable(proto).SerializeToString(),
         options,
         providers=["CPUExecutionProvider"],
         disabled_optimizers=deadly_rewrites(proto),
     )
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, dict(feeds)), strict=True))
+
+
+def run(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, optimize: bool = True):
+    """Outputs of a model by name."""
+    runner = session(proto, optimize=optimize)
+    names = [output.name for output in runner.get_outputs()]
+    return dict(zip(names, runner.run(None, dict(feeds)), strict=True))
 
 
 def _runnable(proto: onnx.ModelProto) -> onnx.ModelProto:

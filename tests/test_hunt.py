@@ -28,6 +28,7 @@ def test_what_fails_is_saved_and_the_chunk_goes_on(tmp_path, monkeypatch):
     record = hunt.run_chunk(0, 2, str(tmp_path))
     (failure,) = record["failures"]
     assert failure["error"] == "ValueError: wrong"
+    assert failure["kind"] == "wrong"
     assert failure["drawn"].startswith("Drawn(")
     assert [path.name for path in tmp_path.iterdir()] == [f"{failure['graph']}.onnx"]
     assert record["graphs"] == 2
@@ -44,7 +45,8 @@ def test_a_hunt_goes_on_where_it_was_and_ends_in_one_line(tmp_path, monkeypatch,
                 (folder / "stopped").touch()
                 raise KeyboardInterrupt
             ran.append(chunk)
-            failed = [{"graph": "g", "error": "e", "where": "w"}] * failures
+            error = f'RunError: Tensor "t{chunk}" is {chunk} off (at 2x3).'
+            failed = [{"graph": "g", "kind": "refused", "error": error, "where": "w"}] * failures
             yield {"chunk": chunk, **dict.fromkeys(hunt.COUNTED, 50), "hashes": [str(chunk)],
                    "operators": {"Conv": 1}, "failures": failed, "seconds": 1.0}  # fmt: skip
 
@@ -58,4 +60,6 @@ def test_a_hunt_goes_on_where_it_was_and_ends_in_one_line(tmp_path, monkeypatch,
     assert ran == [7, 8, 9]
     (line,) = csv.DictReader((tmp_path / "hunts.csv").open())
     assert (line["graphs"], line["distinct"], line["seed"]) == ("150", "3", "7")
-    assert line["failures"] == str(3 * failures)
+    assert line["failures"] == line["refused"] == str(3 * failures)
+    assert line["wrong"] == "0"
+    assert line["refusals"] == ("RunError: Tensor .. is .. off .. (3)" if failures else "")

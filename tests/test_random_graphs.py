@@ -20,7 +20,7 @@ from tests.random_graphs import Drawn, graphs
 from tests.random_graphs.checking import check_perturbation, check_pruning
 from tests.random_graphs.independent import visit
 
-IN_CI, PERTURBED_IN_CI = 24, 6
+IN_CI, PERTURBED_IN_CI = 34, 6  # 2040 graphs, and 300
 SHARDS = int(os.environ.get("SPA_RANDOM_SHARDS", IN_CI))
 PER_SHARD = 60
 PERTURBED_SHARDS = max(PERTURBED_IN_CI, SHARDS // 4)

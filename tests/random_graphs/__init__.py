@@ -5,6 +5,7 @@
 
 from tests.random_graphs import (
     attention,
+    batching,
     chance,
     control,
     convolution,
@@ -16,6 +17,7 @@ from tests.random_graphs import (
     movement,
     norms,
     ordering,
+    padding,
     picking,
     pointwise,
     quantised,
@@ -32,6 +34,7 @@ from tests.random_graphs.strategy import Drawn, graphs
 
 FAMILIES = (
     attention,
+    batching,
     chance,
     control,
     convolution,
@@ -43,6 +46,7 @@ FAMILIES = (
     movement,
     norms,
     ordering,
+    padding,
     picking,
     pointwise,
     quantised,

@@ -6,15 +6,40 @@ from hypothesis import strategies as st
 
 from tests.graphs import Builder
 from tests.random_graphs.bridges import Words
-from tests.random_graphs.registry import Draw, Map, Tokens, Working, concat, flip, one_of, permute
+from tests.random_graphs.registry import (
+    Draw,
+    Map,
+    Tokens,
+    Working,
+    concat,
+    flip,
+    one_of,
+    permute,
+    scalar,
+)
 
 OF_MAPS = ("gap", "mean", "conv", "matmul", "map", "wider")
 OF_SIZED_MAPS = ("flatten", "reshape", "last", "computed")
 OF_TOKENS = ("tokens", "mean of tokens", "first token", "last token", "maximum")
 
 
-def head(g: Builder, draw: Draw, x: Working, words: Words | None) -> str:
+def head(g: Builder, draw: Draw, x: Working, words: Words | None, plain: bool) -> str:
+    if not plain and draw(st.integers(0, 5)) == 0:
+        return _uneven(g, draw, x)
     return _of_map(g, draw, x) if isinstance(x, Map) else _of_tokens(g, draw, x, words)
+
+
+def _uneven(g: Builder, draw: Draw, x: Working) -> str:
+    """Scores of about 0.01 beside boxes of 640, or beside -1e9 where nothing is to be said."""
+    if isinstance(x, Map):
+        a, b = (g.conv(x.name, x.channels, c, 1) for c in (4, 3))
+        axis = 1
+    else:
+        a, b = (g.node("MatMul", [x.name, g.normal(x.width, c)]) for c in (4, 3))
+        axis = 2
+    huge = scalar(g, one_of(draw, 640.0, -1e9))
+    tiny = g.node("Mul", [g.node("Sigmoid", [b]), scalar(g, 0.01)])
+    return concat(g, [g.node("Mul", [g.node("Sigmoid", [a]), huge]), tiny], axis)
 
 
 def _of_map(g: Builder, draw: Draw, x: Map) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
 from hypothesis import strategies as st
 
+from tests.feeds import Input
 from tests.graphs import STORAGES, Builder
-from tests.random_graphs.bridges import SOURCES, bridged, start
+from tests.random_graphs.bridges import PLAIN_SOURCES, SINCE, SOURCES, bridged, start
 from tests.random_graphs.heads import head
 from tests.random_graphs.registry import BLOCKS, Draw, Map, Working, one_of
 
@@ -18,6 +20,12 @@ OPSETS = (9, 9, 10, 11, 12, 13, 15, 17, 18, 20, 21, 22, 23, 24, 24, 24, 26, 26, 
 IR_VERSIONS = (4, 7, 8, 10, 13)
 LEAST_CHANNELS, MOST_CHANNELS = 3, 32
 MOST_PIXELS = 16 * 16
+# Families of arithmetic on sizes are drawn twice as often as others.
+OFTEN = ("batching", "padding")
+# Mostly one plan, as new graphs find more than new plans.
+SCOPES = (("local",), ("global",), ("local", "global"))
+# Sizes of the examples that SPA is given.
+EXAMPLES = {"N": (2, 4), "H": (6, 8, 7), "W": (4, 6, 5), "T": (5, 8, 16), "S": (5, 8, 3)}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,9 @@ class Drawn:
     batch: int | str
     storage: str
     source: str
+    inputs: tuple[Input, ...]
+    naming: str
+    sizes: tuple[tuple[str, int], ...]
     blocks: tuple[str, ...]
     plain: bool
     attention: str
@@ -49,18 +60,16 @@ class Drawn:
     def __repr__(self) -> str:
         return (
             f"Drawn(opset={self.opset}, batch={self.batch}, {self.storage}, {self.source}, "
+            f"{self.naming}, {dict(self.sizes)}, "
             f"{self.blocks}, {self.attention}, {self.plans})"
         )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the inputs whose sizes are dynamic, small ones."""
+        """Shapes of the example where more than the batch is free, small ones."""
         if not self.source.startswith("any"):
             return {}
-        first = next(value for value in self.proto.graph.input if value.name == "x")
-        small = {"H": 6, "W": 4, "T": 5, "N": 2}
-        dims = first.type.tensor_type.shape.dim
-        return {"x": tuple(small[d.dim_param] if d.dim_param else d.dim_value for d in dims)}
+        return {each.name: each.shape(dict(self.sizes)) for each in self.inputs}
 
 
 def _trimmed(g: Builder, x: Working) -> Working:
@@ -89,8 +98,23 @@ def _block(draw: Draw, fitting: list[str]) -> str | None:
     """A family, then one of its blocks: small families come as often as large ones."""
     if not fitting:
         return None
-    family = one_of(draw, *sorted({BLOCKS[name].family for name in fitting}))
+    families = sorted({BLOCKS[name].family for name in fitting})
+    family = one_of(draw, *families, *(name for name in families if name in OFTEN))
     return one_of(draw, *(name for name in fitting if BLOCKS[name].family == family))
+
+
+def _named(draw: Draw, proto: onnx.ModelProto, inputs: Sequence[Input]) -> str:
+    """Renames the free sizes: every file says less of them than is true, or nothing."""
+    naming = one_of(draw, "named", "named", "unnamed", "apart")
+    for value in proto.graph.input:
+        dims = next((each.dims for each in inputs if each.name == value.name), ())
+        for axis, dim in enumerate(dims):
+            if isinstance(dim, str) and naming != "named":
+                free = value.type.tensor_type.shape.dim[axis]
+                free.Clear()
+                if naming == "apart":
+                    free.dim_param = f"{value.name}_{axis}"
+    return naming
 
 
 def _dressed(draw: Draw, proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -122,7 +146,7 @@ def graphs(
     *,
     plain: bool = False,
     max_blocks: int = 5,
-    sources: tuple[str, ...] = SOURCES,
+    sources: tuple[str, ...] = (),
     names: tuple[str, ...] = (),
 ) -> Any:
     """Draws a model.
@@ -132,15 +156,17 @@ def graphs(
         plain: fit for the perturbation oracle: every weight in an initializer that is read
             directly, and attention loses heads.
         max_blocks: blocks at most.
-        sources: kinds of input, of which one is drawn.
+        sources: kinds of input, of which one is drawn; none means all.
         names: blocks that may be drawn; none means all.
     """
     opset = one_of(draw, *OPSETS)
     batch = one_of(draw, "N", "N", 2)
     storage = "initializer" if plain else one_of(draw, *STORAGES)
-    source = one_of(draw, *sources)
+    sources = sources or (PLAIN_SOURCES if plain else SOURCES)
+    source = one_of(draw, *(each for each in sources if SINCE.get(each, 0) <= opset))
     g = Builder(opset, batch, draw(st.integers(0, 2**16)), storage)
-    x, words = start(g, draw, source)
+    begun = start(g, draw, source)
+    x = begun.x
     early = x
     chosen = []
     for _ in range(draw(st.integers(1, max_blocks))):
@@ -150,12 +176,17 @@ def graphs(
         chosen.append(name)
         x = bridged(g, draw, x, BLOCKS[name].takes)
         x = _trimmed(g, BLOCKS[name].make(g, draw, x))
-    outputs = [head(g, draw, _last(g, draw, x), None if plain else words)]
+    outputs = [head(g, draw, _last(g, draw, x), None if plain else begun.words, plain)]
     if draw(st.integers(0, 5)) == 0:
         outputs.append(early.name)  # the first layer's channels are an output, so they are kept
     attention = "heads" if plain else one_of(draw, "heads", "heads", "head_dim", "none")
-    plans = tuple(_plan(draw, scope) for scope in ("local", "global"))
+    plans = tuple(_plan(draw, scope) for scope in one_of(draw, *SCOPES))
     proto = g.model(*outputs)
     proto.ir_version = one_of(draw, *IR_VERSIONS)
+    naming = _named(draw, proto, begun.inputs)
     proto = _dressed(draw, proto)
-    return Drawn(proto, opset, batch, storage, source, tuple(chosen), plain, attention, plans)
+    sizes = tuple((name, one_of(draw, *values)) for name, values in EXAMPLES.items())
+    return Drawn(
+        proto, opset, batch, storage, source, begun.inputs, naming, sizes, tuple(chosen), plain,
+        attention, plans,
+    )  # fmt: skip
