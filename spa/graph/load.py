@@ -101,7 +101,7 @@ def load_proto(
     tied: frozenset[str] = frozenset(),
 ) -> Model:
     """Checks and runs a parsed model; see `load`."""
-    model = _loaded(proto, sha256, label, given)
+    model = _loaded(proto, sha256, label, given, tied)
     if model.proto is proto:
         return model
     # The proof runs the file that came in; large weights need not be held twice for that.
@@ -111,7 +111,13 @@ def load_proto(
     return dataclasses.replace(model, given=light)
 
 
-def _loaded(proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, InputSpec]) -> Model:
+def _loaded(
+    proto: onnx.ModelProto,
+    sha256: str,
+    label: str,
+    given: dict[str, InputSpec],
+    tied: frozenset[str],
+) -> Model:
     if proto.functions:
         # Sizes inside a function cannot follow one call's pruning; a copy per call can.
         proto = _inlined(proto, label)
