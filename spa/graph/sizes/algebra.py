@@ -60,6 +60,7 @@ class Algebra:
         self._calls: dict[tuple[Any, ...], Symbol] = {}
         self._arguments: dict[Symbol, tuple[Any, ...]] = {}
         self._known: dict[Symbol, Size] = {}
+        self._results: dict[tuple[str, Size, Size], Size] = {}
         self._there: dict[Symbol, Any] = {}
         self._back: dict[Any, Symbol] = {}
 
@@ -200,6 +201,12 @@ class Algebra:
 
     def _computed(self, operator: str, a: Size, b: Size) -> Size:
         a, b = _exact(self.resolved(a)), _exact(self.resolved(b))
+        key = (operator, a, b)
+        if key not in self._results:
+            self._results[key] = self._worked_out(operator, a, b)
+        return self._results[key]
+
+    def _worked_out(self, operator: str, a: Size, b: Size) -> Size:
         key = (operator, a, b)
         if any(isinstance(x, float) for x in (a, b)):
             return self.call(*key)  # rounding may make two of what is one in theory
