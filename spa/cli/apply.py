@@ -38,14 +38,10 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         "plan": args.plan,
         "output": args.output,
         "reached": dict(plan.reached),
-        "proof": None if proof is None else {"equal": proof.equal, "checks": list(proof.checks)},
+        "proof": None if proof is None else proof.to_json(),
     }
     reached = ", ".join(f"{name} {value:.3f}" for name, value in plan.reached.items())
     lines = [f"applied {args.plan}: {reached}"]
-    lines += (
-        ["not verified (--no-verify)"]
-        if proof is None
-        else [f"verified: {check}" for check in proof.checks]
-    )
+    lines += ["not verified (--no-verify)"] if proof is None else [proof.text()]
     lines.append(f"wrote {args.output}")
     return document, "\n".join(lines)

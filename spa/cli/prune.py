@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     else:
         write_model(args.output, result.model, beside or None)
     document = {**_document(args, result), "finetune": _finetune_document(tuned)}
-    return document, _text(document)
+    return document, _text(document, "" if result.proof is None else result.proof.text())
 
 
 def _tuning(args: argparse.Namespace) -> spa.Tuning:
@@ -218,7 +218,7 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
             "removed": sum(len(g.removed) for g in result.plan.groups),
         },
         "exact": result.plan.exact,
-        "proof": None if proof is None else {"equal": proof.equal, "checks": list(proof.checks)},
+        "proof": None if proof is None else proof.to_json(),
         "notes": list(result.plan.notes),
         "seconds": round(result.seconds, 3),
     }
@@ -236,7 +236,7 @@ def _finetune_document(tuned: spa.Tuned | None) -> dict[str, Any] | None:
     }
 
 
-def _text(document: dict[str, Any]) -> str:
+def _text(document: dict[str, Any], proof_text: str) -> str:
     asked = ", ".join(f"{name} {value:g}" for name, value in document["asked"].items())
     reached = ", ".join(f"{name} {value:.3f}" for name, value in document["reached"].items())
     channels = document["channels"]
@@ -250,7 +250,7 @@ def _text(document: dict[str, Any]) -> str:
     if document["proof"] is None:
         lines.append("not verified (--no-verify)")
     else:
-        lines += [f"verified: {check}" for check in document["proof"]["checks"]]
+        lines.append(proof_text)
     tuned = document["finetune"]
     if tuned is not None:
         loss, accuracy = tuned["loss"], tuned["training_accuracy"]

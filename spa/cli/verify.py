@@ -35,10 +35,6 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         "dense": args.dense,
         "pruned": args.pruned,
         "plan": args.plan,
-        "equal": proof.equal,
-        "difference": proof.difference if proof.equal else None,
-        "checks": list(proof.checks),
-        "sizes": list(proof.sizes),
-        "untried": list(proof.untried),
+        **proof.to_json(),
     }
     return document, proof.text()

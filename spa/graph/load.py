@@ -101,7 +101,7 @@ def load_proto(
     tied: frozenset[str] = frozenset(),
 ) -> Model:
     """Checks and runs a parsed model; see `load`."""
-    model = _loaded(proto, sha256, label, given, tied)
+    model = dataclasses.replace(_loaded(proto, sha256, label, given, tied), asked=bool(given))
     if model.proto is proto:
         return model
     # The proof runs the file that came in; large weights need not be held twice for that.

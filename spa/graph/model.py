@@ -15,7 +15,7 @@ import onnx
 
 from spa.graph import weightless
 from spa.graph.deferred import Maker, array_of, dtype_of, is_deferred, maker
-from spa.graph.example import Declared
+from spa.graph.example import Declared, free_sizes
 from spa.graph.forks import Fork, close_forks, opened_like
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Node, Use
@@ -24,7 +24,6 @@ from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parame
 from spa.graph.read import model_sha256
 from spa.graph.sizes.reasoning import Sizes
 from spa.graph.spelled import spelled_parameters
-from spa.graph.value_sizes import ValueSizes, value_sizes
 
 Array = npt.NDArray[Any]
 # Larger weights are read anew each time, so that there is not a second copy of them all.
@@ -51,6 +50,7 @@ class Model:
         forks: Ifs that were opened in ``proto``, in order (`spa.graph.forks`).
         tied: tensors that are one parameter however many nodes read them, as where a torch module
             came in: what uses one PReLU twice can lose channels of it only once.
+        asked: whether the user gave any of the example.
         given: the model as it came, where it was changed to be loaded; it lacks the large weights
             that ``proto`` has under the same names. None where nothing was changed, or where other
             weights were given to it since.
@@ -65,6 +65,7 @@ class Model:
     declared: tuple[Declared, ...]
     forks: tuple[Fork, ...] = ()
     tied: frozenset[str] = frozenset()
+    asked: bool = False
     given: onnx.ModelProto | None = field(default=None, repr=False, compare=False)
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
@@ -346,18 +347,17 @@ class Model:
         """What is known of all sizes, for any inputs (`spa.graph.sizes`)."""
         return Sizes(self.proto, self.graph, self.declared, self.observed, self._held)
 
-    @cached_property
-    def value_sizes(self) -> ValueSizes:
-        """Tensors that depend on the inputs' values, not only on their sizes; and such sizes."""
-        ranks = {name: len(shape) for name, shape in self.shapes.items()}
-
-        def known(name: str) -> Array | None:
-            tensor = self.parameters.get(name)
-            if tensor is None or not _is_small(tensor):
-                return None
-            return array_of(tensor)
-
-        return value_sizes(self.proto, self.graph, ranks, known)
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """Free sizes for which the model was run at the example's value alone."""
+        names = []
+        for axes in free_sizes(self.declared):
+            name, axis = axes[0]
+            varied = None if self.varied is None else self.varied.shapes[name][axis]
+            if varied in (None, self.example[name].shape[axis]):
+                (declared,) = (each for each in self.declared if each.name == name)
+                names.append(declared.name_of(axis))
+        return tuple(names)
 
     @cached_property
     def constants(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping
@@ -169,6 +170,13 @@ def finish(
     """Surgery and proof of a plan."""
     smaller = apply_plan(model, plan, groups)
     proof = verify(model, smaller, plan, groups) if check else None
+    untried = model.untried if proof is None else proof.untried
+    if untried:
+        note = (
+            f"sizes other than the example's are untried for {', '.join(untried)}: the model ran "
+            "at no other"
+        )
+        plan = dataclasses.replace(plan, notes=(*plan.notes, note))
     return Pruned(
         model=smaller,
         plan=plan,

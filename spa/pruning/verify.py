@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 
@@ -59,6 +60,16 @@ class Proof:
     difference: float
     sizes: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The proof as JSON; a difference that is not known is None."""
+        return {
+            "equal": self.equal,
+            "difference": self.difference if self.equal else None,
+            "checks": list(self.checks),
+            "sizes": list(self.sizes),
+            "untried": list(self.untried),
+        }
 
     def text(self) -> str:
         """The checks for a reader, one a line."""

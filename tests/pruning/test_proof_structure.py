@@ -144,3 +144,16 @@ def test_a_weight_that_became_a_constant_is_the_same():
     proto.graph.node.extend([constant, *nodes])
     assert spa.verify(model, proto, result.plan).equal
     assert initializer(result.model, "w4").size
+
+
+def test_two_weights_of_one_name_are_refused():
+    """ONNX Runtime takes one of them; the other would be compared."""
+    model = spa.load(classifier())
+    result = spa.prune(model, ratio=0.5)
+    other = onnx.ModelProto()
+    other.CopyFrom(result.model)
+    first = other.graph.initializer[0]
+    twin = other.graph.initializer.add()
+    twin.CopyFrom(first)
+    with pytest.raises(spa.VerificationError, match="two weights|refuses"):
+        spa.verify(model, other, result.plan)

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 import spa
 from spa.coupling.zeros import contracted_parameters
@@ -355,3 +355,16 @@ def test_a_determinant_near_zero_fails_no_proof():
     assert "Det" in proof.checks[-1]
     with pytest.raises(spa.VerificationError, match="differs"):
         _outputs(model, _set(result.model, weight, value * (1 + 1e-2 * noise)), result.plan)
+
+
+def test_sizes_that_nothing_else_runs_at_are_said_on_the_plan_too():
+    """A weight takes pictures of eight rows, whatever the file says of them."""
+    g = Builder()
+    g.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, "H", 8]))
+    rows = g.node("MatMul", [g.normal(8, 8), "x"])
+    x = g.node("Relu", [g.conv(rows, 3, 8)])
+    result = spa.prune(g.model(g.conv(x, 8, 5)), inputs={"x": (2, 3, 8, 8)}, ratio=0.5)
+    assert result.proof.untried == ("H",)
+    assert result.proof.equal
+    assert any(note.startswith("sizes other than") and "H" in note for note in result.plan.notes)
+    assert "untried for H" in str(result.plan.to_json()["notes"])

@@ -79,12 +79,10 @@ def _told(node: Node, tracker: Tracker, old: Shape, new: Shape) -> Sequence[Laye
     if source == old and target == new:
         return layers
     followed = {k for layer in layers for k in support(layer)}
-    same, product = tracker.model.sizes.same, tracker.model.sizes.algebra.product
+    same = tracker.model.sizes.algebra.same_product
 
     def meet(i: int, j: int) -> bool:
-        return same(product(source[:i]), product(target[:j])) or same(
-            product(source[i:]), product(target[j:])
-        )
+        return same(source[i:], target[j:]) or same(source[:i], target[:j])
 
     lost = []
     for here, there in blocks(old, new):

@@ -157,16 +157,13 @@ class Algebra:
 
     def quotient(self, dividend: Sequence[Size], divisor: Sequence[Size]) -> Size:
         """What is left of a product that another one divides: the -1 of a Reshape."""
-        above, below = list(dividend), []
-        for size in divisor:  # most of it stands on both sides
-            place = next(
-                (i for i, other in enumerate(above) if other is size or _same(other, size)), None
-            )
-            if place is None:
-                below.append(size)
-            else:
-                del above[place]
+        above, below = _apart(dividend, divisor)
         return self.divided(self.product(above), self.product(below))
+
+    def same_product(self, a: Sequence[Size], b: Sequence[Size]) -> bool:
+        """Whether two products are equal at all sizes of the inputs."""
+        left, right = _apart([*map(self.resolved, a)], [*map(self.resolved, b)])
+        return self.same(self.product(left), self.product(right))
 
     def sign(self, a: Size, b: Size) -> int | None:
         """Of a - b: 1, 0 or -1 where it is the same for all inputs, else None."""
@@ -235,6 +232,18 @@ class Algebra:
         if result.is_Integer:
             return int(result)
         return self._back.get(result, result)
+
+
+def _apart(a: Sequence[Size], b: Sequence[Size]) -> tuple[list[Size], list[Size]]:
+    """Factors of two products without those that both have, which is most of them."""
+    left, right = list(a), []
+    for size in b:
+        place = next((i for i, other in enumerate(left) if _same(other, size)), None)
+        if place is None:
+            right.append(size)
+        else:
+            del left[place]
+    return left, right
 
 
 def _exact(size: Size) -> Size:

@@ -89,6 +89,10 @@ def describe_sizes(feed: Example) -> str:
     )
 
 
+def _shapes_of(feed: Example) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in feed.items()}
+
+
 class Prover:
     """Compares a pruned model with the dense one.
 
@@ -123,7 +127,7 @@ class Prover:
         self._varies: set[str] = set()
         self._failure: ModelError | None = None
         self._way: str | None = None
-        self._example = {name: value.shape for name, value in model.example.items()}
+        self._example = _shapes_of(model.example)
         fixed = fixing(model, nodes, self._also)
         self._found.compared = fixed is not None
         self._fixed = fixed or Fixing((), (), ())
@@ -150,6 +154,9 @@ class Prover:
         if not self._by_rows():
             self._at_other_sizes()
         found = self._found
+        if self._model.asked and self._example not in map(_shapes_of, found.feeds):
+            feed = dict(self._model.example)  # whoever gave it wants to see it
+            self._compare(feed, self._pair.dense.run(feed))
         if not found.feeds:
             raise self._failure or RunError("The dense model runs on no example.")
         if found.compared:

@@ -79,13 +79,12 @@ def _unlike(example: int, values: Sequence[int]) -> list[int]:
 
 def sizes_of(model: Model) -> list[Size]:
     """A model's dynamic sizes."""
-    symbols = {d.name: d.symbols for d in model.declared}
+    declared = {each.name: each for each in model.declared}
     found = []
     for axes in free_sizes(model.declared):
         name, axis = axes[0]
-        label = symbols[name][axis] if symbols[name] else ""
         example = model.example[name].shape[axis]
-        found.append(Size(label or f"axis {axis} of {name}", tuple(axes), example))
+        found.append(Size(declared[name].name_of(axis), tuple(axes), example))
     return found
 
 

@@ -51,6 +51,7 @@ def check_structure(model: Model, pruned: onnx.ModelProto, cut: Cut) -> str:
             f"The pruned file has {len(pruned.functions)} local functions ({names}); what the plan "
             "makes of the dense model has none."
         )
+    _refuse_twins(pruned.graph)
     have, want = dict(_weights(pruned.graph)), dict(_weights(expected.graph))
     _compare_names(have, want, "weight", "weights")
     _compare_weights(have, want, model, cut)
@@ -59,6 +60,15 @@ def check_structure(model: Model, pruned: onnx.ModelProto, cut: Cut) -> str:
         f"holds nothing but what the plan makes of the dense model: {len(have)} weights and "
         f"{len(pruned.graph.node)} nodes compared"
     )
+
+
+def _refuse_twins(graph: onnx.GraphProto) -> None:
+    """Of two weights of one name a runtime takes one, and this check may see the other."""
+    seen: set[str] = set()
+    for name, _ in _weights(graph):
+        if name in seen:
+            raise VerificationError(f'The pruned file has two weights "{name}".')
+        seen.add(name)
 
 
 def _compare_weights(
