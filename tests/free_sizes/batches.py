@@ -9,7 +9,7 @@ from tests.feeds import Input
 from tests.free_sizes.pictures import block
 from tests.free_sizes.table import grid, network
 
-EVEN = [{"N": 2 * k} for k in (1, 2, 3, 5, 7, 4, 6, 9, 8, 11, 10, 13)]
+EVEN = [{"N": 2 * k} for k in (1, 2, 3, 5, 7, 4, 6, 9, 8, 11, 10, 13, 12, 17, 15, 19, 14, 23, 21)]
 SMALL = Input("x", ("N", 3, 8, 8))
 
 
@@ -101,7 +101,7 @@ class Interleaved(nn.Module):
 @network(
     SMALL,
     traced={"N": 8},
-    tried=grid(N=(1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 36, 40)),
+    tried=grid(N=(1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 36, 40, 44, 52, 60, 68)),
     rp=1.3,
     exporters=("torchscript",),
 )

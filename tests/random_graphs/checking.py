@@ -1,6 +1,6 @@
 """What every random graph must pass.
 
-1. It prunes, by a local and a global plan; SPA proves the result, and so does an oracle of its own,
+1. It prunes, by a local or a global plan; SPA proves the result, and so does an oracle of its own,
    at sizes that SPA did not see (`tests.random_graphs.unseen`).
 2. Where a plan is not exact, the file is checked, runs and keeps its output's shapes; and the part
    of the plan that is exact, pruned alone, equals the zeroed dense model.
