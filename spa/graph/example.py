@@ -40,6 +40,8 @@ OTHER_GROWTH = 32
 MAX_DOUBLED = 513
 # What a batch is multiplied by where one more does not run.
 MULTIPLES = (2, 3, 4)
+# What exporters write where a size has no name.
+NO_NAMES = frozenset({"none", "null", "unk", "unknown", "dynamic"})
 # No example of a published model comes near this.
 MAX_INPUT_BYTES = 2**31
 
@@ -99,9 +101,15 @@ def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
             d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
             for d in kind.tensor_type.shape.dim
         )
-        symbols = tuple(d.dim_param for d in kind.tensor_type.shape.dim)
+        symbols = tuple(_symbol(d.dim_param) for d in kind.tensor_type.shape.dim)
         found.append(Declared(value.name, np.dtype(dtype), dims, symbols))
     return found
+
+
+def _symbol(name: str) -> str:
+    """The name of a size; "" for what stands for no name, as the "?" that some exporters write."""
+    named = any(character.isalpha() for character in name) and name.lower() not in NO_NAMES
+    return name if named else ""
 
 
 def check_given(declared: Sequence[Declared], given: Mapping[str, InputSpec]) -> None:

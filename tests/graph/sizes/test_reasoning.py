@@ -37,6 +37,14 @@ def test_axes_of_one_name_have_one_size_and_others_their_own():
     assert len(sizes) == 3  # what is not the same differs in the example
 
 
+@pytest.mark.parametrize("name", ["?", "-1", "None", "unknown", ""])
+def test_a_mark_for_unknown_is_no_name(name):
+    """Paddle's exports call every open size "?"."""
+    model = spa.load((g := _with_input("N", 3, name, name)).model(g.conv("x", 3, 4)))
+    assert list(model.sizes.free) == ["N", "x[2]", "x[3]"]
+    assert model.example["x"].shape[2] != model.example["x"].shape[3]
+
+
 def test_what_a_fixed_size_goes_into_is_fixed():
     g = _with_input("N", 3, 8, 8)
     x = g.node("Relu", [g.conv("x", 3, 16)])
