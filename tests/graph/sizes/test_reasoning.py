@@ -5,8 +5,10 @@ import pytest
 from onnx import TensorProto, helper
 
 import spa
+from spa.coupling.rules.base import RULES
 from spa.graph.example import free_sizes, grown
 from spa.graph.observe import Observer
+from spa.graph.sizes.registry import AXES
 from tests.graphs import Builder
 from tests.random_graphs import graphs
 from tests.random_graphs.checking import loaded
@@ -113,6 +115,16 @@ def test_windows():
     assert _of(model, same) == ["N", "4", "H", "W"]
     assert model.same_size(down, 2, again, 2)
     assert not model.same_size(down, 2, same, 2)
+
+
+# They make tensors whose shape the file fixes, or numbers alone.
+WITHOUT_OPEN_SIZES = {
+    "Constant", "MelWeightMatrix", "RandomNormal", "RandomUniform", "Shape", "Size",
+}  # fmt: skip
+
+
+def test_every_operator_with_a_rule_says_what_it_does_to_sizes():
+    assert set(RULES) - set(AXES) == WITHOUT_OPEN_SIZES
 
 
 EXAMPLES = 120

@@ -10,6 +10,7 @@ from spa.graph.sizes.registry import Axes, Reasoner, axes_of
 
 LIKE_THE_FIRST = (
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BatchNormalization", "Bernoulli",
+    "BitCast",
     "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumProd", "CumSum",
     "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "EyeLike", "Floor", "Gelu",
     "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
