@@ -412,10 +412,12 @@ def an_index_off_by_one(proto, dense, rng) -> bool:
 def a_wrong_axis_of_shape(proto, dense, rng) -> bool:
     """A size is taken of the neighbouring axis."""
     shapes = {node.output[0] for node in nodes(proto, "Shape")}
-    for node in nodes(proto, "Gather"):
-        value = listed(proto, node, 1)
-        if value is not None and node.input[0] in shapes:
-            own(proto, node, 1, np.asarray(1 - value if value in (0, 1) else value - 1))
+    for node in nodes(proto, "Gather", "Slice"):
+        lists = [listed(proto, node, i) for i in ((1,) if node.op_type == "Gather" else (1, 2))]
+        if node.input[0] in shapes and all(value is not None for value in lists):
+            step = 1 if int(np.max(lists[0])) == 0 else -1
+            for i, value in enumerate(lists, start=1):
+                own(proto, node, i, np.asarray(value + step))
             return True
     return False
 
