@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,7 @@ def compare(
     tolerance: float,
     others: Callable[[], Sequence[Tensors]],
     inner: Collection[str] = (),
+    floors: Mapping[str, float] = MappingProxyType({}),
 ) -> Closeness:
     """Compares tensors by name.
 
@@ -85,6 +87,7 @@ def compare(
         others: what the dense model gives in other ways, of which rounding is measured; asked for
             where the tolerance is not enough.
         inner: tensors inside of a model, of which less is asked: what is wrong is wrong by far.
+        floors: by tensor, a difference that says nothing (`spa.pruning.proof.floors`).
 
     Raises:
         VerificationError: a tensor differs, or has another shape.
@@ -109,13 +112,14 @@ def compare(
             continue
         off, largest = _off(a, b)
         found |= Closeness(float(np.max(off)) / largest)
-        if not bool(np.all(off <= _usual(a, share))):
+        if not bool(np.all(off <= np.maximum(_usual(a, share), floors.get(name, 0.0)))):
             doubtful.append(name)
     if doubtful:
         runs = others()
         for name in doubtful:
             share = tolerance * (INNER if name in inner else 1)
-            found |= _by_rounding(name, want[name], have[name], runs, what, share)
+            floor = floors.get(name, 0.0)
+            found |= _by_rounding(name, want[name], have[name], runs, what, share, floor)
     return found
 
 
@@ -136,10 +140,16 @@ def _quickly(a: Array, b: Array, tolerance: float) -> Closeness | None:
 
 
 def _by_rounding(
-    name: str, a: Array, b: Array, runs: Sequence[Tensors], what: str, tolerance: float
+    name: str,
+    a: Array,
+    b: Array,
+    runs: Sequence[Tensors],
+    what: str,
+    tolerance: float,
+    floor: float,
 ) -> Closeness:
     off, largest = _off(a, b)
-    usual = _usual(a, tolerance)
+    usual = np.maximum(_usual(a, tolerance), floor)
     noise: Floats = np.zeros(a.shape)
     for run in runs:
         if name in run and run[name].shape == a.shape:
@@ -266,10 +276,10 @@ def is_finite(tensor: Array) -> float:
     return float(np.mean(np.isfinite(tensor)))
 
 
-def is_flat(tensor: Array) -> bool:
+def is_flat(tensor: Array, floor: float = 0.0) -> bool:
     """Whether a tensor hardly varies, by what is tolerated: it then proves nothing."""
     if not _is_number(tensor) or tensor.size == 0:
         return True
     values = _finite(tensor)
     spread = np.ptp(values, axis=0) if values.ndim and values.shape[0] > 1 else np.ptp(values)
-    return bool(np.max(spread) <= 10 * (TOLERANCE * float(np.max(np.abs(values))) + 1e-12))
+    return bool(np.max(spread) <= 10 * (TOLERANCE * float(np.max(np.abs(values))) + 1e-12 + floor))

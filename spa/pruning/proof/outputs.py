@@ -29,6 +29,7 @@ from spa.pruning.forked import branch_results
 from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.proof import values
 from spa.pruning.proof.closeness import Closeness, compare, is_finite, is_flat, tolerance_of
+from spa.pruning.proof.floors import floors
 from spa.pruning.proof.inner import blocking_weights, inner_tensors
 from spa.pruning.proof.opened import Example, Tensors
 from spa.pruning.proof.pair import Pair
@@ -121,6 +122,7 @@ class Prover:
         self._also = tuple(dict.fromkeys(name for names in self._branches for name in names))
         self._dense = zeroed(model, cut)
         self._ranges = values.ranges(model)
+        self._floors = floors(model)
         self._found = Outputs()
         self._jumping: Pair | None = None
         self._seen: dict[str, float] = {}
@@ -286,7 +288,7 @@ class Prover:
             shape, usual = np.shape(tensors[name]), self._model.shapes[name]
             if shape[:1] == (1,) < usual[:1]:
                 continue  # entries of one row differ whatever goes in; others tell
-            if not is_flat(tensors[name]):
+            if not is_flat(tensors[name], self._floors.get(name, 0.0)):
                 self._varies.add(name)
 
     def _closeness(
@@ -348,16 +350,16 @@ class Prover:
     ) -> Pair:
         return Pair(
             self._model, self._cut, dense, pruned, fixed,
-            what=what, optimize=optimize, inner=self._inner,
+            what=what, optimize=optimize, inner=self._inner, floors=self._floors,
         )  # fmt: skip
 
     # ---- inside
 
     def _look_inside(self) -> None:
         found = self._found
-        feed = min(reversed(found.feeds), key=lambda f: sum(v.size for v in f.values()))
+        feed, rows = self._smallest(1), self._smallest(2)
         if self._blocked:
-            self._with_random(feed, self._blocked, [0])
+            self._with_random(rows, self._blocked, [0])
         if self._inner and not found.blocked and not self._looked:
             pair = self._pair_of(self._with_inner(), self._dense, self._pruned, optimize=False)
             found.closeness |= self._closeness(pair, feed, pair.dense.run(feed))
@@ -365,7 +367,13 @@ class Prover:
         found.flat = self._is_flat()
         if found.flat:
             names = {axis.tensor for axis in self._cut.coupling.axes if axis.is_parameter}
-            found.drawn = self._with_random(feed, frozenset(names), range(DRAWS))
+            found.drawn = self._with_random(rows, frozenset(names), range(DRAWS))
+
+    def _smallest(self, rows: int) -> Example:
+        """The cheapest of the inputs with so many rows, by which outputs can be seen to vary."""
+        feeds = list(reversed(self._found.feeds))
+        enough = [f for f in feeds if any(v.ndim and len(v) >= rows for v in f.values())]
+        return min(enough or feeds, key=lambda f: sum(v.size for v in f.values()))
 
     def _with_random(self, feed: Example, names: frozenset[str], seeds: Iterable[int]) -> bool:
         """The same with random values of some weights; says whether the dense model runs so."""

@@ -5,7 +5,7 @@ See `spa.pruning.fixing` for what is fixed, and why.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,7 @@ class Pair:
         what: what ``dense`` is, for messages.
         optimize: let ONNX Runtime rewrite both, as it does for users.
         inner: those of the watched tensors that are inside of the models.
+        floors: by tensor, a difference that says nothing.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Pair:
         what: str = "the zeroed dense model",
         optimize: bool = True,
         inner: Collection[str] = (),
+        floors: Mapping[str, float] | None = None,
     ) -> None:
         self._inner = frozenset(inner)
+        self._floors = floors or {}
         self.fixed = fixed
         self.dense_proto, self.pruned_proto = dense, pruned
         self.optimize = optimize
@@ -82,7 +85,7 @@ class Pair:
         want, have, values = self._tensors(feed, found, plain)
         return compare(
             want, have, self._what, tolerance_of(self._model),
-            lambda: self._noise({**feed, **values}, values), self._inner,
+            lambda: self._noise({**feed, **values}, values), self._inner, self._floors,
         )  # fmt: skip
 
     def both(self, feed: Example) -> tuple[Tensors, Tensors]:
