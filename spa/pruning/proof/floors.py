@@ -2,7 +2,7 @@
 
 A sigmoid comes out of a sum with one half or of a quotient with one more than a power: next to 0 it
 is off by a last bit of 1, not of itself. A detector's scores of 1e-8 on an example without any
-object are such. Moving the entries, or scaling them by a constant, moves that on.
+object are such. What moves or adds the entries, or scales them by a constant, hands that on.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import numpy as np
 
 from spa.graph.model import Model
 
-BOUNDED = frozenset({"HardSigmoid", "Sigmoid", "Softsign", "Tanh"})
+# Recurrent layers compute with such gates.
+BOUNDED = frozenset({"GRU", "HardSigmoid", "LSTM", "RNN", "Sigmoid", "Softsign", "Tanh"})
 MOVING = frozenset({
-    "Cast", "Clip", "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice",
-    "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+    "Add", "Cast", "Clip", "Concat", "Expand", "Flatten", "Gather", "Identity", "Max", "Min", "Pad",
+    "Reshape", "Slice", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
 # Units of 1 that a bounded function may be off by.
 UNITS = 4
