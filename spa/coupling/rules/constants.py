@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from spa.coupling.labels import along
 from spa.coupling.rules.base import Cutter, resize, rule
 from spa.coupling.tracker import Tracker
@@ -38,12 +36,7 @@ def constant_of_shape(node: Node, tracker: Tracker) -> None:
 
 @resize("ConstantOfShape")
 def resize_constant_of_shape(node: Node, cutter: Cutter) -> None:
-    """The filled tensor's shape follows; of a computed one, the entries that shrink."""
+    """The filled tensor's shape follows, by the entries that shrink."""
     output = node.outputs[0]
     old, new = cutter.old_shape(output), cutter.new_shape(output)
-    if old == new:
-        return
-    if cutter.value(node, 0) is not None:
-        cutter.set_input(node, 0, np.asarray(new, dtype=np.int64))
-        return
     cutter.set_entries(node, 0, {k: new[k] for k in range(len(old)) if old[k] != new[k]})

@@ -128,8 +128,6 @@ def resize_pad(node: Node, cutter: Cutter) -> None:
         numbers[i], numbers[i + len(pads)] = before, after
     if "pads" in node.attrs:
         cutter.set_attr(node, "pads", numbers)
-    elif None not in numbers:
-        cutter.set_input(node, 1, np.asarray(numbers, dtype=np.int64))
     else:
         cutter.set_entries(node, 1, {i: n for i, n in enumerate(numbers) if n is not None})
 
@@ -213,13 +211,7 @@ def resize_tile(node: Node, cutter: Cutter) -> None:
     source = cutter.old_shape(node.inputs[0])
     cut = [k for k in range(len(source)) if source[k] == 1 and cutter.is_cut(output, k)]
     counts = {k: cutter.new_shape(output)[k] for k in cut}
-    repeats = cutter.value(node, 1)
-    if repeats is not None and cut:
-        repeats = repeats.copy()
-        repeats[cut] = list(counts.values())
-        cutter.set_input(node, 1, repeats)
-    elif cut:
-        cutter.set_entries(node, 1, counts)
+    cutter.set_entries(node, 1, counts)
 
 
 def _tiled(layer: Layer, repeats: list[int]) -> Layer:

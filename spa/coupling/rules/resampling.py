@@ -31,11 +31,6 @@ def resize_resample(node: Node, cutter: Cutter) -> None:
     cut = np.array([cutter.is_cut(output, axis) for axis in named])
     if not node.has_input(3) or not cut.any():
         return
-    sizes = cutter.value(node, 3)
-    if sizes is not None:
-        new = np.array([cutter.new_shape(output)[axis] for axis in named])
-        cutter.set_input(node, 3, np.where(cut, new, sizes))
-        return
     cutter.set_entries(
         node, 3, {int(i): cutter.new_shape(output)[named[i]] for i in np.flatnonzero(cut)}
     )

@@ -14,8 +14,6 @@ CenterCropPad  crops or pads some axes to given sizes
 
 from __future__ import annotations
 
-import numpy as np
-
 from spa.coupling.align import align
 from spa.coupling.labels import reshape_layer
 from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
@@ -77,11 +75,6 @@ def resize_center_crop_pad(node: Node, cutter: Cutter) -> None:
     """Sizes that are named without a change follow."""
     old, new = (shape(node.outputs[0]) for shape in (cutter.old_shape, cutter.new_shape))
     named = _axes(node, len(new))
-    if all(old[k] == new[k] for k in named):
-        return
-    if cutter.value(node, 1) is not None:
-        cutter.set_input(node, 1, np.asarray([new[k] for k in named], dtype=np.int64))
-        return
     cutter.set_entries(node, 1, {i: new[k] for i, k in enumerate(named) if old[k] != new[k]})
 
 
