@@ -173,7 +173,7 @@ def _guesses(
         channels = _channels_of_first_conv(d.name, graph)
         if len(d.dims) >= 3 and d.dims[1] is None and channels is not None:
             fixed.setdefault(d.name_of(1), channels)
-    groups = [axes for axes in free_sizes(declared) if _name(declared, axes) not in fixed]
+    groups = [axes for axes in free_sizes(declared) if size_name(declared, axes) not in fixed]
     batches = [axes for axes in groups if is_batch(axes)]
     others = [axes for axes in groups if not is_batch(axes)]
     images = any(len(d.dims) >= 4 for d in declared)
@@ -185,9 +185,9 @@ def _guesses(
             for place in (_numbers, _axis_numbers, _zeros):
                 sizes = dict(fixed)
                 for axes, number in zip(batches, place(batches), strict=True):
-                    sizes[_name(declared, axes)] = batch * (number + 1)
+                    sizes[size_name(declared, axes)] = batch * (number + 1)
                 for axes, number in zip(others, place(others), strict=True):
-                    sizes[_name(declared, axes)] = size + step * number
+                    sizes[size_name(declared, axes)] = size + step * number
                 if sizes not in tried:
                     tried.append(sizes)
                     yield sizes
@@ -210,7 +210,8 @@ def _zeros(groups: Sequence[Sequence[FreeAxis]]) -> list[int]:
     return [0] * len(groups)
 
 
-def _name(declared: Sequence[Declared], axes: Sequence[FreeAxis]) -> str:
+def size_name(declared: Sequence[Declared], axes: Sequence[FreeAxis]) -> str:
+    """The name of a size that some axes share."""
     name, axis = axes[0]
     return next(d for d in declared if d.name == name).name_of(axis)
 

@@ -15,7 +15,7 @@ import onnx
 
 from spa.graph import weightless
 from spa.graph.deferred import Maker, array_of, dtype_of, is_deferred, maker
-from spa.graph.example import Declared, free_sizes
+from spa.graph.example import Declared, free_sizes, size_name
 from spa.graph.forks import Fork, close_forks, opened_like
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Node, Use
@@ -355,8 +355,7 @@ class Model:
             name, axis = axes[0]
             varied = None if self.varied is None else self.varied.shapes[name][axis]
             if varied in (None, self.example[name].shape[axis]):
-                (declared,) = (each for each in self.declared if each.name == name)
-                names.append(declared.name_of(axis))
+                names.append(size_name(self.declared, axes))
         return tuple(names)
 
     @cached_property

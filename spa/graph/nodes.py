@@ -13,6 +13,11 @@ from typing import Any, NamedTuple
 import onnx
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
+# Operators that draw random numbers.
+RANDOM_OPS = frozenset({
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,8 @@ import numpy as np
 from spa.coupling.couple import Cut
 from spa.graph.deferred import cut_slices
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Node
+from spa.graph.nodes import RANDOM_OPS, Node
 
-RANDOM_OPS = frozenset({
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike",
-})  # fmt: skip
 JUMPING_OPS = frozenset({
     "ArgMax", "ArgMin", "Ceil", "Compress", "Det", "DynamicQuantizeLinear", "Equal", "Floor",
     "Greater", "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual", "Mod", "NonMaxSuppression",

@@ -18,8 +18,8 @@ from spa.errors import ModelError, VerificationError
 from spa.graph.execute import Array, run_each
 from spa.graph.forks import Fork
 from spa.graph.model import Model
-from spa.graph.nodes import all_nodes, set_nodes
-from spa.pruning.fixing import RANDOM_OPS, made_tensors
+from spa.graph.nodes import RANDOM_OPS, all_nodes, set_nodes
+from spa.pruning.fixing import made_tensors
 from spa.pruning.proof.closeness import compare, tolerance_of
 from spa.pruning.proof.opened import Example
 

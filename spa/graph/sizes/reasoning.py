@@ -20,7 +20,7 @@ import onnx
 
 import spa.graph.sizes.families  # noqa: F401, I001  (fills the registries)
 from spa.graph.example import Declared
-from spa.graph.nodes import Graph, Node
+from spa.graph.nodes import RANDOM_OPS, Graph, Node
 from spa.graph.observe import Run
 from spa.graph.sizes.algebra import Algebra, Size, Symbol
 from spa.graph.sizes.registry import AXES, NUMBERS, Axes, Numbers
@@ -29,10 +29,6 @@ from spa.graph.weightless import list_as_inputs, without_weights
 Array = npt.NDArray[Any]
 # A tensor with more entries than this is not followed number by number.
 MOST_NUMBERS = 256
-RANDOM = frozenset({
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike",
-})  # fmt: skip
 # Operators whose output's entries are decided by their input's sizes alone.
 OF_SIZES = ("Shape", "Size")
 
@@ -160,7 +156,7 @@ class Sizes:
                 self._take_numbers(node)
             return
         changing = not self._changing.isdisjoint(read)
-        if node.op in RANDOM:
+        if node.op in RANDOM_OPS:
             self._changing.update(filter(None, node.outputs))
         if not changing and not open_sizes:
             return

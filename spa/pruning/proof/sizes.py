@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from spa.graph.example import FreeAxis, free_sizes
+from spa.graph.example import FreeAxis, free_sizes, size_name
 from spa.graph.model import Model
 
 # Shapes of all inputs, by name.
@@ -79,12 +79,11 @@ def _unlike(example: int, values: Sequence[int]) -> list[int]:
 
 def sizes_of(model: Model) -> list[Size]:
     """A model's dynamic sizes."""
-    declared = {each.name: each for each in model.declared}
     found = []
     for axes in free_sizes(model.declared):
         name, axis = axes[0]
         example = model.example[name].shape[axis]
-        found.append(Size(declared[name].name_of(axis), tuple(axes), example))
+        found.append(Size(size_name(model.declared, axes), tuple(axes), example))
     return found
 
 
