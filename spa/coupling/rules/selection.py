@@ -21,6 +21,7 @@ from spa.coupling.rules.base import Cutter, normal_axis, resize, rule
 from spa.coupling.tracker import Shape, Tracker
 from spa.graph.model import Model
 from spa.graph.nodes import Node
+from spa.graph.sizes.families.selection import FAR
 
 Index = npt.NDArray[np.int64]
 Known = tuple[int, int, int]
@@ -37,8 +38,6 @@ class Entries(Protocol):
 
 
 COMPUTED = "what is selected along this axis is computed while the model runs"
-# What exporters write for "to the end".
-FAR = 2**31 - 1
 VARIES = "entries of this axis are selected by number, and its size varies with the inputs"
 
 

@@ -15,7 +15,7 @@ import onnx
 
 from spa.graph.nodes import Node
 from spa.graph.sizes.algebra import Algebra, Size, is_whole
-from spa.graph.sizes.families.selection import FAR
+from spa.graph.sizes.families.selection import FAR, bounds_of
 from spa.graph.sizes.registry import Numbers, Reasoner, numbers_of
 
 
@@ -238,22 +238,16 @@ def slice_(node: Node, reason: Reasoner) -> Numbers | None:
     numbers = _whole(node.inputs[0], reason)
     if numbers is None:
         return None
-    if "starts" in node.attrs:
-        starts, ends = list(node.attrs["starts"]), list(node.attrs["ends"])
-        named, steps = list(node.attr("axes", range(len(starts)))), [1] * len(starts)
-    else:
-        read = [reason.fixed(name) if name else None for name in (*node.inputs[1:], "", "")]
-        if read[0] is None or read[1] is None:
-            return None
-        if any(node.has_input(i) and read[i - 1] is None for i in (3, 4)):
-            return None
-        starts, ends = read[0].reshape(-1).tolist(), read[1].reshape(-1).tolist()
-        named = list(range(len(starts))) if read[2] is None else read[2].reshape(-1).tolist()
-        steps = [1] * len(starts) if read[3] is None else read[3].reshape(-1).tolist()
+    bounds = bounds_of(node, reason, numbers.ndim)
+    if bounds is None:
+        return None
     picks = [slice(None)] * numbers.ndim
-    for axis, start, end, step in zip(named, starts, ends, steps, strict=True):
+    for axis, bound in bounds.items():
+        if not all(isinstance(number, int) for number in bound):
+            return None
+        start, end, step = bound
         far = step < 0 and end < -FAR
-        picks[int(axis)] = slice(int(start), None if far else int(end), int(step))
+        picks[axis] = slice(start, None if far else end, step)
     return numbers[tuple(picks)]
 
 
