@@ -97,6 +97,16 @@ def parse_model(data: bytes, label: str) -> onnx.ModelProto:
     return proto
 
 
+def free_name(stem: str, names: set[str]) -> str:
+    """A name that is not among some names, to which it is added."""
+    name, number = stem, 0
+    while name in names:
+        number += 1
+        name = f"{stem}_{number}"
+    names.add(name)
+    return name
+
+
 def names_in(graph: onnx.GraphProto) -> Iterator[str]:
     """Every name that a graph and its subgraphs are held together by."""
     for named in (graph.input, graph.output, graph.value_info, graph.initializer):

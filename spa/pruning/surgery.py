@@ -31,7 +31,7 @@ from spa.coupling.tracker import Shape
 from spa.graph.forks import close_forks
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, reads, set_nodes
-from spa.graph.read import names_in
+from spa.graph.read import free_name, names_in
 from spa.pruning.dense_sizes import keep_dense_sizes
 from spa.pruning.parameters import add_initializer, rewrite_parameters, take_slices
 from spa.pruning.plan import Plan, cut_of
@@ -231,13 +231,7 @@ class Surgeon:
         return name
 
     def _free_name(self, node: Node, hint: str) -> str:
-        stem = name = f"{node.outputs[0]}_{hint}"
-        number = 0
-        while name in self._names:
-            number += 1
-            name = f"{stem}_{number}"
-        self._names.add(name)
-        return name
+        return free_name(f"{node.outputs[0]}_{hint}", self._names)
 
     def finish(self) -> None:
         """Puts new nodes in place; node indices hold no longer afterwards."""

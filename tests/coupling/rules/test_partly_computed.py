@@ -57,3 +57,19 @@ def test_the_fixed_part_shrinks_and_the_other_follows_the_input(make):
     for batch, length in SIZES:
         plan = result.plan.to_json()
         assert_equals_zeroed(proto, result.model, plan, batches=[batch], free=length)
+
+
+@pytest.mark.parametrize("op", ["Shape", "Size"])
+def test_a_number_made_of_channels_and_a_free_size_stays_the_dense_model_s(op):
+    """Entries are divided by how many there are, before and after some of them went."""
+    g, h, _ = _start()
+    count = g.node(op, [h])
+    if op == "Shape":
+        count = g.node("ReduceProd", [count], keepdims=0)
+    y = g.node("Div", [h, g.node("Cast", [count], to=TensorProto.FLOAT)])
+    proto = g.model(g.node("MatMul", [y, g.normal(12, 4)]))
+    result = spa.prune(proto, ratio=0.4)
+    assert result.plan.groups[0].removed
+    for batch, length in SIZES:
+        plan = result.plan.to_json()
+        assert_equals_zeroed(proto, result.model, plan, batches=[batch], free=length)
