@@ -8,7 +8,7 @@ from typing import Any
 import spa
 from spa.cli.options import add_json, add_model, parse_inputs
 from spa.coupling.couple import ATTENTION
-from spa.graph.example import free_sizes
+from spa.graph.example import free_sizes, size_name
 from spa.progress import stage
 
 
@@ -67,7 +67,7 @@ def _free_sizes(model: spa.Model) -> list[dict[str, Any]]:
         if model.varied is not None:
             sizes.append(model.varied.shapes[name][axis])
         found.append({
-            "name": declared.name_of(axis),
+            "name": size_name(model.declared, axes),
             "named": bool(declared.symbols[axis]),
             "axes": [[name, axis] for name, axis in axes],
             "tried": sorted(set(sizes)),

@@ -101,7 +101,8 @@ def load_proto(
     tied: frozenset[str] = frozenset(),
 ) -> Model:
     """Checks and runs a parsed model; see `load`."""
-    model = dataclasses.replace(_loaded(proto, sha256, label, given, tied), asked=bool(given))
+    model = _loaded(proto, sha256, label, given)
+    model = dataclasses.replace(model, tied=tied, asked=bool(given))
     if model.proto is proto:
         return model
     # The proof runs the file that came in; large weights need not be held twice for that.
@@ -111,13 +112,7 @@ def load_proto(
     return dataclasses.replace(model, given=light)
 
 
-def _loaded(
-    proto: onnx.ModelProto,
-    sha256: str,
-    label: str,
-    given: dict[str, InputSpec],
-    tied: frozenset[str],
-) -> Model:
+def _loaded(proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, InputSpec]) -> Model:
     if proto.functions:
         # Sizes inside a function cannot follow one call's pruning; a copy per call can.
         proto = _inlined(proto, label)
@@ -125,7 +120,7 @@ def _loaded(
         proto = densified(proto)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
-    run = functools.partial(_run, sha256=sha256, label=label, tied=tied)
+    run = functools.partial(_run, sha256=sha256, label=label)
     model = run(proto, (), given=given)
     refused: frozenset[str] = frozenset()
     while True:  # a branch may hold further Ifs
@@ -148,7 +143,6 @@ def _run(
     sha256: str,
     label: str,
     given: dict[str, InputSpec],
-    tied: frozenset[str],
 ) -> Model:
     graph = Graph.from_proto(proto)
     if graph.opset < OLDEST_OPSET:
@@ -165,7 +159,7 @@ def _run(
         raise ModelError(f"{label}: {error}") from error
     example, observed = _first_run(observer, graph, declared, given, label)
     varied = _second_run(observer, declared, example)
-    return Model(proto, sha256, graph, example, observed, varied, tuple(declared), forks, tied)
+    return Model(proto, sha256, graph, example, observed, varied, tuple(declared), forks)
 
 
 def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:

@@ -95,13 +95,12 @@ def inexact_nodes(model: Model, cut: Cut) -> list[Node]:
 
 def kept_of(value: Array, cut: Cut, name: str) -> Array | None:
     """What stays of a tensor of the dense model, at any sizes; None where that cannot be told."""
-    masks = [
-        None if mask is None else _fitted(mask, size)
-        for mask, size in zip(cut.of_tensor(name), value.shape, strict=True)
-    ]
-    wanted = sum(mask is not None for mask in cut.of_tensor(name))
-    if sum(mask is not None for mask in masks) < wanted:
-        return None
+    masks = []
+    for mask, size in zip(cut.of_tensor(name), value.shape, strict=True):
+        fitted = None if mask is None else _fitted(mask, size)
+        if mask is not None and fitted is None:
+            return None
+        masks.append(fitted)
     return cut_slices(value, tuple(masks))
 
 

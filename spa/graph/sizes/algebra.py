@@ -12,6 +12,7 @@ convolutions only pass their batch on.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -105,7 +106,7 @@ class Algebra:
     # --- arithmetic ---------------------------------------------------------------------------
 
     def plus(self, a: Size, b: Size) -> Size:
-        """A + b."""
+        """Their sum."""
         if _is_plain(a) and _is_plain(b):
             return a + b
         if _is_zero(b):
@@ -115,7 +116,7 @@ class Algebra:
         return self._computed("+", a, b)
 
     def minus(self, a: Size, b: Size) -> Size:
-        """A - b."""
+        """Their difference."""
         if _is_plain(a) and _is_plain(b):
             return a - b
         if _is_zero(b):
@@ -123,7 +124,7 @@ class Algebra:
         return 0 if a is b else self._computed("-", a, b)
 
     def times(self, a: Size, b: Size) -> Size:
-        """A * b."""
+        """Their product."""
         if _is_plain(a) and _is_plain(b):
             return a * b
         for one, other in ((a, b), (b, a)):
@@ -133,11 +134,11 @@ class Algebra:
 
     def product(self, sizes: Sequence[Size]) -> Size:
         """The product of some sizes."""
-        whole = functools.reduce(lambda a, b: a * b, filter(_is_plain, sizes), 1)
+        whole = math.prod(filter(_is_plain, sizes))
         return functools.reduce(self.times, (s for s in sizes if not _is_plain(s)), whole)
 
     def over(self, a: Size, b: Size) -> Size:
-        """A / b as real numbers; a call where it is no polynomial."""
+        """Their quotient as real numbers; a call where it is no polynomial."""
         if _is_plain(a) and _is_plain(b) and b:
             return a // b if _is_int(a) and _is_int(b) and a % b == 0 else a / b
         if a is b:
@@ -147,7 +148,7 @@ class Algebra:
         return a if _is_int(b) and b == 1 else self._computed("/", a, b)
 
     def divided(self, a: Size, b: Size) -> Size:
-        """A / b as ONNX divides integers (towards zero)."""
+        """Their quotient as ONNX divides integers (towards zero)."""
         if _is_int(a) and _is_int(b) and b:
             return int(abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
         exact = self.over(a, b)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from spa.errors import ModelError, VerificationError
 from spa.graph.model import Model
-from spa.graph.nodes import DEFAULT_DOMAINS
+from spa.graph.nodes import DEFAULT_DOMAINS, names_read
 from spa.pruning.fixing import random_nodes
 from spa.pruning.proof.closeness import compare, tolerance_of
 from spa.pruning.proof.opened import Example, Opened
@@ -46,7 +46,7 @@ def check_given(model: Model, feeds: Sequence[Example]) -> str | None:
         return None
     there = {tensor.name for tensor in given.graph.initializer}
     large = [t for t in model.proto.graph.initializer if t.name not in there]
-    read = {name for node in given.graph.node for name in node.input}
+    read = names_read(given.graph)
     try:
         came = Opened(given, weights=[t for t in large if t.name in read], optimize=False)
         loaded = Opened(model.proto, optimize=False)
