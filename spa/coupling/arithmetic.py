@@ -8,7 +8,7 @@ these sets as they move the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,9 @@ class ShapeArithmetic:
             if origins is not None:
                 self.origins[node.outputs[0]] = origins
 
-    def of(self, name: str, elements: Sequence[int] | None = None) -> frozenset[Axis]:
-        """All axes that any number in a tensor, or any of some of its numbers, depends on."""
-        if name not in self.origins:
-            return NOTHING
-        flat = self.origins[name].reshape(-1)
-        return NOTHING.union(*(flat if elements is None else (flat[i] for i in elements)))
+    def of(self, name: str) -> frozenset[Axis]:
+        """All axes that any number in a tensor depends on."""
+        return NOTHING.union(*self.origins[name].flat) if name in self.origins else NOTHING
 
     def reads(self) -> Iterator[tuple[Node, int]]:
         """Places where such numbers leave the arithmetic, read by a node that is no part of it."""
