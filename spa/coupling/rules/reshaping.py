@@ -8,7 +8,8 @@
 Reshape's target is rewritten when the output shrinks:
 3. A constant target keeps its 0 and -1.
 4. A target that is computed is written with the kept sizes, where each open size is the input's at
-   the same place (a 0), or the only other one (a -1).
+   the same place (a 0), or the only one (a -1). A -1 beside a 0 is not: of an empty batch nobody
+   can tell it.
 5. Else it stays computed, from the dense sizes (see `spa.pruning.surgery`). Entries of axes that
    shrink are put in their places; of an open one (C * T in one axis) as much as is left of it.
 """
@@ -145,11 +146,15 @@ def _numbers(node: Node, model: Model, new: Shape, left: Shape | None = None) ->
     """
     source, output = node.inputs[0], node.outputs[0]
     sizes, rank = list(new), len(model.shapes[source])
+    asked = model.sizes.entries(node.inputs[1]) or [None] * len(new)
     for k in range(len(new)):
         if model.varies(output, k):
             copied = k < rank and model.same_size(source, k, output, k)
             sizes[k] = 0 if copied and (left is None or left[k] == new[k]) else -1
-    return sizes if sizes.count(-1) <= 1 else None
+    if -1 not in sizes:
+        return sizes
+    alone = sizes.count(-1) == 1
+    return sizes if alone and (0 not in sizes or asked[sizes.index(-1)] == -1) else None
 
 
 def _put_entries(node: Node, cutter: Cutter, old: Shape, new: Shape, left: Shape) -> None:
