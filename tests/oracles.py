@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from spa.graph.runnable import deadly_rewrites
+from spa.graph.runnable import deadly_rewrites, refuse_empty_sequences
 
 # Inputs that hold weights and biases, where they are constant.
 CONTRACTIONS = {
@@ -72,7 +72,8 @@ def run(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, optimize: bo
 def _runnable(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy at versions that ONNX Runtime takes; no operator in the tests changed since.
 
-    It crashes on trailing outputs that are left out by an empty name, so those are dropped.
+    It crashes on trailing outputs that are left out by an empty name, so those are dropped, and on
+    empty sequences, so an error is made of these.
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
@@ -83,6 +84,7 @@ def _runnable(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in result.graph.node:
         while node.output and not node.output[-1]:
             node.output.pop()
+    refuse_empty_sequences(result.graph)
     return result
 
 

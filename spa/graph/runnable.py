@@ -8,6 +8,8 @@
 3. It crashes on com.microsoft's Attention without a bias, which gets one of zeros.
 4. One rewrite of its optimiser moves quantisation along the graph and ends the whole process where
    it meets what a Loop's body reads from outside. Such models are run without that rewrite.
+5. A GRU or LSTM over an empty batch, or over no steps, ends the whole process. Two Reshapes that
+   change nothing stand before each, and are refused where an axis is empty.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ from spa.graph.opsets import same_operators
 
 # Every ONNX Runtime that SPA can be installed with knows these.
 OLD_IR, OLD_OPSET = 10, 21
+# Operators that must not meet an empty batch or sequence (5), and Reshapes that refuse it: a -1
+# cannot be told beside an empty axis.
+FULL = frozenset({"GRU", "LSTM", "DynamicQuantizeLSTM"})
+REFUSING = ((-1, 0, 0), (0, -1, 0))
 
 
 def make_runnable(proto: onnx.ModelProto) -> None:
@@ -33,6 +39,31 @@ def make_runnable(proto: onnx.ModelProto) -> None:
             node.output.pop()
     if any(_lacks_bias(node) for node in proto.graph.node):  # 3
         _add_biases(proto.graph)
+    refuse_empty_sequences(proto.graph)  # 5
+
+
+def refuse_empty_sequences(graph: onnx.GraphProto) -> None:
+    """Makes an error of what would end the process (5), in subgraphs too."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in subgraphs(attribute):
+                refuse_empty_sequences(inner)
+    if not any(node.op_type in FULL for node in graph.node):
+        return
+    nodes = []
+    for node in graph.node:
+        if node.op_type in FULL:
+            stem = next(filter(None, node.output))
+            for k, numbers in enumerate(REFUSING):
+                target, full = f"{stem}/target_{k}", f"{stem}/full_{k}"
+                value = onnx.numpy_helper.from_array(np.array(numbers, np.int64))
+                nodes += [
+                    onnx.helper.make_node("Constant", [], [target], value=value),
+                    onnx.helper.make_node("Reshape", [node.input[0], target], [full]),
+                ]
+                node.input[0] = full
+        nodes.append(node)
+    set_nodes(graph, nodes)
 
 
 def deadly_rewrites(proto: onnx.ModelProto) -> set[str]:

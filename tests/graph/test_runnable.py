@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx.parser
 import pytest
 
 import spa
+from spa.errors import RunError
+from spa.graph.execute import run
 from tests.oracles import assert_equals_zeroed
 
 BODIES = {
@@ -60,3 +63,40 @@ def test_what_onnx_runtime_breaks_by_itself_is_pruned_and_proven_without_its_rew
     assert result.proof.equal
     assert any("rewrites the dense model to one that fails" in c for c in result.proof.checks)
     assert_equals_zeroed(proto, result.model, result.plan.to_json(), optimize=False)
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("shape", [(0, 7, 4), (3, 0, 4), (0, 0, 4)])
+def test_an_empty_sequence_is_an_error_and_not_the_end(operator, gates, shape):
+    """ONNX Runtime ends the process (1.31.1)."""
+    proto = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 21]>
+        g (float[T,N,4] x) => (float[T,1,N,6] y)
+        <float[1,{gates * 6},4] w = {{{_numbers(gates * 24)}}},
+         float[1,{gates * 6},6] r = {{{_numbers(gates * 36)}}}> {{
+            y = {operator} <hidden_size = 6> (x, w, r)
+        }}""")
+    with pytest.raises(RunError):
+        run(proto, {"x": np.zeros(shape, np.float32)})
+    (found,) = run(proto, {"x": np.ones((2, 3, 4), np.float32)})
+    assert found.shape == (2, 1, 3, 6)
+
+
+def test_a_batch_in_halves_before_a_recurrent_layer_is_proven():
+    """At batch 1, which the proof tries, half of it is empty."""
+    proto = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 21]>
+        g (float[N,T,4] x) => (float[T,1,M,6] y)
+        <float[4,8] v = {{{_numbers(32)}}}, int64[1] zero = {{0}}, int64[1] two = {{2}},
+         float[1,18,8] w = {{{_numbers(144)}}}, float[1,18,6] r = {{{_numbers(108)}}}> {{
+            h = MatMul (x, v)
+            a = Relu (h)
+            n = Shape <end = 1> (a)
+            half = Div (n, two)
+            first = Slice (a, zero, half, zero)
+            t = Transpose <perm = [1, 0, 2]> (first)
+            y = GRU <hidden_size = 6> (t, w, r)
+        }}""")
+    result = spa.prune(proto, ratio=0.5)
+    assert result.proof.equal
+    assert_equals_zeroed(proto, result.model, result.plan.to_json(), batches=(2, 5))
