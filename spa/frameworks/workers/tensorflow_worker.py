@@ -45,6 +45,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 OPSET = 15
+# On CPUs where TensorFlow does without oneDNN it joins a convolution with its bias to an operator
+# that knows no groups, and then refuses to run it.
+tf.config.optimizer.set_experimental_options({"remapping": False})
 
 
 def build(orders: Orders) -> None:
