@@ -16,7 +16,7 @@ NETS = {
     "convnext_tiny": (64, 22), "densenet121": (64, 120),
     "efficientnet_b0": (64, 40), "googlenet": (64, 57), "mnasnet0_5": (64, 25),
     "mobilenet_v2": (64, 25), "mobilenet_v3_small": (64, 27), "regnet_y_400mf": (64, 41),
-    "resnet18": (64, 12), "resnext50_32x4d": (64, 30), "shufflenet_v2_x0_5": (64, 33),
+    "resnet18": (64, 12), "resnext50_32x4d": (64, 30), "shufflenet_v2_x0_5": (64, 32),
     "squeezenet1_1": (64, 25), "swin_t": (64, 28), "vit": (32, 13),
 }  # fmt: skip
 

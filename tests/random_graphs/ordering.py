@@ -78,7 +78,7 @@ def reversed_sequence(g: Builder, draw: Draw, x: Tokens) -> Tokens:
     """The first tokens of every example, or all features, turned round."""
     if flip(draw):
         n = shape_part(g, x.name, 0)
-        lengths = g.node("Expand", [g.ints([draw(st.integers(1, min(3, x.count or 3)))]), n])
+        lengths = g.node("Expand", [g.ints([draw(st.integers(1, min(3, x.count or 1)))]), n])
         y = g.node("ReverseSequence", [x.name, lengths], batch_axis=0, time_axis=1)
         return replace(x, name=y)
     y = permute(g, x.name, 2, 0, 1)  # (D, N, T)
