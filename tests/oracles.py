@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from spa.graph.runnable import deadly_rewrites, refuse_empty_sequences
+from spa.graph.runnable import deadly_rewrites, refuse_empty
 
 # Inputs that hold weights and biases, where they are constant.
 CONTRACTIONS = {
@@ -84,7 +84,7 @@ def _runnable(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in result.graph.node:
         while node.output and not node.output[-1]:
             node.output.pop()
-    refuse_empty_sequences(result.graph)
+    refuse_empty(result.graph)
     return result
 
 

@@ -8,8 +8,9 @@
 3. It crashes on com.microsoft's Attention without a bias, which gets one of zeros.
 4. One rewrite of its optimiser moves quantisation along the graph and ends the whole process where
    it meets what a Loop's body reads from outside. Such models are run without that rewrite.
-5. A GRU or LSTM over an empty batch, or over no steps, ends the whole process. Two Reshapes that
-   change nothing stand before each, and are refused where an axis is empty.
+5. A GRU or LSTM over an empty batch, or over no steps, ends the whole process, and so does an
+   Einsum of empty tensors. Two Reshapes that change nothing stand before each, and are refused
+   where an axis is empty.
 """
 
 from __future__ import annotations
@@ -25,10 +26,8 @@ from spa.graph.opsets import same_operators
 
 # Every ONNX Runtime that SPA can be installed with knows these.
 OLD_IR, OLD_OPSET = 10, 21
-# Operators that must not meet an empty batch or sequence (5), and Reshapes that refuse it: a -1
-# cannot be told beside an empty axis.
-FULL = frozenset({"GRU", "LSTM", "DynamicQuantizeLSTM"})
-REFUSING = ((-1, 0, 0), (0, -1, 0))
+# Recurrent operators that must not meet an empty batch or sequence (5).
+RECURRENT = frozenset({"GRU", "LSTM", "DynamicQuantizeLSTM"})
 
 
 def make_runnable(proto: onnx.ModelProto) -> None:
@@ -39,31 +38,49 @@ def make_runnable(proto: onnx.ModelProto) -> None:
             node.output.pop()
     if any(_lacks_bias(node) for node in proto.graph.node):  # 3
         _add_biases(proto.graph)
-    refuse_empty_sequences(proto.graph)  # 5
+    refuse_empty(proto.graph)  # 5
 
 
-def refuse_empty_sequences(graph: onnx.GraphProto) -> None:
+def refuse_empty(graph: onnx.GraphProto) -> None:
     """Makes an error of what would end the process (5), in subgraphs too."""
     for node in graph.node:
         for attribute in node.attribute:
             for inner in subgraphs(attribute):
-                refuse_empty_sequences(inner)
-    if not any(node.op_type in FULL for node in graph.node):
-        return
-    nodes = []
+                refuse_empty(inner)
+    nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type in FULL:
-            stem = next(filter(None, node.output))
-            for k, numbers in enumerate(REFUSING):
-                target, full = f"{stem}/target_{k}", f"{stem}/full_{k}"
-                value = onnx.numpy_helper.from_array(np.array(numbers, np.int64))
-                nodes += [
-                    onnx.helper.make_node("Constant", [], [target], value=value),
-                    onnx.helper.make_node("Reshape", [node.input[0], target], [full]),
-                ]
-                node.input[0] = full
+        for i, rank in _never_empty(node):
+            nodes += _refusing(node, i, rank)
         nodes.append(node)
-    set_nodes(graph, nodes)
+    if len(nodes) > len(graph.node):
+        set_nodes(graph, nodes)
+
+
+def _never_empty(node: onnx.NodeProto) -> list[tuple[int, int]]:
+    """Positions and ranks of the inputs that must not be empty."""
+    if node.op_type in RECURRENT:
+        return [(0, 3)]
+    if node.op_type != "Einsum":
+        return []
+    (equation,) = (a.s.decode() for a in node.attribute if a.name == "equation")
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    return [(i, len(term)) for i, term in enumerate(terms) if len(term) > 1 and "." not in term]
+
+
+def _refusing(node: onnx.NodeProto, i: int, rank: int) -> list[onnx.NodeProto]:
+    """Two Reshapes before an input: a -1 cannot be told beside an axis that is copied and empty."""
+    stem, nodes = f"{next(filter(None, node.output))}/full_{i}", []
+    for axis in (0, 1):
+        target = np.zeros(rank, np.int64)
+        target[axis] = -1
+        names = f"{stem}/target_{axis}", f"{stem}/{axis}"
+        value = onnx.numpy_helper.from_array(target)
+        nodes += [
+            onnx.helper.make_node("Constant", [], names[:1], value=value),
+            onnx.helper.make_node("Reshape", [node.input[i], names[0]], names[1:]),
+        ]
+        node.input[i] = names[1]
+    return nodes
 
 
 def deadly_rewrites(proto: onnx.ModelProto) -> set[str]:

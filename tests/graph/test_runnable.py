@@ -82,6 +82,21 @@ def test_an_empty_sequence_is_an_error_and_not_the_end(operator, gates, shape):
     assert found.shape == (2, 1, 3, 6)
 
 
+def test_an_einsum_of_nothing_is_an_error_and_not_the_end():
+    """ONNX Runtime divides by zero (1.31.1)."""
+    proto = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 21]>
+        g (float[N,T,2,4] x) => (float[N,2,T,T] y) {
+            y = Einsum <equation = "nqhd,nkhd->nhqk"> (x, x)
+        }""")
+    for shape in ((0, 3, 2, 4), (3, 0, 2, 4)):
+        with pytest.raises(RunError):
+            run(proto, {"x": np.zeros(shape, np.float32)})
+    (found,) = run(proto, {"x": np.ones((2, 3, 2, 4), np.float32)})
+    assert (found == 4).all()
+    assert found.shape == (2, 2, 3, 3)
+
+
 def test_a_batch_in_halves_before_a_recurrent_layer_is_proven():
     """At batch 1, which the proof tries, half of it is empty."""
     proto = onnx.parser.parse_model(f"""
