@@ -189,3 +189,17 @@ def test_a_weak_path():
             tensor.CopyFrom(numpy_helper.from_array(value, "weak"))
     with pytest.raises(spa.VerificationError, match="differs from the zeroed"):
         outputs(model, changed, result.plan)
+
+
+def test_inputs_are_shaken_by_a_last_bit():
+    """Equal rows become unequal, so that what cancels out shows how it rounds."""
+    rows = np.tile(np.float32([2.0, 0.0, np.inf, *np.linspace(-1.7, 0.9, 9)]), (2, 1))
+    counts = np.arange(3)
+    found = values.shaken({"rows": rows, "half": rows.astype(np.float16), "counts": counts})
+    np.testing.assert_array_equal(found["counts"], counts)
+    for name, unit in (("rows", 2.0**-23), ("half", 2.0**-10)):
+        have, were = found[name], rows.astype(found[name].dtype)
+        np.testing.assert_array_equal(have[:, :3], were[:, :3])
+        assert (have[:, 3:] != were[:, 3:]).all()
+        np.testing.assert_allclose(have[:, 3:], were[:, 3:], rtol=unit)
+        assert (have[0] != have[1]).any()

@@ -5,7 +5,7 @@ See `spa.pruning.fixing` for what is fixed, and why.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +17,11 @@ from spa.graph.model import Array, Model
 from spa.pruning.fixing import Fixing, kept_of
 from spa.pruning.proof.closeness import Closeness, compare, tolerance_of
 from spa.pruning.proof.opened import Example, Opened, Tensors
+from spa.pruning.proof.values import shaken
 from spa.pruning.redraw import nudged
+
+# Makes other inputs of a model's inputs.
+Change = Callable[[Example], dict[str, Array]]
 
 
 class Pair:
@@ -56,7 +60,7 @@ class Pair:
         self._model, self._cut, self._what = model, cut, what
         self._dense_fixed: Opened | None = None
         self._pruned: Opened | None = None
-        self._others: list[Opened] | None = None
+        self._others: list[tuple[Opened, Change]] | None = None
 
     @cached_property
     def dense(self) -> Opened:
@@ -85,7 +89,7 @@ class Pair:
         want, have, values = self._tensors(feed, found, plain)
         return compare(
             want, have, self._what, tolerance_of(self._model),
-            lambda: self._noise({**feed, **values}, values), self._inner, self._floors,
+            lambda: self._noise(feed, values), self._inner, self._floors,
         )  # fmt: skip
 
     def both(self, feed: Example) -> tuple[Tensors, Tensors]:
@@ -118,19 +122,26 @@ class Pair:
         return self._pruned.run({**feed, **kept})
 
     def _noise(self, feed: Example, values: Tensors) -> Sequence[Tensors]:
-        """The dense model in two other ways: rewritten or not, and with other last bits."""
+        """The dense model in two other ways: rewritten or not, and with other last bits.
+
+        Those of the inputs are others too: rows that are alike would go on cancelling out.
+        """
         if self._others is None:
             same = nudged(self._model.with_weights(self.dense_proto)).proto
             self._others = []
-            for proto, optimize in ((self.dense_proto, not self.optimize), (same, self.optimize)):
+            ways: list[tuple[onnx.ModelProto, bool, Change]] = [
+                (self.dense_proto, not self.optimize, dict),
+                (same, self.optimize, shaken),
+            ]
+            for proto, optimize, change in ways:
                 try:
-                    self._others.append(self._open(proto, values, optimize))
+                    self._others.append((self._open(proto, values, optimize), change))
                 except ModelError:
                     continue  # one way that ONNX Runtime cannot go
         found = []
-        for each in self._others:
+        for opened, change in self._others:
             try:
-                found.append(self._less(each.run(feed)))
+                found.append(self._less(opened.run({**change(feed), **values})))
             except ModelError:
                 continue
         return found

@@ -183,3 +183,16 @@ def _readers(model: Model, name: str) -> Iterator[tuple[Node, Use]]:
                 more = [output for output in node.outputs if output and output not in seen]
                 seen.update(more)
                 pending += more
+
+
+def shaken(feed: Example) -> dict[str, Array]:
+    """The same inputs with other last bits; whole numbers stay, as they may be counted by."""
+    changed = {}
+    for number, (name, value) in enumerate(feed.items()):
+        changed[name] = value
+        if value.dtype.kind == "f":
+            signs = np.random.default_rng(number).choice((-1, 1), value.shape)
+            towards = (signs * np.inf).astype(value.dtype)
+            whole = ~np.isfinite(value) | (value == np.floor(value))
+            changed[name] = np.where(whole, value, np.nextafter(value, towards))
+    return changed
