@@ -163,6 +163,15 @@ def test_silero_vad(name, params):
             np.testing.assert_allclose(have[output], want[output], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", SILERO)
+def test_silero_vad_every_layer_alike(name):
+    """Gates of an LSTM, written out or not, come out next to zero; that is no difference."""
+    proto = carried.silero_vad(name)
+    limits = spa.Limits(scope="local")
+    result = spa.prune(proto, ratio=0.5, limits=limits, inputs=carried.silero_inputs(proto))
+    assert result.proof.equal
+
+
 @pytest.mark.parametrize(("name", "known"), SILERO_IN_BRANCHES.items())
 def test_silero_vad_in_branches(name, known):
     """Both networks shrink, and each computes what it should at its own rate."""

@@ -2,7 +2,9 @@
 
 A sigmoid comes out of a sum with one half or of a quotient with one more than a power: next to 0 it
 is off by a last bit of 1, not of itself. A detector's scores of 1e-8 on an example without any
-object are such. What moves or adds the entries, or scales them by a constant, hands that on.
+object are such. What moves, averages or adds the entries hands that on, and so does a product with
+what is known to be bounded: a constant, or another such function (the gates of a recurrent layer
+that is written out).
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from spa.graph.model import Model
 # Recurrent layers compute with such gates.
 BOUNDED = frozenset({"GRU", "HardSigmoid", "LSTM", "RNN", "Sigmoid", "Softsign", "Tanh"})
 MOVING = frozenset({
-    "Add", "Cast", "Clip", "Concat", "Expand", "Flatten", "Gather", "Identity", "Max", "Min", "Pad",
-    "Reshape", "Slice", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where",
+    "AveragePool", "Cast", "Clip", "Concat", "Expand", "Flatten", "Gather", "GlobalAveragePool",
+    "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Neg", "Pad", "ReduceMax", "ReduceMean",
+    "ReduceMin", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
+ADDING = frozenset({"Add", "Sub", "Sum"})
 # Units of 1 that a bounded function may be off by.
 UNITS = 4
 
@@ -26,19 +30,39 @@ UNITS = 4
 def floors(model: Model) -> Mapping[str, float]:
     """By tensor, a difference that says nothing; others have none."""
     found: dict[str, float] = {}
+    largest: dict[str, float] = {}
+
+    def size(name: str) -> float:
+        """How large a tensor's entries are at most; infinite where nothing is known."""
+        if name not in largest:
+            value = model.static_value(name) if name in model.constants else None
+            if value is None or value.dtype.kind not in "fiub" or not value.size:
+                largest[name] = np.inf
+            else:
+                largest[name] = float(np.max(np.abs(value)))
+        return largest[name]
+
     for node in model.graph.nodes:
         kind = model.observed.dtypes.get(node.outputs[0]) if node.outputs else None
         if kind is None or kind.kind != "f":
             continue
-        floor = 0.0
+        read = [name for name in node.inputs if name]
+        mine = [found.get(name, 0.0) for name in read]
+        floor, most = 0.0, np.inf
         if node.op in BOUNDED:
-            floor = UNITS * float(np.finfo(kind).eps)
-        elif node.op in MOVING or node.op == "Mul":
-            floor = max((found.get(name, 0.0) for name in node.inputs), default=0.0)
-            if floor and node.op == "Mul":
-                constants = [model.static_value(name) for name in node.inputs]
-                scales = [float(np.max(np.abs(c))) for c in constants if c is not None and c.size]
-                floor = floor * scales[0] if scales else 0.0
+            floor, most = UNITS * float(np.finfo(kind).eps), 1.0
+        elif any(mine) and node.op in MOVING:
+            floor = max(mine)
+            most = max(size(n) for n, each in zip(read, mine, strict=True) if each or n in found)
+        elif any(mine) and node.op in ADDING:
+            floor, most = max(mine), sum(map(size, read))
+        elif any(mine) and node.op == "Mul":
+            first, second = map(size, read)
+            terms = (mine[0] * second, mine[1] * first)
+            floor = sum(term for term in terms if np.isfinite(term))
+            most = first * second
         if floor:
-            found.update(dict.fromkeys(filter(None, node.outputs), floor))
+            names = list(filter(None, node.outputs))
+            found.update(dict.fromkeys(names, floor))
+            largest.update(dict.fromkeys(names, most))
     return found
