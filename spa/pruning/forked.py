@@ -19,9 +19,9 @@ from spa.graph.execute import Array, run_each
 from spa.graph.forks import Fork
 from spa.graph.model import Model
 from spa.graph.nodes import RANDOM_OPS, all_nodes, set_nodes
+from spa.graph.opened import Example
 from spa.pruning.fixing import made_tensors
 from spa.pruning.proof.closeness import compare, tolerance_of
-from spa.pruning.proof.opened import Example
 
 # The constant that conditions are set to.
 SET = "spa/condition"

@@ -9,10 +9,10 @@ import spa
 from spa.coupling.zeros import contracted_parameters
 from spa.errors import RunError
 from spa.graph.execute import run
+from spa.graph.opened import Opened
 from spa.pruning.comparison import zeroed
 from spa.pruning.plan import cut_of
 from spa.pruning.proof import outputs
-from spa.pruning.proof.opened import Opened
 from spa.pruning.redraw import randomised
 from spa.pruning.verify import verify_outputs
 from tests.graphs import STORAGES, Builder, classifier, initializer, node_of

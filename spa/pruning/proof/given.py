@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from spa.errors import ModelError, VerificationError
 from spa.graph.model import Model
 from spa.graph.nodes import DEFAULT_DOMAINS, names_read
+from spa.graph.opened import Example, Opened
 from spa.pruning.fixing import random_nodes
 from spa.pruning.proof.closeness import compare, tolerance_of
-from spa.pruning.proof.opened import Example, Opened
 
 # Domains in which ONNX Runtime has operators of its own.
 OWN_DOMAINS = (

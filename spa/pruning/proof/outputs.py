@@ -23,6 +23,7 @@ from spa.errors import ModelError, RunError, VerificationError
 from spa.graph.cost import measure_cost
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
+from spa.graph.opened import Example, Tensors
 from spa.pruning.comparison import zeroed
 from spa.pruning.fixing import Fixing, fixing, jumping_nodes, made_tensors
 from spa.pruning.forked import branch_results
@@ -31,7 +32,6 @@ from spa.pruning.proof import values
 from spa.pruning.proof.closeness import Closeness, compare, is_finite, is_flat, tolerance_of
 from spa.pruning.proof.floors import floors
 from spa.pruning.proof.inner import blocking_weights, inner_tensors
-from spa.pruning.proof.opened import Example, Tensors
 from spa.pruning.proof.pair import Pair
 from spa.pruning.proof.sizes import WANTED, Shapes, Size, only_batch, other_sizes
 from spa.pruning.redraw import with_random_weights

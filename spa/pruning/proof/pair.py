@@ -14,9 +14,9 @@ import onnx
 from spa.coupling.couple import Cut
 from spa.errors import ModelError, RunError
 from spa.graph.model import Array, Model
+from spa.graph.opened import Example, Opened, Tensors
 from spa.pruning.fixing import Fixing, kept_of
 from spa.pruning.proof.closeness import Closeness, compare, tolerance_of
-from spa.pruning.proof.opened import Example, Opened, Tensors
 from spa.pruning.proof.values import shaken
 from spa.pruning.redraw import nudged
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from spa.coupling.couple import Cut
 from spa.errors import ModelError, VerificationError
 from spa.graph.model import Model
+from spa.graph.opened import Example, Opened
 from spa.pruning.comparison import zeroed
 from spa.pruning.proof.closeness import compare, tolerance_of
-from spa.pruning.proof.opened import Example, Opened
 
 
 def blame_rewrites(
