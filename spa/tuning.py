@@ -32,7 +32,7 @@ from spa.graph.load import load
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Graph
 from spa.graph.read import first_line
-from spa.importance.registry import SEEDS
+from spa.observe.data import SEEDS
 from spa.progress import Progress
 from spa.pruning.prune import Pruned
 

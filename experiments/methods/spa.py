@@ -9,21 +9,19 @@ from experiments.methods import method
 from experiments.settings import Settings
 from experiments.task import Task
 
-# Criteria that look at gradients of the loss, and so at labelled samples.
-GRADIENT = ("snip", "grasp")
-
 
 @method("spa", needs=("criterion",))
 def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any:
     """Prune by a criterion."""
     import spa
+    from spa.importance.criterion import get
 
     assert cfg.criterion is not None
     return spa.prune(
         dense,
         criterion=cfg.criterion,
         target=target,
-        data=task.gradient_samples() if cfg.criterion in GRADIENT else None,
+        data=task.gradient_samples() if get(cfg.criterion).needs.sees_data else None,
         seed=seed,
         aggregate=cfg.aggregate,
         normalize=cfg.normalize,

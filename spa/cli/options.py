@@ -17,6 +17,7 @@ from spa.frameworks import FRAMEWORKS
 from spa.graph.model import Array
 from spa.graph.read import first_line
 from spa.graph.write import check_writable
+from spa.observe.data import NOISE, Given
 
 # What `check_outputs` calls the model that is read.
 MODEL = "the input model"
@@ -124,9 +125,43 @@ def read_labelled(option: str, path: str | None) -> tuple[Array, Array] | None:
     """
     if path is None:
         return None
+    arrays = _arrays(option, path, ("x", "y"))
+    x, y = arrays["x"], arrays["y"]
+    if x.ndim < 1 or y.shape != x.shape[:1] or not y.size:
+        raise SettingError(f"{option} {path} has x of {x.shape} and y of {y.shape}; {_FORM}")
+    if y.dtype.kind not in "iu":
+        raise SettingError(f"{option} {path} has x of {x.dtype} and y of {y.dtype}; {_FORM}")
+    return x, y
+
+
+def read_data(option: str, text: str | None) -> Given | None:
+    """Samples for criteria: noise by its name, or a file's arrays.
+
+    A file holds x, or arrays by the names of the model's inputs; and y, the targets, if the
+    criterion wants them.
+
+    Raises:
+        SettingError: the file cannot be read, or holds something else than numbers.
+    """
+    if text is None or text in NOISE:
+        return text
+    arrays = _arrays(option, text)
+    targets = arrays.pop("y", None)
+    if not arrays:
+        raise SettingError(f"{option} {text} holds no inputs; {_FORM}")
+    inputs = arrays["x"] if set(arrays) == {"x"} else arrays
+    return inputs if targets is None else (inputs, targets)
+
+
+def _arrays(option: str, path: str, names: Sequence[str] | None = None) -> dict[str, Array]:
+    """A file's arrays by name, or some of them: finite numbers.
+
+    Raises:
+        SettingError: it cannot be read, or holds something else.
+    """
     try:
-        with np.load(Path(path), allow_pickle=False) as arrays:
-            x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
+        with np.load(Path(path), allow_pickle=False) as held:
+            arrays = {name: np.asarray(held[name]) for name in names or held.files}
     # A .npy file gives an array, which is no context; a damaged archive fails in its own ways.
     except (
         OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError,
@@ -135,10 +170,9 @@ def read_labelled(option: str, path: str | None) -> tuple[Array, Array] | None:
         raise SettingError(
             f"{option} {path} cannot be read ({first_line(error)}); {_FORM}"
         ) from error
-    if x.ndim < 1 or y.shape != x.shape[:1] or not y.size:
-        raise SettingError(f"{option} {path} has x of {x.shape} and y of {y.shape}; {_FORM}")
-    if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
-        raise SettingError(f"{option} {path} has x of {x.dtype} and y of {y.dtype}; {_FORM}")
-    if not np.isfinite(x).all():
-        raise SettingError(f"{option} {path} has values in x that are not finite; {_FORM}")
-    return x, y
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise SettingError(f"{option} {path} has {name} of {array.dtype}; {_FORM}")
+        if not np.isfinite(array).all():
+            raise SettingError(f"{option} {path} has values in {name} that are not finite; {_FORM}")
+    return arrays

@@ -19,6 +19,7 @@ from spa.cli.options import (
     add_model,
     check_outputs,
     parse_inputs,
+    read_data,
     read_labelled,
 )
 from spa.coupling.couple import ATTENTION
@@ -26,7 +27,9 @@ from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of, is_builder
 from spa.graph.write import write_json, write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
-from spa.importance.registry import get, names
+from spa.importance.criterion import get, names
+from spa.importance.options import read
+from spa.observe.losses import LOSSES
 from spa.progress import stage
 from spa.tuning import check_data
 
@@ -66,7 +69,18 @@ def register(commands: Any) -> None:
         ("--normalize", {"choices": sorted(NORMALIZATIONS)}, "how groups are made comparable"),
         ("--attention", {"choices": ATTENTION, "default": "heads"}, "what attention loses"),
         ("--steps", {**whole, "default": 1}, "rounds, scored anew in each"),
-        ("--data", {"metavar": "DATA.npz"}, "arrays x and y for criteria with gradients"),
+        (
+            "--data",
+            {"metavar": "DATA.npz"},
+            "what criteria with gradients or activations look at: arrays x (or by input name) and "
+            "y; or noise, uniform",
+        ),
+        ("--loss", {"choices": sorted(LOSSES)}, "what gradients are of"),
+        (
+            "--option",
+            {"action": "append", "default": [], "metavar": "NAME=VALUE"},
+            "of the criterion; repeatable",
+        ),
         ("--seed", {"type": int, "default": 0}, "for whatever is drawn"),
         ("--plan", {"metavar": "plan.json"}, "write the plan there too"),
     ):
@@ -99,7 +113,8 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     # All that can be refused is refused before the work.
-    get(args.criterion)
+    options = read(args.option, "--option")
+    get(args.criterion).how(options)
     target = spa.Target(rf=args.rf, rp=args.rp, ratio=args.ratio)
     limits = spa.Limits(
         scope=args.scope,
@@ -114,7 +129,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         {"--output": args.output, "--plan": args.plan},
         {MODEL: args.model, "--data": args.data, "--finetune": args.finetune},
     )
-    shapes, data = parse_inputs(args.input), read_labelled("--data", args.data)
+    shapes, data = parse_inputs(args.input), read_data("--data", args.data)
     samples = read_labelled("--finetune", args.finetune)
     theirs = _framework(args.model, args.output, args.code, args.framework)
     # A framework's own inputs go by their place, and without the batch.
@@ -134,7 +149,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             normalize=args.normalize,
             attention=args.attention,
             steps=args.steps,
+            options=options,
             data=data,
+            loss=args.loss,
             seed=args.seed,
             best_effort=args.best_effort,
             verify=not args.no_verify,

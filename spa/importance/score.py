@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-import spa.importance.criteria  # noqa: F401  (fills the registry)
-from spa.coupling.groups import Group, Groups, Member
+from spa.coupling.groups import Groups
 from spa.errors import SettingError, unknown
-from spa.graph.model import Array, Model
+from spa.graph.model import Model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
-from spa.importance.registry import Context, Criterion, ElementScores, get
+from spa.importance.criterion import Criterion, get, of_function
+from spa.importance.fold import Fold
+from spa.importance.values import Channels, Scored, Values
+from spa.importance.view import View
+from spa.observe.data import Given, data_for
+from spa.observe.losses import Loss
 
-Values = npt.NDArray[np.float64]
+# A registered name, or a function of a view (and of a dataclass of options).
+Chosen: TypeAlias = "str | Callable[..., Scored]"
 
 
 @dataclass(frozen=True)
@@ -23,25 +30,29 @@ class Scores:
 
     Attributes:
         criterion: name of what scored.
-        aggregate: how slices were folded.
+        aggregate: how slices were folded; "" where the criterion did it.
         normalize: how groups were made comparable.
         by_group: by group id, shape (channels,); a group with no scored parameter is missing.
+        details: the criterion's options, and what it saw of data.
     """
 
     criterion: str
     aggregate: str
     normalize: str
     by_group: dict[int, Values]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def score(
     model: Model,
     groups: Groups,
-    criterion: str = "l1",
+    criterion: Chosen = "l1",
     *,
     aggregate: str | None = None,
     normalize: str | None = None,
-    data: tuple[Array, Array] | None = None,
+    options: Mapping[str, Any] | None = None,
+    data: Given | None = None,
+    loss: str | Loss | None = None,
     seed: int = 0,
 ) -> Scores:
     """Scores the coupled channels of a model.
@@ -49,100 +60,60 @@ def score(
     Args:
         model: the model; other weights of the same structure are fine.
         groups: its groups.
-        criterion: a registered name (``spa.importance.registry.names()``).
+        criterion: a registered name (``spa.importance.criterion.names()``), or a function of a
+            `View` that gives `Elements`, `Axes`, `Tensors` or `Channels`.
         aggregate: sum, mean, max, prod, first or median; None takes the criterion's own.
         normalize: none, sum, mean, max, minmax or gaussian; None takes the criterion's own.
-        data: inputs (N, ...) and labels (N,) for criteria that need gradients.
+        options: the criterion's own, by name.
+        data: for criteria that look at some: inputs (N, ...) and targets (N,), inputs by name and
+            targets, inputs alone, or ``"noise"`` or ``"uniform"``.
+        loss: for criteria with gradients: a function of outputs and targets, summed over samples,
+            or a name (`spa.observe.losses`); None takes cross-entropy where labels fit.
         seed: for whatever is drawn.
 
     Raises:
-        SettingError: an unknown name, or scores that are not finite.
+        SettingError: an unknown name, data that is lacking or does not fit, or scores that are not
+            finite.
     """
-    chosen = get(criterion)
-    aggregate = aggregate or chosen.aggregate
+    chosen = get(criterion) if isinstance(criterion, str) else of_function(criterion)
+    asked, aggregate = aggregate, _aggregate(chosen, aggregate)
     normalize = normalize or chosen.normalize
-    if aggregate not in AGGREGATES:
-        raise SettingError(unknown("aggregation", aggregate, AGGREGATES))
     if normalize not in NORMALIZATIONS:
         raise SettingError(unknown("normalisation", normalize, NORMALIZATIONS))
-    table = _channel_table(chosen, model, groups, Context(data, seed))
+    how = chosen.how(options or {})
+    samples = None
+    if data is not None and (chosen.needs.sees_data or callable(criterion)):
+        samples = data_for(model, data, seed=seed)
+    view = View(model, groups, data=samples, loss=loss, seed=seed, name=f"Criterion {chosen.name}")
+    scored = chosen.function(view, how)
+    if isinstance(scored, Channels):
+        aggregate = _aggregate(dataclasses.replace(chosen, aggregate=""), asked)
+    fold = Fold(groups, scored)
     by_group = {}
     for group in groups.groups:
-        members = _member_scores(model, group, table)
-        if members is not None:
-            values = AGGREGATES[aggregate](members)
+        rows = fold.rows(group)
+        if rows is not None:
+            values = AGGREGATES[aggregate or "sum"](rows)
             if not np.isfinite(values).all():
                 raise SettingError(
-                    f"{criterion} gives scores that are not finite in group {group.id} (first "
+                    f"{chosen.name} gives scores that are not finite in group {group.id} (first "
                     f'parameter "{group.members[0].name}"): the weights, or the gradients on '
                     "this data, overflow or are NaN."
                 )
             by_group[group.id] = NORMALIZATIONS[normalize](values)
-    return Scores(criterion, aggregate, normalize, by_group)
+    details = {**({"options": dict(options)} if options else {}), **view.seen}
+    return Scores(chosen.name, aggregate, normalize, by_group, details)
 
 
-class _Sums:
-    """Element scores, summed over all axes but one.
-
-    A tensor's scores are computed once, for all of its axes that are asked for, and not kept.
-
-    Args:
-        elements: the scores.
-        groups: whose members will be asked for.
-    """
-
-    def __init__(self, elements: ElementScores, groups: Groups) -> None:
-        self._elements = elements
-        self._sums: dict[tuple[str, int], Values] = {}
-        self._axes: dict[str, set[int]] = {}
-        for group in groups.groups:
-            for member in group.members:
-                self._axes.setdefault(member.name, set()).add(member.axis.axis)
-
-    def get(self, key: tuple[str, int]) -> Values | None:
-        name, axis = key
-        if name not in self._elements:
-            return None
-        if key not in self._sums:
-            array = self._elements[name]
-            axes = sorted({axis, *self._axes.get(name, ())})
-            # What none of them is, such as a kernel's pixels, goes first.
-            rest = tuple(k for k in range(array.ndim) if k not in axes)
-            left = array.sum(axis=rest, dtype=np.float64) if rest else array
-            for i, k in enumerate(axes):
-                others = tuple(j for j in range(left.ndim) if j != i)
-                self._sums[name, k] = left.sum(axis=others, dtype=np.float64)
-        return self._sums[key]
-
-
-def _channel_table(
-    criterion: Criterion, model: Model, groups: Groups, context: Context
-) -> _Sums | dict[tuple[str, int], Values]:
-    raw = criterion.function(model, context)
-    return _Sums(raw, groups) if criterion.kind == "element" else dict(raw)
-
-
-def _member_scores(
-    model: Model, group: Group, table: _Sums | dict[tuple[str, int], Values]
-) -> Values | None:
-    """Scores of every scored member, shape (members, channels)."""
-    rows = []
-    for member in group.members:
-        if member.axis.uses and model.statistic_reads.issuperset(member.axis.uses):
-            continue
-        values = None
-        # A read with labels of its own may have scores of its own (a gradient), by the name read.
-        for use in member.axis.uses:
-            read = model.graph.nodes[use.node].inputs[use.position]
-            values = table.get((read, member.axis.axis))
-        if values is None:
-            values = table.get((member.name, member.axis.axis))
-        if values is not None:
-            rows.append(_gather(member, values))
-    return np.stack(rows) if rows else None
-
-
-def _gather(member: Member, values: Values) -> Values:
-    """Values of an axis's indices, summed over the indices that one channel holds."""
-    gathered: Values = values[member.indices].sum(axis=1)
-    return gathered
+def _aggregate(chosen: Criterion, asked: str | None) -> str:
+    """How slices are folded; "" for a criterion that folds them itself."""
+    if asked is None:
+        return chosen.aggregate
+    if asked not in AGGREGATES:
+        raise SettingError(unknown("aggregation", asked, AGGREGATES))
+    if not chosen.aggregate:
+        raise SettingError(
+            f"Criterion {chosen.name} scores whole sets of coupled channels, so there is nothing "
+            f"to aggregate; leave aggregate={asked} out."
+        )
+    return asked

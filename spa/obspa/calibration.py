@@ -16,7 +16,7 @@ input repeats the example.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -26,8 +26,9 @@ from spa.bridge.onnx_module import OnnxModule
 from spa.errors import InputError, SettingError
 from spa.graph.example import check_given
 from spa.graph.model import Array, Model
+from spa.observe.data import Data, data_for, drawn, has_free_batch
+from spa.observe.stream import Batches, is_batch_norm
 from spa.obspa.settings import Settings
-from spa.obspa.stream import Batches, is_batch_norm
 from spa.obspa.synthesis import synthesise
 
 SOURCES = ("bn", "noise", "uniform")
@@ -49,6 +50,13 @@ class Calibration:
     source: str
     used: str
     samples: int
+    model: Model = field(repr=False, compare=False)
+
+    def data(self) -> Data:
+        """The same for a criterion."""
+        whole = {name: np.concatenate([x.cpu().numpy() for x in batches])
+                 for name, batches in self.inputs.items()}  # fmt: skip
+        return replace(data_for(self.model, whole), source=self.used)
 
 
 def calibrate(model: Model, net: OnnxModule, source: Source, settings: Settings) -> Calibration:
@@ -68,7 +76,7 @@ def calibrate(model: Model, net: OnnxModule, source: Source, settings: Settings)
         used = source
         if source == "bn" and not any(is_batch_norm(step) for step in net.steps):
             used = "noise"
-        arrays = _made(model, used, settings)
+        arrays = drawn(model, used, settings.samples, settings.seed)
         asked = source
     else:
         arrays, asked, used = _given(model, source, settings.samples), "data", "data"
@@ -80,50 +88,8 @@ def calibrate(model: Model, net: OnnxModule, source: Source, settings: Settings)
         source=asked,
         used=used,
         samples=sum(len(batch) for batch in next(iter(batches.values()))),
+        model=model,
     )
-
-
-def _made(model: Model, kind: str, settings: Settings) -> dict[str, Array]:
-    """Noise for every input."""
-    rng = np.random.default_rng(settings.seed)
-    free = _has_free_batch(model)
-    arrays = {}
-    for declared in model.declared:
-        example = model.example[declared.name]
-        fixed = declared.dims[0] if declared.dims else None
-        if not example.ndim or (free and fixed is not None):
-            size = len(example) if example.ndim else 0
-        else:
-            size = settings.samples
-            # A fixed batch size is filled as often as it takes.
-            size = size if fixed is None else -(-size // fixed) * fixed
-        shape = (size, *example.shape[1:]) if example.ndim else ()
-        rows = _table_rows(model, declared.name)
-        if example.dtype.kind == "f":
-            drawn = rng.random(shape) if kind == "uniform" else rng.standard_normal(shape)
-            arrays[declared.name] = np.asarray(drawn, example.dtype)
-        elif rows is not None:
-            arrays[declared.name] = np.asarray(rng.integers(0, rows, shape), example.dtype)
-        else:
-            arrays[declared.name] = np.resize(example, shape)
-    return arrays
-
-
-def _has_free_batch(model: Model) -> bool:
-    return any(d.dims and d.dims[0] is None for d in model.declared)
-
-
-def _table_rows(model: Model, name: str) -> int | None:
-    """Rows of the smallest table that an integer input indexes; None where it indexes none."""
-    names, rows = {name}, []
-    for node in model.graph.nodes:
-        if node.op in ("Cast", "Identity", "Reshape", "Unsqueeze") and node.inputs[0] in names:
-            names.update(node.outputs)
-        elif node.op == "Gather" and node.inputs[1] in names:
-            table = model.shapes.get(node.inputs[0], ())
-            if node.inputs[0] in model.constants and table:
-                rows.append(table[int(node.attr("axis", 0))])
-    return min(rows, default=None)
 
 
 def _given(model: Model, source: Array | Mapping[str, Array], limit: int) -> dict[str, Array]:
@@ -139,7 +105,7 @@ def _given(model: Model, source: Array | Mapping[str, Array], limit: int) -> dic
     missing = [d.name for d in model.declared if d.name not in arrays]
     if missing:
         raise InputError(f'The calibration arrays lack input "{missing[0]}".')
-    free = _has_free_batch(model)
+    free = has_free_batch(model)
     taken = {}
     for declared in model.declared:
         array = arrays[declared.name]
@@ -159,7 +125,7 @@ def _given(model: Model, source: Array | Mapping[str, Array], limit: int) -> dic
 
 def _batched(model: Model, arrays: Mapping[str, Array], device: str) -> dict[str, Batches]:
     """One batch of all samples, or as many as a fixed batch size makes."""
-    free = _has_free_batch(model)
+    free = has_free_batch(model)
     batches: dict[str, Batches] = {}
     for declared in model.declared:
         tensor = torch.from_numpy(np.array(arrays[declared.name])).to(device)

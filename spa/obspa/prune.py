@@ -84,7 +84,7 @@ def prune(
     groups = find_groups(model)
     net = _module(model, settings.device)
     made = calibrate(model, net, calibration, settings)
-    scores = static_scores(groups, net, made, settings)
+    scores = static_scores(groups, made, settings)
     selection = select(groups, scores, target, limits)
     removed = selection.removed[groups.coupling.components.of]
     cut = Cut(groups.coupling, np.asarray(removed))
@@ -92,7 +92,10 @@ def prune(
     changed = model.with_weights(rebuilt.proto)
     plan = plan_of(groups, scores, target, limits, selection)
     plan = dataclasses.replace(
-        plan, weights=changed.sha256, notes=(*plan.notes, *_notes(made, rebuilt))
+        plan,
+        weights=changed.sha256,
+        settings={**plan.settings, "method": "obspa"},
+        notes=(*plan.notes, *_notes(made, rebuilt)),
     )
     pruned = finish(changed, groups, plan, selection.dense, selection.pruned, started, check=verify)
     return dataclasses.replace(

@@ -26,10 +26,10 @@ from spa.bridge.onnx_module import OnnxModule, Step
 from spa.coupling.couple import Cut
 from spa.graph.model import Array, Model
 from spa.graph.weightless import copy_lacking
+from spa.observe.layers import LinearLayer, find_layers
+from spa.observe.stream import Stream, is_batch_norm, last_reads, moments
 from spa.obspa.calibration import Calibration
-from spa.obspa.layers import LinearLayer, find_layers
 from spa.obspa.settings import Settings
-from spa.obspa.stream import Stream, is_batch_norm, last_reads, moments
 from spa.obspa.update import refit
 from spa.progress import Progress
 from spa.pruning.parameters import set_parameter

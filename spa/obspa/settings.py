@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spa.errors import SettingError
-from spa.importance.registry import names
+from spa.importance.criterion import names
 
 BatchNorms = Literal["keep", "refresh", "relative"]
 
@@ -23,7 +23,8 @@ class Settings:
     same.
 
     Attributes:
-        selection: ``obs`` (the OBS score) or a criterion of `spa.importance` that needs no data.
+        selection: a criterion of `spa.importance`; one that looks at data sees the calibration
+            inputs (``obs`` is the OBS score).
         target_outputs: what a layer's refitted outputs should equal: those of the ``dense`` model
             on its own inputs (asymmetric least squares), or its ``own`` before the removal.
         batch_norms: ``keep`` delivers the stored statistics; ``refresh`` replaces them by those of
@@ -49,7 +50,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("selection", self.selection, ("obs", *names()))
+        _one_of("selection", self.selection, names())
         _one_of("target_outputs", self.target_outputs, ("dense", "own"))
         _one_of("batch_norms", self.batch_norms, ("keep", "refresh", "relative"))
         if not 0.0 < self.damping < math.inf:

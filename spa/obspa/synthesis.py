@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spa.bridge.onnx_module import OnnxModule
-from spa.obspa.stream import Batches, is_batch_norm, last_reads
+from spa.observe.stream import Batches, is_batch_norm, last_reads
 from spa.progress import Progress
 
 STEPS = 80

@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spa.obspa.hessian import damped, diagonal, gram, hessian, strength
+from spa.observe.hessian import damped, diagonal, gram, hessian, strength
 
 
 def refit(weight: Tensor, rows: Tensor, dense: Tensor, keep: Tensor, damping: float) -> Tensor:

@@ -91,6 +91,7 @@ def plan_of(
             "exclude": list(limits.exclude),
             "aggregate": scores.aggregate,
             "normalize": scores.normalize,
+            **({"scoring": dict(scores.details)} if scores.details else {}),
         },
         notes=selection.notes,
     )

@@ -17,8 +17,10 @@ from spa.coupling.groups import Groups, find_groups
 from spa.errors import SettingError
 from spa.graph.cost import Cost
 from spa.graph.load import Source, load
-from spa.graph.model import Array, Model
-from spa.importance.score import score
+from spa.graph.model import Model
+from spa.importance.score import Chosen, score
+from spa.observe.data import Given
+from spa.observe.losses import Loss
 from spa.pruning.budget import Selection, plan_of, select
 from spa.pruning.parameters import rewrite_parameters, zero_slices
 from spa.pruning.plan import Plan
@@ -70,7 +72,7 @@ class Pruned:
 def prune(
     source: Source | Model,
     *,
-    criterion: str = "l1",
+    criterion: Chosen = "l1",
     target: Target | None = None,
     rf: float | None = None,
     rp: float | None = None,
@@ -81,7 +83,9 @@ def prune(
     normalize: str | None = None,
     attention: str = "heads",
     steps: int = 1,
-    data: tuple[Array, Array] | None = None,
+    options: Mapping[str, Any] | None = None,
+    data: Given | None = None,
+    loss: str | Loss | None = None,
     seed: int = 0,
     best_effort: bool = False,
     verify: bool = True,
@@ -91,7 +95,8 @@ def prune(
     Args:
         source: path of an ONNX file, a ``ModelProto``, a ``torch.nn.Module`` (with ``inputs``), or
             a loaded `Model`.
-        criterion: what scores parameters or channels.
+        criterion: what scores parameters or channels: a registered name, or a function of a
+            `spa.importance.view.View`.
         target: what to reach; or give one of ``rf``, ``rp`` (dense over pruned FLOPs and
             parameters) and ``ratio`` (removed share of the channels).
         rf: see ``target``.
@@ -103,7 +108,10 @@ def prune(
         normalize: how groups are made comparable; None takes the criterion's own.
         attention: what attention loses: ``heads``, ``head_dim`` or ``none``.
         steps: number of rounds, scored anew in each.
-        data: inputs and labels for criteria that need gradients.
+        options: the criterion's own, by name.
+        data: what criteria with gradients or activations look at (see `spa.score`): inputs and
+            targets, inputs by name, or ``"noise"``.
+        loss: what gradients are of; None takes cross-entropy where labels fit.
         seed: for whatever is drawn.
         best_effort: where the target is out of reach, give the smallest model within the limits
             (the unchanged one where nothing may shrink), with the reason among ``plan.notes``,
@@ -136,7 +144,9 @@ def prune(
             criterion,
             aggregate=aggregate,
             normalize=normalize,
+            options=options,
             data=data,
+            loss=loss,
             seed=seed,
         )
         selection = select(

@@ -360,6 +360,7 @@ def test_no_noise_of_libraries(tmp_path, named):
 
 @pytest.mark.slow
 def test_no_noise_of_torch(tmp_path, model):
-    done = process("prune", model, "-o", tmp_path / "o.onnx", "--rf", 2, "--criterion", "snip")
+    done = process("prune", model, "-o", tmp_path / "o.onnx", "--rf", 2, "--criterion", "snip",
+                   "--data", "noise")  # fmt: skip
     said = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
     assert (done.returncode, said) == (0, [])

@@ -54,9 +54,9 @@ def test_registry_names_are_the_yaml_stems(group, names):
 
 
 def test_criteria_of_the_library_are_the_yaml_stems():
-    import spa.importance.registry
+    import spa.importance.criterion
 
-    assert stems("criterion") == set(spa.importance.registry.names())
+    assert stems("criterion") == set(spa.importance.criterion.names())
 
 
 @pytest.mark.parametrize("override", every("experiment"))

@@ -7,7 +7,10 @@ import pytest
 
 import spa
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
-from spa.importance.registry import get, names
+from spa.importance.criterion import get, names
+from spa.importance.values import Axes
+from spa.importance.view import View
+from spa.observe.data import data_for
 from tests.graphs import Builder, classifier, from_text, initializer
 
 
@@ -153,7 +156,7 @@ def test_snip_is_the_sensitivity_of_the_loss():
         return np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(8), y])
 
     model = two_layers(w1, w2)
-    got = get("snip").function(model, spa.importance.registry.Context(data=(x, y)))
+    got = elements(model, "snip", x, y)
     for name, array in (("W1", w1), ("W2", w2)):
         numeric = np.zeros(array.shape)
         for place in np.ndindex(array.shape):
@@ -164,7 +167,13 @@ def test_snip_is_the_sensitivity_of_the_loss():
         assert got[name] == pytest.approx(np.abs(array * numeric), abs=2e-4)
 
 
-def test_grasp_is_the_weight_times_the_hessian_gradient_product():
+def elements(model, name, x, y):
+    """An element criterion's scores on labelled data."""
+    view = View(model, spa.find_groups(model), data=data_for(model, (x, y)))
+    return get(name).function(view, get(name).how({})).of
+
+
+def test_hessian_gradient_products_are_differences_of_gradients():
     rng = np.random.default_rng(1)
     w1, w2 = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 4), (4, 3)))
     x, y = rng.standard_normal((8, 4)).astype(np.float32), rng.integers(0, 3, 8)
@@ -177,18 +186,74 @@ def test_grasp_is_the_weight_times_the_hessian_gradient_product():
         return x.T.astype(np.float64) @ (p @ b.T), (x @ a).T @ p
 
     model = two_layers(w1, w2)
-    got = get("grasp").function(model, spa.importance.registry.Context(data=(x, y)))
+    view = View(model, spa.find_groups(model), data=data_for(model, (x, y)))
+    first, got = view.differentiated(temperature=200.0).products()
     g1, g2 = gradient(w1, w2)
+    assert first["W1"] == pytest.approx(g1, rel=1e-4)
     h = 1e-1
     up, down = gradient(w1 + h * g1, w2 + h * g2), gradient(w1 - h * g1, w2 - h * g2)
-    for name, array, hi, lo in zip(("W1", "W2"), (w1, w2), up, down, strict=True):
-        want = array * (hi - lo) / (2 * h)
-        assert got[name] == pytest.approx(want, rel=1e-2, abs=1e-9)
+    for name, hi, lo in zip(("W1", "W2"), up, down, strict=True):
+        assert got[name] == pytest.approx((hi - lo) / (2 * h), rel=1e-2, abs=1e-9)
 
 
-@pytest.mark.parametrize("criterion", ["snip", "grasp"])
-def test_gradient_criteria_need_no_data(criterion):
-    result = spa.prune(classifier(widths=(16, 24, 32)), criterion=criterion, rf=1.5)
+SEEING = [name for name in names() if get(name).needs.sees_data]
+
+
+@pytest.mark.parametrize("criterion", SEEING)
+def test_without_data_a_criterion_that_looks_at_some_stops(criterion):
+    with pytest.raises(spa.SettingError, match="none was given"):
+        spa.prune(classifier(widths=(16, 24, 32)), criterion=criterion, rf=1.5)
+
+
+@pytest.mark.parametrize("criterion", SEEING)
+def test_noise_is_taken_where_it_is_asked_for_and_the_plan_says_so(criterion):
+    proto = classifier(widths=(16, 24, 32))
+    result = spa.prune(proto, criterion=criterion, rf=1.3, data="noise")
+    assert result.proof.equal
+    assert result.plan.settings["scoring"]["data"] == "noise"
+    assert result.plan.settings["scoring"]["samples"] == 64
+
+
+def test_a_loss_is_not_guessed():
+    """Half the mean square of a map of features is what nobody asked for."""
+    g = Builder()
+    proto = g.model(g.conv(g.node("Relu", [g.conv(g.input(3, 6, 6), 3, 8)]), 8, 4))
+    with pytest.raises(spa.SettingError, match="Give another loss"):
+        spa.prune(proto, criterion="snip", rf=1.3, data="noise")
+    result = spa.prune(proto, criterion="snip", rf=1.3, data="noise", loss="outputs")
+    assert result.plan.settings["scoring"]["loss"] == "outputs"
+    x = np.random.default_rng(0).standard_normal((8, 3, 6, 6)).astype(np.float32)
+    with pytest.raises(spa.SettingError, match="does not take outputs"):
+        spa.prune(proto, criterion="snip", rf=1.3, data=(x, np.zeros((8, 2, 2), np.int64)))
+    labels = np.zeros((8, 6, 6), np.int64)  # one for every place of the map
+    result = spa.prune(proto, criterion="snip", rf=1.3, data=(x, labels))
+    assert result.plan.settings["scoring"]["loss"] == "cross_entropy"
+
+
+def test_options_are_checked_and_recorded():
+    proto = classifier(widths=(16, 24, 32))
+    with pytest.raises(
+        spa.SettingError, match='no option "temprature"; it has cut, stat'
+    ):
+        spa.prune(proto, criterion="grasp", options={"temprature": 1}, rf=1.3, data="noise")
+    with pytest.raises(spa.SettingError, match="it has none"):
+        spa.prune(proto, criterion="l1", options={"p": 3}, rf=1.3)
+    result = spa.prune(proto, criterion="snip", options={"form": "gate"}, rf=1.3, data="noise")
+    assert result.plan.settings["scoring"]["options"] == {"form": "gate"}
+    with pytest.raises(spa.SettingError, match="nothing to aggregate"):
+        spa.prune(proto, criterion="grasp", aggregate="max", rf=1.3, data="noise")
+
+
+def test_a_function_is_a_criterion():
+    """Written by a user, without a registry: keep what has large biases."""
+
+    def by_bias(view: View) -> Axes:
+        names = [name for name in view.model.counted_parameters if name.startswith("b")]
+        return Axes({(n, 0): np.abs(view.model.array(n).astype(np.float64)) for n in names})
+
+    proto = classifier(widths=(16, 24, 32))
+    result = spa.prune(proto, criterion=by_bias, rf=1.3)
+    assert result.plan.criterion == "by_bias"
     assert result.proof.equal
 
 
@@ -197,6 +262,7 @@ def test_gradient_criteria_need_no_data(criterion):
     [
         ((4, 3, 8, 8), [0, 1, 2], "does not fit"),
         ((4, 3, 8), [0, 1, 2, 3], "does not fit"),
+        ((4, 3, 8, 8), [[0], [1], [2], [3]], "labels .N, ....* are needed"),
         ((4, 3, 8, 8), [0, 1, 2, 5], "from 0 to 4"),
         ((4, 3, 8, 8), [0, 1, 2, -1], "from 0 to 4"),
     ],
@@ -216,7 +282,7 @@ def test_unknown_names_offer_near_matches():
         spa.score(model, groups, aggregate="medium")
     with pytest.raises(spa.SettingError, match="minmax"):
         spa.score(model, groups, normalize="min-max")
-    assert names() == ("bn_scale", "grasp", "l1", "l2", "random", "snip")
+    assert set(names()) >= {"bn_scale", "grasp", "l1", "l2", "random", "snip"}
 
 
 def test_scores_that_are_not_finite_are_refused():

@@ -13,9 +13,9 @@ import spa.obspa
 from spa.bridge import from_torch, to_torch
 from spa.graph.execute import run
 from spa.graph.read import model_sha256
+from spa.observe.stream import is_batch_norm, moments
 from spa.obspa.calibration import calibrate
 from spa.obspa.settings import Settings
-from spa.obspa.stream import is_batch_norm, moments
 from tests.graphs import Builder, classifier
 
 IMAGES = np.random.default_rng(3).standard_normal((40, 3, 8, 8)).astype(np.float32)
@@ -39,7 +39,8 @@ def test_every_source_gives_a_proven_model(calibration):
     assert result.plan == again.plan
     # the plan replays on the refitted model
     document = json.loads(json.dumps(result.plan.to_json()))
-    assert document["criterion"] == "obspa"
+    assert document["criterion"] == "l1"
+    assert document["settings"]["method"] == "obspa"
     assert document["weights"] == model_sha256(result.reconstructed)
     assert document["model"] == model_sha256(proto)
     plan = spa.Plan.from_json(document)

@@ -10,9 +10,9 @@ from spa.bridge import to_torch
 from spa.coupling.couple import Cut
 from spa.coupling.groups import find_groups
 from spa.graph.execute import run
+from spa.observe.hessian import hessian
+from spa.observe.layers import find_layers
 from spa.obspa.calibration import calibrate
-from spa.obspa.hessian import hessian
-from spa.obspa.layers import find_layers
 from spa.obspa.reconstruct import reconstruct
 from spa.obspa.score import static_scores
 from spa.obspa.settings import Settings
@@ -279,7 +279,7 @@ def losses_by_hand(proto, group_parameter, settings):
     groups = find_groups(model)
     net = to_torch(model.proto).requires_grad_(False)
     made = calibrate(model, net, "noise", settings)
-    scores = static_scores(groups, net, made, settings)
+    scores = static_scores(groups, made, settings)
     group = next(g for g in groups if any(m.name == group_parameter for m in g.members))
     return model, groups, group, made.inputs["x"][0].numpy(), scores
 

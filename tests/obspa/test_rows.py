@@ -9,8 +9,8 @@ import torch
 import spa
 from spa.coupling.couple import couple
 from spa.graph.execute import run
-from spa.obspa.hessian import hessian
-from spa.obspa.layers import find_layers
+from spa.observe.hessian import hessian
+from spa.observe.layers import find_layers
 from tests.graphs import Builder
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from spa.obspa.hessian import InverseHessian, damped, gram, hessian, strength
-from spa.obspa.score import obs_scores
+from spa.importance.criteria.second_order.obs import obs_scores
+from spa.observe.hessian import InverseHessian, damped, gram, hessian, strength
 from spa.obspa.update import refit
 from tests.obspa.test_rows import one_layer, single
 

@@ -57,7 +57,7 @@ def resize_attention(node: Node, cutter: Cutter) -> None:
         cutter.set_attr(node, "scale", float(1 / np.sqrt(old)))
 
 
-@rule("com.microsoft::Attention", weights=(1, 2))
+@rule("com.microsoft::Attention", weights=(1, 2), biases=(2,))
 def packed_attention(node: Node, tracker: Tracker) -> None:  # 2
     if node.attr("do_rotary", 0):
         _keep_all(node, tracker, "ONNX Runtime does not rotate inside Attention on a CPU")
@@ -105,7 +105,7 @@ def resize_packed_attention(node: Node, cutter: Cutter) -> None:
     _pin_scale(node, cutter, sizes[0] // heads, size)
 
 
-@rule("com.microsoft::MultiHeadAttention", weights=(3,))
+@rule("com.microsoft::MultiHeadAttention", weights=(3,), biases=(3,))
 def multi_head_attention(node: Node, tracker: Tracker) -> None:  # 3
     shapes = [tracker.shape(node, i) for i in range(3) if node.has_input(i)]
     if len(shapes) < 3 or len(shapes[0]) != 3 or len(shapes[1]) > 4:

@@ -94,15 +94,26 @@ Resize = Callable[[Node, Cutter], None]
 
 RULES: dict[str, Rule] = {}
 RESIZES: dict[str, Resize] = {}
+# Where contractions read what they add.
+BIASES: dict[str, tuple[int, ...]] = {}
+# Norms, and where they read their scales and shifts.
+AFFINE: dict[str, tuple[int, ...]] = {}
 
 
-def rule(*ops: str, weights: tuple[int, ...] | None = ()) -> Callable[[Rule], Rule]:
+def rule(
+    *ops: str,
+    weights: tuple[int, ...] | None = (),
+    biases: tuple[int, ...] = (),
+    affine: tuple[int, ...] = (),
+) -> Callable[[Rule], Rule]:
     """Registers a rule for operators; other domains read ``domain::Op``.
 
     Args:
         ops: the operators.
         weights: positions of the inputs that hold weights and biases where they are constant; None
             for all of them. See `spa.coupling.zeros`.
+        biases: those of them that are added, and not multiplied with.
+        affine: of a norm, positions of the scale and the shift of what it normalised.
     """
 
     def register(function: Rule) -> Rule:
@@ -111,6 +122,10 @@ def rule(*ops: str, weights: tuple[int, ...] | None = ()) -> Callable[[Rule], Ru
             RULES[op] = function
             if weights != ():
                 CONTRACTIONS[op] = weights
+            if biases:
+                BIASES[op] = biases
+            if affine:
+                AFFINE[op] = affine
         return function
 
     return register

@@ -32,7 +32,7 @@ from spa.graph.nodes import Node
 WINDOW = "a window reaches over this axis"
 
 
-@rule("Conv", weights=(1, 2))
+@rule("Conv", weights=(1, 2), biases=(2,))
 def conv(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
     channels, weight_out, weight_in, rest = _operands(node, tracker, out_axis=0)
@@ -54,7 +54,7 @@ def conv(node: Node, tracker: Tracker) -> None:
     _write(node, tracker, weight_out, rest)
 
 
-@rule("ConvTranspose", weights=(1, 2))
+@rule("ConvTranspose", weights=(1, 2), biases=(2,))
 def conv_transpose(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
     channels, weight_out, weight_in, rest = _operands(node, tracker, out_axis=1)

@@ -20,7 +20,7 @@ from spa.coupling.tracker import Tracker
 from spa.graph.nodes import Node
 
 
-@rule("DeformConv", weights=(1, 3))
+@rule("DeformConv", weights=(1, 3), biases=(3,))
 def deform_conv(node: Node, tracker: Tracker) -> None:
     x, w = tracker.shape(node, 0), tracker.shape(node, 1)
     for i in (2, 4):  # 2

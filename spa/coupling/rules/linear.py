@@ -18,7 +18,7 @@ from spa.coupling.tracker import Shape, Tracker
 from spa.graph.nodes import Node
 
 
-@rule("Gemm", weights=(0, 1, 2))
+@rule("Gemm", weights=(0, 1, 2), biases=(2,))
 def gemm(node: Node, tracker: Tracker) -> None:
     a, b, y = tracker.shape(node, 0), tracker.shape(node, 1), tracker.out_shape(node)
     k_of_a = 0 if node.attr("transA", 0) else 1

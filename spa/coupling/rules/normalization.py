@@ -25,7 +25,7 @@ from spa.graph.nodes import Node
 NORM = "a norm is taken over this axis"
 
 
-@rule("BatchNormalization", "InstanceNormalization")
+@rule("BatchNormalization", "InstanceNormalization", affine=(1, 2))
 def per_channel(node: Node, tracker: Tracker) -> None:
     """x: (N, C, ...)   every vector: (C,)."""
     shape = tracker.shape(node, 0)
@@ -51,7 +51,7 @@ def per_channel(node: Node, tracker: Tracker) -> None:
             tracker.write(node, [labels] if labels.size > 1 else [], i)
 
 
-@rule("GroupNormalization")
+@rule("GroupNormalization", affine=(1, 2))
 def per_group(node: Node, tracker: Tracker) -> None:
     """x: (N, C, ...) seen as (N, G, C/G, ...)   scale, bias: (G,), from opset 21 on (C,)."""
     shape, g = tracker.shape(node, 0), int(node.attr("num_groups"))  # 3
@@ -74,7 +74,7 @@ def resize_per_group(node: Node, cutter: Cutter) -> None:
         cutter.set_attr(node, "num_groups", groups)
 
 
-@rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+@rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", affine=(1, 2))
 def over_last_axes(node: Node, tracker: Tracker) -> None:
     """x: (..., normalised axes)   scale, bias: broadcast to the normalised axes."""  # 4
     shape = tracker.shape(node, 0)

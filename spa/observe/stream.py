@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spa.bridge.onnx_module import OnnxModule, Step
 from spa.bridge.ops.normalization import BatchNorm
+from spa.observe.data import Data
 
 # One tensor per batch of calibration inputs.
 Batches = list[Tensor]
@@ -26,6 +28,16 @@ class Stream:
         self.values: dict[str, Batches] = dict(inputs)
         self._constants = net.constants()
         self._count = len(next(iter(inputs.values())))
+
+    @staticmethod
+    def of_data(net: OnnxModule, data: Data, device: str = "cpu") -> Stream:
+        """A stream of all samples: in one batch, or in as many as the file's batch size makes."""
+        batches = list(data.batches(data.samples))
+        inputs = {
+            name: [torch.from_numpy(np.array(batch.inputs[name])).to(device) for batch in batches]
+            for name in data.inputs
+        }
+        return Stream(net, inputs)
 
     def get(self, name: str) -> Batches:
         """A tensor in every batch."""

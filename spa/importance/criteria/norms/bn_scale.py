@@ -1,4 +1,4 @@
-"""Batch norm scale: |gamma| of every channel (Liu et al., Network Slimming, 3).
+"""Batch norm scale: |gamma| of every channel.
 
 Batch norm comes in two forms: a BatchNormalization node, or, from exporters that write its
 arithmetic, a Mul by a constant with one value per channel. Both count.
@@ -9,18 +9,19 @@ from __future__ import annotations
 import numpy as np
 
 from spa.errors import SettingError
-from spa.graph.model import Model
-from spa.importance.registry import ChannelScores, Context, criterion
+from spa.importance.criterion import Need, NoOptions, criterion
+from spa.importance.values import Axes
+from spa.importance.view import View
 
 
-@criterion("channel")
-def bn_scale(model: Model, context: Context) -> ChannelScores:
+@criterion(source="Liu et al. 2017, Network Slimming, 3", needs=Need.TRAINED)
+def bn_scale(view: View, how: NoOptions) -> Axes:
     """Scores channels by the scale of their batch norm; other parameters get no score.
 
     Raises:
         SettingError: the model has no batch norm (it was folded into the convolutions).
     """
-    scores = {}
+    model, scores = view.model, {}
     for node in model.graph.nodes:
         candidates = [node.inputs[1]] if node.op == "BatchNormalization" else []
         candidates += list(node.inputs) if node.op == "Mul" else []
@@ -37,4 +38,4 @@ def bn_scale(model: Model, context: Context) -> ChannelScores:
             "bn_scale needs batch norm, and this model has none; exporters fold it into the "
             "convolutions. Export with batch norm kept (see README), or use another criterion."
         )
-    return scores
+    return Axes(scores)

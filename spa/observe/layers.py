@@ -15,7 +15,7 @@ Identity, or behind a Transpose of its two axes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from spa.bridge.ops.convolution import split_total, torch_pads, window_pads
 from spa.coupling.couple import Coupling
+from spa.coupling.groups import Groups
 from spa.coupling.labels import Labels, support
 from spa.errors import InputError
 from spa.graph.model import Model
@@ -251,3 +252,14 @@ def _cuts(
         start, end = split_total(total, mode == "SAME_UPPER")
         cuts.append((start, max(0, end - more)))
     return cuts
+
+
+def readable(groups: Groups, layers: Mapping[str, LinearLayer]) -> frozenset[int]:
+    """Ids of the groups of which every channel is read by a layer, and can be refitted there."""
+    coupling = groups.coupling
+    of = coupling.components.of
+    read = np.zeros(coupling.components.kept.size, dtype=bool)
+    for layer in layers.values():
+        for labels in label_vectors(coupling, layer):
+            read[of[labels]] = True
+    return frozenset(group.id for group in groups.groups if read[group.components].all())

@@ -1,0 +1,1 @@
+"""Criteria that any other must beat."""

@@ -1,0 +1,1 @@
+"""Criteria by first-order changes of a loss."""

@@ -1,0 +1,1 @@
+"""Criteria by the size of weights."""

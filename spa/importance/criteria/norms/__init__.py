@@ -1,0 +1,1 @@
+"""Criteria by the scales of norms."""
