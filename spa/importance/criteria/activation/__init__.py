@@ -1,0 +1,1 @@
+"""Criteria by what feature maps hold."""
