@@ -33,7 +33,7 @@ Statistics: TypeAlias = Literal["batch", "stored"]
 BUDGET = 2**31
 MOST = 64
 # A second derivative holds the first one's graph too.
-TWICE = 2
+TWICE = 3
 
 
 class Differentiated:
