@@ -232,9 +232,7 @@ def test_a_loss_is_not_guessed():
 
 def test_options_are_checked_and_recorded():
     proto = classifier(widths=(16, 24, 32))
-    with pytest.raises(
-        spa.SettingError, match='no option "temprature"; it has cut, stat'
-    ):
+    with pytest.raises(spa.SettingError, match='no option "temprature"; it has cut, stat'):
         spa.prune(proto, criterion="grasp", options={"temprature": 1}, rf=1.3, data="noise")
     with pytest.raises(spa.SettingError, match="it has none"):
         spa.prune(proto, criterion="l1", options={"p": 3}, rf=1.3)

@@ -1,0 +1,48 @@
+"""The criteria that CONTRIBUTING shows work as they stand there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spa
+from spa.importance import criterion, values, view
+from tests.graphs import classifier
+
+TEXT = Path(__file__).parents[2] / "CONTRIBUTING.md"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the section on criteria defines."""
+    (section,) = re.findall(r"^## A criterion$(.*?)^## ", TEXT.read_text(), re.M | re.S)
+    monkeypatch.setattr(criterion, "_CRITERIA", dict(criterion._CRITERIA))
+    module = types.ModuleType("shown")
+    monkeypatch.setitem(sys.modules, "shown", module)
+    vars(module).update({"np": np, "dataclass": dataclasses.dataclass})
+    for known in (criterion, values, view):
+        vars(module).update({k: v for k, v in vars(known).items() if not k.startswith("_")})
+    code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
+    exec(compile(code, str(TEXT), "exec"), vars(module))
+
+
+def test_the_criterion_of_weights(shown):
+    proto = classifier(widths=(16, 24, 32))
+    squares = spa.prune(proto, criterion="l2", rf=1.5)
+    same = spa.prune(proto, criterion="power", rf=1.5)
+    assert same.plan.parameters == squares.plan.parameters
+    other = spa.prune(proto, criterion="power", options={"p": "1"}, rf=1.5)
+    assert other.plan.parameters == spa.prune(proto, rf=1.5).plan.parameters
+
+
+def test_the_criterion_of_feature_maps(shown):
+    proto = classifier(widths=(16, 24, 32))
+    result = spa.prune(proto, criterion="strength", rf=1.5, data="noise")
+    assert result.proof.equal
+    assert result.plan.settings["scoring"]["data"] == "noise"
