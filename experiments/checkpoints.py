@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoint:
-    """Keeps a training's state in a file; see `spa.frameworks.loop.Keeper`.
+    """Keeps a training's state in a file; see `spa.training.loop.Keeper`.
 
     Args:
         path: the file.

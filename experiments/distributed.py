@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spa.errors import SettingError
-from spa.frameworks.loop import Team
+from spa.training.loop import Team
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,7 +105,7 @@ def follow(settings: Settings, team: Processes) -> None:
     from experiments.dense import fresh
     from experiments.train import fit, prepare
     from spa.bridge import to_torch
-    from spa.frameworks.loop import Stopped
+    from spa.training.loop import Stopped
 
     while (what := team.same(None)) is not None:
         # Not before: where these fail, they do so for the first process too, which says nothing.

@@ -19,12 +19,12 @@ from experiments.data.base import batches
 from experiments.seeds import generator, seed_torch
 from experiments.settings import Budget
 from spa.errors import SettingError
-from spa.frameworks.base import Training
-from spa.frameworks.feed import Feed
+from spa.training.feed import Feed
+from spa.training.how import Training
 
 if TYPE_CHECKING:
     from experiments.progress import Progress
-    from spa.frameworks.loop import Keeper, Team
+    from spa.training.loop import Keeper, Team
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -68,7 +68,7 @@ def fit(
         keeper: keeps the training's state.
         team: the processes that train together.
     """
-    from spa.frameworks.loop import fit as fit_feed
+    from spa.training.loop import fit as fit_feed
 
     seed_torch(seed, stream)  # dropout
     fed = feed(split, budget, seed, stream)

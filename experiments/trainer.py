@@ -74,7 +74,7 @@ class Trainer:
             Interrupted: the run was asked to end; the state is kept.
         """
         from experiments.train import fit, prepare
-        from spa.frameworks.loop import Stopped
+        from spa.training.loop import Stopped
 
         device = prepare(self.settings.device, self.settings.threads)
         with self.interrupts.gently() as asked:

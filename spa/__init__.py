@@ -25,16 +25,17 @@ from spa.errors import (
     VerificationError,
 )
 from spa.graph.cost import Cost, measure_cost
-from spa.graph.load import load
 from spa.graph.model import Model
 from spa.graph.write import save
 from spa.importance.score import Scores, score
-from spa.pruning.budget import make_plan
+from spa.prune import prune
 from spa.pruning.plan import Plan
-from spa.pruning.prune import Pruned, Reached, prune
+from spa.pruning.planning import make_plan
+from spa.pruning.result import Pruned, Reached
 from spa.pruning.surgery import apply_plan
-from spa.pruning.target import Limits, Target
 from spa.pruning.verify import Proof, verify
+from spa.selection.target import Limits, Target
+from spa.sources import load
 from spa.tuning import Tuned, Tuning, finetune
 
 __version__ = "0.1.0"

@@ -23,18 +23,18 @@ import numpy as np
 import onnx
 
 from spa.errors import MissingExtra, SettingError, VerificationError
-from spa.frameworks.base import Training
-from spa.frameworks.feed import Batch, Feed
 from spa.graph.example import declared_inputs
 from spa.graph.execute import run_each
 from spa.graph.forks import close_forks
-from spa.graph.load import load
+from spa.graph.load import load_file
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Graph
 from spa.graph.read import first_line
 from spa.observe.data import SEEDS
 from spa.progress import Progress
-from spa.pruning.prune import Pruned
+from spa.pruning.result import Pruned
+from spa.training.feed import Batch, Feed
+from spa.training.how import Training
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +128,7 @@ def finetune(
     """
     tuning = tuning or Tuning()
     started = time.perf_counter()
-    model = load(pruned.model, _example(pruned.model, np.shape(x)))
+    model = load_file(pruned.model, _example(pruned.model, np.shape(x)))
     check_data(model, x, y)
     x = np.ascontiguousarray(x, dtype=model.declared[0].dtype)
     y = np.asarray(y).astype(np.int64)
@@ -210,7 +210,7 @@ def _trained(
     net: OnnxModule, model: Model, x: Array, y: Array, tuning: Tuning, seed: int
 ) -> list[dict[str, Any]]:
     """Trains a module in place; returns the loop's rows."""
-    from spa.frameworks.loop import fit
+    from spa.training.loop import fit
 
     size = model.declared[0].dims[0] or min(tuning.batch, len(x))
     # Batch norms cannot learn from one sample, and a fixed batch is filled or not there.
@@ -255,7 +255,7 @@ def _scored(net: OnnxModule, model: Model) -> torch.nn.Module:
     if last is None or last.op != "Softmax":
         return net
 
-    from spa.frameworks.loop import first
+    from spa.training.loop import first
 
     class Logarithm(torch.nn.Module):
         """Log of the probabilities, which log-softmax leaves as they are."""
@@ -291,7 +291,7 @@ def _checked(proto: onnx.ModelProto, net: OnnxModule, model: Model, x: Array) ->
     """
     import torch
 
-    from spa.frameworks.loop import first
+    from spa.training.loop import first
 
     (declared,) = model.declared
     sizes = [2, 3] if declared.dims[0] is None else [declared.dims[0]]

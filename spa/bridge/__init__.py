@@ -16,7 +16,6 @@ for _package in ("torch", "torchvision", "onnx2torch", "onnxscript"):
 from spa.bridge.exporting import from_torch  # noqa: E402
 from spa.bridge.onnx_module import OnnxModule, Step  # noqa: E402
 from spa.bridge.reading import to_torch  # noqa: E402
-from spa.bridge.shrinking import rebuild  # noqa: E402
 from spa.bridge.writing import to_onnx  # noqa: E402
 
-__all__ = ["OnnxModule", "Step", "from_torch", "rebuild", "to_onnx", "to_torch"]
+__all__ = ["OnnxModule", "Step", "from_torch", "to_onnx", "to_torch"]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from spa.coupling.arithmetic import ShapeArithmetic
 from spa.coupling.components import Alternative, Choice, Pairs
 from spa.coupling.labels import (
     KEPT,
@@ -30,6 +29,7 @@ from spa.coupling.runs import Runs
 from spa.coupling.zeros import Zeros
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
+from spa.graph.shape_arithmetic import ShapeArithmetic
 
 Shape = tuple[int, ...]
 EMPTIED = "its removal would empty a tensor"

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spa.errors import SettingError, unknown
-from spa.frameworks.base import Framework, Source, Training
-from spa.frameworks.feed import Feed
+from spa.frameworks.base import Framework, Source
 from spa.frameworks.jax import JAX
 from spa.frameworks.mxnet import MXNet
 from spa.frameworks.pytorch import PyTorch
 from spa.frameworks.tensorflow import TensorFlow
+from spa.training.feed import Feed
+from spa.training.how import Training
 
 __all__ = [
     "FRAMEWORKS",

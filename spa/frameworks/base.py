@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ import numpy.typing as npt
 import onnx
 
 from spa.errors import FrameworkError
-from spa.frameworks.feed import Feed
 from spa.frameworks.workers.common import full_place, not_allowed
-from spa.pruning.prune import Pruned
+from spa.pruning.result import Pruned
+from spa.training.feed import Feed
+from spa.training.how import Report, Training
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-# Takes one dict an epoch: epoch, loss, accuracy (of the training batches), lr.
-Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -35,25 +34,6 @@ class Source:
 
     builder: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to train; learning rates and epochs come with the feed.
-
-    Attributes:
-        optimizer: ``sgd`` or ``adamw``.
-        momentum: of sgd.
-        weight_decay: of all weights.
-        label_smoothing: share of the label that all classes get alike.
-        clip: largest norm of all gradients together; None for no limit.
-    """
-
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    clip: float | None = None
 
 
 class Framework(ABC):

@@ -19,11 +19,12 @@ import numpy as np
 import onnx
 
 from spa.errors import FrameworkError, InputError
-from spa.frameworks.base import Array, Framework, Report, Shape, Source, Training
-from spa.frameworks.feed import Feed
+from spa.frameworks.base import Array, Framework, Shape, Source
 from spa.frameworks.workers.common import Refusal, fitting, taken
 from spa.progress import Progress
-from spa.pruning.prune import Pruned
+from spa.pruning.result import Pruned
+from spa.training.feed import Feed
+from spa.training.how import Report, Training
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +59,7 @@ class PyTorch(Framework):
 
     def train(self, model: Path, out: Path, feed: Feed, training: Training, report: Report) -> None:
         """See `Framework.train`."""
-        from spa.frameworks.loop import fit
+        from spa.training.loop import fit
 
         net, about = self._load(model)
         with Progress("Training in pytorch", feed.epochs) as progress:
@@ -74,7 +75,7 @@ class PyTorch(Framework):
         """See `Framework.predict`."""
         import torch
 
-        from spa.frameworks.loop import first
+        from spa.training.loop import first
 
         net, _ = self._load(model)
         with torch.no_grad():

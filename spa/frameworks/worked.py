@@ -13,14 +13,15 @@ import numpy as np
 import onnx
 
 from spa.errors import FrameworkError
-from spa.frameworks.base import Array, Framework, Report, Shape, Source, Training
-from spa.frameworks.feed import Feed, fed
+from spa.frameworks.base import Array, Framework, Shape, Source
 from spa.frameworks.gate import passed, tidied
 from spa.frameworks.giving_back import check_equal, groups_of, removed_of, values_of
 from spa.frameworks.matching import Match, Place, matches, places
 from spa.frameworks.process import Reply, call
 from spa.progress import Progress, stage
-from spa.pruning.prune import Pruned
+from spa.pruning.result import Pruned
+from spa.training.feed import Feed, fed
+from spa.training.how import Report, Training
 
 
 class WorkedFramework(Framework):

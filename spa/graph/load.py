@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TypeAlias
 
 import onnx
 from google.protobuf.message import EncodeError
@@ -37,56 +37,33 @@ from spa.graph.read import all_tensors, first_line, model_sha256, read_model
 from spa.graph.sparse import densified
 from spa.graph.weightless import without_weights
 
-if TYPE_CHECKING:
-    import torch
-
-Source: TypeAlias = Union[str, Path, onnx.ModelProto, "torch.nn.Module"]
+File: TypeAlias = str | Path | onnx.ModelProto
 
 # Opsets before 7 broadcast by attribute; nothing that exports today writes them.
 OLDEST_OPSET = 7
 
 
-def load(source: Source, inputs: Any = None) -> Model:
-    """Reads a model, checks it and runs it once.
+def load_file(source: File, inputs: Mapping[str, InputSpec] | None = None) -> Model:
+    """Reads an ONNX model, checks it and runs it once.
 
     Args:
-        source: path of an ONNX file, a ``ModelProto``, or a ``torch.nn.Module``.
-        inputs: for ONNX: shapes or arrays by input name, for what cannot be guessed. For a module:
-            the example tensor, or a tuple of them (the batch axis is taken as dynamic).
+        source: path of a file, or a ``ModelProto``.
+        inputs: shapes or arrays by input name, for what cannot be guessed.
 
     Raises:
         ModelError: the model cannot be read, checked or run.
         InputError: the given inputs do not fit, or none could be guessed.
-
-    Example:
-        >>> model = spa.load("resnet50.onnx", {"input": (2, 3, 224, 224)})
     """
-    tied: frozenset[str] = frozenset()
-    if isinstance(source, (str, Path)):
-        proto, sha256 = read_model(source)
-        label = str(source)
-    elif isinstance(source, onnx.ModelProto):
+    if isinstance(source, onnx.ModelProto):
         outside = next((t.name for t in all_tensors(source.graph) if _is_outside(t)), None)
         if outside is not None:
             raise ModelError(
                 f'Weight "{outside}" is external data, and a model in memory does not say of which '
                 "folder. Give the file's path, or read it with its external data (onnx.load)."
             )
-        proto, sha256, label = source, model_sha256(source), "The model"
-    else:
-        from spa.bridge import from_torch
-
-        if inputs is None:
-            raise InputError(
-                "A PyTorch module needs example inputs: pass inputs=<tensor or tuple of tensors>."
-            )
-        proto = from_torch(source, inputs)
-        sha256, label, inputs = model_sha256(proto), type(source).__name__, None
-        # Exports keep equal parameters apart, so what one name stands for is one parameter.
-        tied = frozenset(source.state_dict())
-    if isinstance(inputs, Mapping) or inputs is None:
-        return load_proto(proto, sha256, label, dict(inputs or {}), tied)
-    raise InputError("inputs must map input names to shapes or arrays.")
+        return load_proto(source, model_sha256(source), "The model", dict(inputs or {}))
+    proto, sha256 = read_model(source)
+    return load_proto(proto, sha256, str(source), dict(inputs or {}))
 
 
 def _is_outside(tensor: onnx.TensorProto) -> bool:
@@ -100,7 +77,7 @@ def load_proto(
     given: dict[str, InputSpec],
     tied: frozenset[str] = frozenset(),
 ) -> Model:
-    """Checks and runs a parsed model; see `load`."""
+    """Checks and runs a parsed model; see `load_file`."""
     model = _loaded(proto, sha256, label, given)
     model = dataclasses.replace(model, tied=tied, asked=bool(given))
     if model.proto is proto:

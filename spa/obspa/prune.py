@@ -12,17 +12,18 @@ from spa.bridge import OnnxModule, to_torch
 from spa.coupling.couple import Cut
 from spa.coupling.groups import find_groups
 from spa.errors import SettingError
-from spa.graph.load import Source as ModelSource
-from spa.graph.load import load
 from spa.graph.model import Model
 from spa.graph.read import first_line
 from spa.obspa.calibration import Calibration, Source, calibrate
 from spa.obspa.reconstruct import Reconstruction, reconstruct
 from spa.obspa.score import static_scores
 from spa.obspa.settings import Settings
-from spa.pruning.budget import plan_of, select
-from spa.pruning.prune import Pruned, finish
-from spa.pruning.target import Limits, Target
+from spa.pruning.planning import plan_of
+from spa.pruning.result import Pruned, finish
+from spa.selection.budget import select
+from spa.selection.target import Limits, Target
+from spa.sources import Source as ModelSource
+from spa.sources import load
 
 
 def prune(

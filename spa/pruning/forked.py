@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx
 
-from spa.coupling.arithmetic import ShapeArithmetic
 from spa.errors import ModelError, VerificationError
 from spa.graph.execute import Array, run_each
 from spa.graph.forks import Fork
 from spa.graph.model import Model
 from spa.graph.nodes import RANDOM_OPS, all_nodes, set_nodes
 from spa.graph.opened import Example
+from spa.graph.shape_arithmetic import ShapeArithmetic
 from spa.pruning.fixing import made_tensors
 from spa.pruning.proof.closeness import compare, tolerance_of
 

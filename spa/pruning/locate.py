@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from spa.coupling.arithmetic import ShapeArithmetic
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Group, Groups
 from spa.errors import ModelError
 from spa.graph.execute import run
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, set_nodes
+from spa.graph.shape_arithmetic import ShapeArithmetic
 from spa.graph.weightless import without_weights
 from spa.pruning.proof.closeness import is_close
 

@@ -76,7 +76,7 @@ class Plan:
         settings: scope, rounding, caps, aggregation and normalisation.
         weights: sha256 of the dense-shaped file that holds changed weights; None if unchanged.
         notes: sentences for the user (what could not be reached, and why).
-        module: of a torch module that was made smaller, what `spa.bridge.rebuild` needs beside the
+        module: of a torch module that was made smaller, what `spa.modules.rebuild` needs beside the
             parameters; None otherwise.
     """
 

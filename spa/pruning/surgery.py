@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from spa.coupling.arithmetic import ShapeArithmetic
 from spa.coupling.couple import Cut
 from spa.coupling.filled import is_zero_fill
 from spa.coupling.groups import Groups
@@ -32,6 +31,7 @@ from spa.graph.forks import close_forks
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use, reads, set_nodes
 from spa.graph.read import free_name, names_in
+from spa.graph.shape_arithmetic import ShapeArithmetic
 from spa.pruning.dense_sizes import keep_dense_sizes
 from spa.pruning.parameters import add_initializer, rewrite_parameters, take_slices
 from spa.pruning.plan import Plan, cut_of

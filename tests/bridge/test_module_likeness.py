@@ -14,9 +14,9 @@ from torch.nn import functional
 
 import spa
 from spa.bridge import OnnxModule, rebuild
-from spa.bridge.drawing import draw, holding
-from spa.bridge.likeness import equals
 from spa.graph.execute import run
+from spa.modules.drawing import draw, holding
+from spa.modules.likeness import equals
 
 LOCAL = spa.Limits(scope="local")
 
@@ -233,11 +233,11 @@ def test_a_pruned_model_is_not_lost_where_no_module_can_be_made(monkeypatch):
     def fails(*_):
         raise RuntimeError("no module today")
 
-    monkeypatch.setattr("spa.bridge.shrinking.copy.deepcopy", fails)
+    monkeypatch.setattr("spa.modules.shrinking.copy.deepcopy", fails)
     result = pruned(Lines(nn.Identity()), torch.randn(2, 6))
     assert isinstance(result.module, OnnxModule)
     assert "no module today" in result.plan.notes[-1]
-    monkeypatch.setattr("spa.bridge.shrinking.to_torch", fails)
+    monkeypatch.setattr("spa.modules.shrinking.to_torch", fails)
     result = pruned(Lines(nn.Identity()), torch.randn(2, 6))
     assert result.module is None
     assert result.proof is not None

@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 import spa
-from spa.bridge import rebuild
-from spa.bridge.slicing import cut_tensors
-from spa.bridge.training_mode import (
+from spa.errors import BridgeError
+from spa.modules import rebuild
+from spa.modules.slicing import cut_tensors
+from spa.modules.training_mode import (
     asks_for_training,
     fails_to_train,
     parts_of,
     quiet_training,
 )
-from spa.errors import BridgeError
 from spa.pruning.plan import Removal
 
 LOCAL = spa.Limits(scope="local")

@@ -33,7 +33,7 @@ def test_where_nothing_may_shrink_the_model_comes_back(make):
     proto = make()
     result = spa.prune(proto, rf=2, best_effort=True)
     assert result.model == proto
-    assert result.reached == spa.pruning.prune.Reached(1.0, 1.0)
+    assert result.reached == spa.pruning.result.Reached(1.0, 1.0)
     assert result.dense == result.pruned
     assert result.proof.equal
     assert not result.plan.parameters

@@ -28,7 +28,7 @@ from experiments.rendezvous import meeting
 from experiments.settings import Budget
 from experiments.train import fit
 from pathlib import Path
-from spa.frameworks.loop import Stopped
+from spa.training.loop import Stopped
 
 where = meeting()
 team = processes(where) if where else None
@@ -121,7 +121,7 @@ from experiments.rendezvous import meeting
 from experiments.settings import Budget
 from experiments.train import fit
 from spa.errors import OutputError
-from spa.frameworks.loop import Stopped
+from spa.training.loop import Stopped
 
 team = processes(meeting())
 

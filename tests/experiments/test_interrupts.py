@@ -19,7 +19,7 @@ from experiments.interrupts import Interrupted
 from experiments.progress import Progress
 from experiments.settings import Budget
 from experiments.train import fit
-from spa.frameworks.loop import Stopped
+from spa.training.loop import Stopped
 
 BUDGET = Budget(epochs=2, batch=600)  # of three steps
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from spa.frameworks import feed as feeding
-from spa.frameworks.feed import Feed, fed
 from spa.frameworks.process import WORKERS
+from spa.training.feed import Feed, fed
 
 
 @pytest.fixture(scope="module")

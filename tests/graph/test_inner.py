@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import spa
-from spa.pruning.sizes import CostModel
+from spa.selection.costs import CostModel
 from tests.coupling.test_subgraphs import Flow, branch, loop_body, subgraph, value
 
 OUTER = 8 * 27 * 64  # a 3x3 convolution of 3 channels to 8, at 8x8

@@ -19,7 +19,7 @@ from spa.graph.nodes import Node
     "MelWeightMatrix", "RandomNormal", "RandomUniform", "Range", "Shape", "Size",
 )  # fmt: skip
 def constant(node: Node, tracker: Tracker) -> None:
-    """Shape reads no values, so what it reads may shrink (see `spa.coupling.arithmetic`)."""
+    """Shape reads no values, so what it reads may shrink (see `spa.graph.shape_arithmetic`)."""
     if node.op == "EyeLike":
         tracker.keep_inputs(node, "EyeLike takes its shape")
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from spa.coupling.arithmetic import ShapeArithmetic
 from spa.coupling.zeros import contracted_parameters
 from spa.graph.deferred import is_deferred
 from spa.graph.model import Array, Model
+from spa.graph.shape_arithmetic import ShapeArithmetic
 from spa.pruning.fixing import made_tensors
 
 # Weights no larger than this let hardly anything pass.

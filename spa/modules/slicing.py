@@ -9,8 +9,8 @@ import onnx
 import torch
 from torch import nn
 
-from spa.bridge.drawing import state
 from spa.errors import BridgeError
+from spa.modules.drawing import state
 from spa.pruning.plan import Removal
 
 

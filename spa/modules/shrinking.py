@@ -1,17 +1,17 @@
 """A torch module made smaller: the user's own class, with smaller layers.
 
-The plan names parameters as the state_dict does, so slicing them is plain (`spa.bridge.slicing`).
+The plan names parameters as the state_dict does, so slicing them is plain (`spa.modules.slicing`).
 What is left are numbers that say sizes:
 
 1. attributes of torch's own layers (``in_channels``, ``num_features``, ...), which follow from the
    new shapes of their parameters, or from what they are called with (`spa.bridge.layers`);
 2. attributes of the user's own classes (``num_heads``, ``hidden_dim``) that ``forward`` reads. The
    graph knows which sizes changed inside which module; which attributes mean them shows in what the
-   module computes (`spa.bridge.attributes`);
+   module computes (`spa.modules.attributes`);
 3. numbers that are written in ``forward`` itself: nothing can be done about these.
 
 Whatever comes out is held to the pruned ONNX model on its own weights, on random ones and at other
-sizes (`spa.bridge.likeness`), and in training mode (`spa.bridge.training_mode`).
+sizes (`spa.modules.likeness`), and in training mode (`spa.modules.training_mode`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ from typing import Any
 import onnx
 from torch import nn
 
-from spa.bridge.attributes import Outcome, attributes_that_fit, set_attributes
-from spa.bridge.changes import Change, changes_of, uneven_parts
-from spa.bridge.drawing import draw, holding, state
 from spa.bridge.layers import following_norms, head_sizes, resize_layer
-from spa.bridge.likeness import (
+from spa.bridge.reading import to_torch
+from spa.coupling.couple import Cut
+from spa.coupling.groups import Groups
+from spa.errors import BridgeError, SpaError
+from spa.graph.forks import opened_like
+from spa.graph.model import Model
+from spa.modules.attributes import Outcome, attributes_that_fit, set_attributes
+from spa.modules.changes import Change, changes_of, uneven_parts
+from spa.modules.drawing import draw, holding, state
+from spa.modules.likeness import (
     FEW,
     Inputs,
     Likeness,
@@ -40,24 +46,18 @@ from spa.bridge.likeness import (
     runs,
     with_values,
 )
-from spa.bridge.reading import to_torch
-from spa.bridge.slicing import cut_tensors, group_counts
-from spa.bridge.training_mode import (
+from spa.modules.slicing import cut_tensors, group_counts
+from spa.modules.training_mode import (
     Training,
     asks_for_training,
     fails_to_train,
     parts_of,
     training_of,
 )
-from spa.bridge.training_parts import TrainingParts, training_parts
-from spa.bridge.trying import Trial, called
-from spa.coupling.couple import Cut
-from spa.coupling.groups import Groups
-from spa.errors import BridgeError, SpaError
-from spa.graph.forks import opened_like
-from spa.graph.model import Model
+from spa.modules.training_parts import TrainingParts, training_parts
+from spa.modules.trying import Trial, called
 from spa.pruning.plan import Plan, Removal, cut_of
-from spa.pruning.prune import Pruned
+from spa.pruning.result import Pruned
 
 
 @dataclass(frozen=True)

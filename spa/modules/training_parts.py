@@ -17,12 +17,12 @@ import onnx
 from torch import nn
 
 from spa.bridge.exporting import from_module
-from spa.bridge.likeness import Inputs
-from spa.bridge.training_mode import quiet_training
 from spa.coupling.couple import Coupling, Cut, couple
 from spa.errors import BridgeError
 from spa.graph.load import load_proto
 from spa.graph.read import model_sha256
+from spa.modules.likeness import Inputs
+from spa.modules.training_mode import quiet_training
 from spa.pruning.plan import Plan, Removal
 from spa.pruning.surgery import cut_model
 

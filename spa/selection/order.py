@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spa.coupling.groups import Group, Groups
 from spa.importance.score import Scores
-from spa.pruning.target import Limits
+from spa.selection.target import Limits
 
 Mask = npt.NDArray[np.bool_]
 

@@ -11,7 +11,7 @@ shift of 3). What it means shows in what the module computes:
 3. a forward that runs and computes something else wants a change anywhere, few before many;
 4. a change that is not needed after all is taken back.
 
-What is accepted repeats every run that it is held to (`spa.bridge.likeness`).
+What is accepted repeats every run that it is held to (`spa.modules.likeness`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from torch import nn
 
-from spa.bridge.changes import Change
+from spa.modules.changes import Change
 
 # Attributes of torch's own layers that do not follow from their parameters.
 FREE: tuple[tuple[type[nn.Module], str], ...] = (

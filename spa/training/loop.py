@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from spa.errors import SettingError
-from spa.frameworks.base import Report, Training
-from spa.frameworks.feed import Array, Feed
+from spa.training.feed import Array, Feed
+from spa.training.how import Report, Training
 
 
 class Keeper(Protocol):

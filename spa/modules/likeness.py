@@ -1,7 +1,7 @@
 """What a smaller module is held to: runs of the pruned ONNX model that it has to repeat.
 
 1. On its own weights, with the example.
-2. On random weights (`spa.bridge.drawing`), the same ones by name in the module and in the ONNX
+2. On random weights (`spa.modules.drawing`), the same ones by name in the module and in the ONNX
    model: a head of zeros or a small LayerScale would hide what the rest computes. Where a draw says
    nothing (outputs that are infinite, or the same for every input), the next one is taken.
 3. On those at other sizes of the inputs' dynamic axes, as far as the ONNX model runs there.
@@ -24,10 +24,10 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from spa.bridge.drawing import draw, state
 from spa.bridge.exporting import numbered
 from spa.errors import BridgeError, ModelError
 from spa.graph.execute import run_each
+from spa.modules.drawing import draw, state
 
 Array = npt.NDArray[Any]
 Inputs = tuple[Tensor, ...]

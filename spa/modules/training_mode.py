@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from spa.bridge.exporting import used_names
-from spa.bridge.likeness import Inputs, equals, outputs_of
+from spa.modules.likeness import Inputs, equals, outputs_of
 
 # Layers of torch that do something else, or something random, in training mode.
 LOUD = (

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,58 +13,16 @@ import onnx
 from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups, find_groups
 from spa.errors import SettingError
-from spa.graph.cost import Cost
-from spa.graph.load import Source, load
 from spa.graph.model import Model
 from spa.importance.score import Chosen, score
 from spa.observe.data import Given
 from spa.observe.losses import Loss
-from spa.pruning.budget import Selection, plan_of, select
 from spa.pruning.parameters import rewrite_parameters, zero_slices
-from spa.pruning.plan import Plan
-from spa.pruning.surgery import apply_plan
-from spa.pruning.target import Limits, Target
-from spa.pruning.verify import Proof, verify
-
-
-@dataclass(frozen=True)
-class Reached:
-    """Dense over pruned FLOPs and parameters."""
-
-    rf: float
-    rp: float
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A pruned model and all that belongs to it.
-
-    Attributes:
-        model: the smaller model; write it with `spa.save`, as `onnx.save` lacks large weights that
-            stay in the files of the model that came in.
-        plan: what went.
-        reached: RF and RP.
-        dense: cost before.
-        pruned: cost after.
-        proof: what was checked; None if that was not asked for.
-        seconds: wall-clock time from the loaded model to the proven one.
-        reconstructed: the dense-shaped model that the proof compares with, where weights were
-            changed too (OBSPA); None otherwise.
-        details: what a method adds to a record (OBSPA's settings).
-        module: where a torch module came in, a smaller one of its class (a traced one where that
-            cannot be; ``plan.notes`` say why); None otherwise.
-    """
-
-    model: onnx.ModelProto
-    plan: Plan
-    reached: Reached
-    dense: Cost
-    pruned: Cost
-    proof: Proof | None
-    seconds: float
-    reconstructed: onnx.ModelProto | None = None
-    details: Mapping[str, Any] | None = None
-    module: Any = None
+from spa.pruning.planning import plan_of
+from spa.pruning.result import Pruned, finish
+from spa.selection.budget import Selection, select
+from spa.selection.target import Limits, Target
+from spa.sources import Source, load
 
 
 def prune(
@@ -162,40 +118,9 @@ def prune(
     result = finish(model, groups, plan, selection.dense, selection.pruned, started, check=verify)
     if isinstance(source, (str, os.PathLike, onnx.ModelProto, Model)):
         return result
-    from spa.bridge.shrinking import with_module
+    from spa.modules.shrinking import with_module
 
     return with_module(result, source, inputs, model, groups)
-
-
-def finish(
-    model: Model,
-    groups: Groups,
-    plan: Plan,
-    dense: Cost,
-    pruned: Cost,
-    started: float,
-    *,
-    check: bool,
-) -> Pruned:
-    """Surgery and proof of a plan."""
-    smaller = apply_plan(model, plan, groups)
-    proof = verify(model, smaller, plan, groups) if check else None
-    untried = model.untried if proof is None else proof.untried
-    if untried:
-        note = (
-            f"sizes other than the example's are untried for {', '.join(untried)}: the model ran "
-            "at no other"
-        )
-        plan = dataclasses.replace(plan, notes=(*plan.notes, note))
-    return Pruned(
-        model=smaller,
-        plan=plan,
-        reached=Reached(plan.reached["rf"], plan.reached["rp"]),
-        dense=dense,
-        pruned=pruned,
-        proof=proof,
-        seconds=time.perf_counter() - started,
-    )
 
 
 def _without(model: Model, groups: Groups, selection: Selection) -> Model:

@@ -1,8 +1,8 @@
-"""The budget: from scores and a target to a plan.
+"""The budget: from scores and a target to the channels that go.
 
-RF and RP only grow along the total order of channels (`spa.pruning.order`), so the shortest prefix
-that reaches the target is found by bisection. Where its last channel overshoots by more than 3 %,
-it is passed over for channels behind it.
+RF and RP only grow along the total order of channels (`spa.selection.order`), so the shortest
+prefix that reaches the target is found by bisection. Where its last channel overshoots by more
+than 3 %, it is passed over for channels behind it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from spa.coupling.kept import main_causes
 from spa.errors import InfeasibleTarget, SettingError
 from spa.graph.cost import Cost
 from spa.importance.score import Scores
-from spa.pruning.order import Order
-from spa.pruning.plan import Plan, build_plan
-from spa.pruning.sizes import CostModel
-from spa.pruning.target import Limits, Target
+from spa.selection.costs import CostModel
+from spa.selection.order import Order
+from spa.selection.target import Limits, Target
 
 Mask = npt.NDArray[np.bool_]
 
@@ -58,43 +57,6 @@ def ratios(dense: Cost, pruned: Cost) -> dict[str, float]:
         "rf": dense.macs / pruned.macs if pruned.macs else 1.0,
         "rp": dense.params / pruned.params if pruned.params else 1.0,
     }
-
-
-def make_plan(groups: Groups, scores: Scores, target: Target, limits: Limits | None = None) -> Plan:
-    """Turns scores and a target into a plan.
-
-    Raises:
-        InfeasibleTarget: the target is out of reach within the limits; carries what is reachable.
-        SettingError: a glob matches nothing.
-    """
-    limits = limits or Limits()
-    selection = select(groups, scores, target, limits)
-    return plan_of(groups, scores, target, limits, selection)
-
-
-def plan_of(
-    groups: Groups, scores: Scores, target: Target, limits: Limits, selection: Selection
-) -> Plan:
-    """Writes a selection down as a plan."""
-    return build_plan(
-        groups,
-        selection.removed,
-        criterion=scores.criterion,
-        target=target.as_dict(),
-        reached=selection.reached,
-        settings={
-            "scope": limits.scope,
-            "round_to": limits.round_to,
-            "min_channels": limits.min_channels,
-            "max_ratio": limits.cap,
-            "include": list(limits.include),
-            "exclude": list(limits.exclude),
-            "aggregate": scores.aggregate,
-            "normalize": scores.normalize,
-            **({"scoring": dict(scores.details)} if scores.details else {}),
-        },
-        notes=selection.notes,
-    )
 
 
 def select(

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from spa.bridge.attributes import Outcome
-from spa.bridge.likeness import Sample, agrees, outputs_of
-from spa.bridge.training_mode import quiet_training
+from spa.modules.attributes import Outcome
+from spa.modules.likeness import Sample, agrees, outputs_of
+from spa.modules.training_mode import quiet_training
 
 OF_TORCH = "torch.nn."
 

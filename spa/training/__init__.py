@@ -1,0 +1,1 @@
+"""Training of torch modules on batches that come one after another."""
