@@ -1,8 +1,10 @@
 """The budget: from scores and a target to the channels that go.
 
-RF and RP only grow along the total order of channels (`spa.selection.order`), so the shortest
-prefix that reaches the target is found by bisection. Where its last channel overshoots by more
-than 3 %, it is passed over for channels behind it.
+A prefix of the total order of channels (`spa.selection.order`) that reaches the target is looked
+for, and none shorter by one. FLOPs and parameters only fall along the order, so bisection finds the
+shortest. Of a quantity that may fall and rise, prefixes all along the order are looked at, and the
+first that reaches it is cut back. Where its last channel overshoots by more than 3 %, it is passed
+over for channels behind it.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ from spa.graph.cost import Cost
 from spa.importance.score import Scores
 from spa.selection.costs import CostModel
 from spa.selection.order import Order
+from spa.selection.quantity import Costs
 from spa.selection.target import Limits, Target
 
 Mask = npt.NDArray[np.bool_]
 
 # A reached value within this share of the asked one needs no remark.
 CLOSE = 0.03
+# Prefixes that are looked at where a quantity may rise and fall along the order.
+LOOKS = 256
 
 
 @dataclass(frozen=True)
@@ -87,34 +92,29 @@ def select(
     costs = CostModel(groups.coupling)
     nothing = np.zeros(groups.coupling.components.kept.size, dtype=bool)
     dense = costs.cost(nothing)
-    ((name, asked),) = target.as_dict().items()
-    if name == "ratio":
-        removed = order.of_ratio(asked)
+    quantity, asked = target.of, target.value
+    name = quantity.keyword
+    if quantity.choose is not None:
+        removed = quantity.choose(order, asked)
         return Selection(removed, dense, costs.cost(removed), tuple(notes))
 
     def reached(removed: Mask) -> float:
-        return ratios(dense, costs.cost(removed))[name]
+        assert quantity.value is not None
+        return quantity.value(Costs(costs, dense), removed)
 
     # A hair of slack, so that a value that was reached once is reached again.
     enough = asked * (1 - 1e-9)
-    top = reached(order.prefix(order.size))
-    if top < enough:
+    length, is_reached = _length(order, reached, enough, grows=quantity.grows)
+    removed = order.prefix(length)
+    if not is_reached:
+        top = reached(removed)
         why = _out_of_reach(name, asked, top, chosen, groups, limits)
         if not best_effort:
             raise InfeasibleTarget(why, quantity=name, asked=asked, reachable=top)
-        removed = order.prefix(order.size)
         return Selection(removed, dense, costs.cost(removed), (*notes, why))
-    low, high = 0, order.size
-    while low < high:
-        middle = (low + high) // 2
-        if reached(order.prefix(middle)) >= enough:
-            high = middle
-        else:
-            low = middle + 1
-    removed = order.prefix(low)
     too_much = asked * (1 + CLOSE)
     if reached(removed) > too_much:
-        removed = _closer(order, low - 1, reached, enough, too_much)
+        removed = _closer(order, length - 1, reached, enough, too_much)
     value = reached(removed)
     if value > too_much:
         unit = "channel" if limits.round_to == 1 else f"step of {limits.round_to}"
@@ -123,6 +123,37 @@ def select(
             f"below it: one more {unit} removes that much."
         )
     return Selection(removed, dense, costs.cost(removed), tuple(notes))
+
+
+def _length(
+    order: Order, reached: Callable[[Mask], float], enough: float, *, grows: bool
+) -> tuple[int, bool]:
+    """Length of a prefix that reaches a value, while that without its last channel does not.
+
+    Returns:
+        The length, and True; or that of the prefix that comes nearest, and False.
+    """
+    looks = [order.size]
+    if not grows:
+        steps = np.linspace(0, order.size, min(order.size + 1, LOOKS)).round()
+        looks = sorted({int(step) for step in steps})
+    low, best = -1, (-np.inf, 0)
+    for length in looks:
+        value = reached(order.prefix(length))
+        if value >= enough:
+            high = length
+            break
+        low, best = length, max(best, (value, length))
+    else:
+        return best[1], False
+    low = 0 if grows else low + 1
+    while low < high:
+        middle = (low + high) // 2
+        if reached(order.prefix(middle)) >= enough:
+            high = middle
+        else:
+            low = middle + 1
+    return high, True
 
 
 def _closer(

@@ -2,56 +2,62 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from spa.errors import SettingError
+from spa.selection.quantity import Quantity, get, quantities
 
 # Uncapped global rankings are known to wipe out whole layers (papers: collapse at RF 4 and up).
 DEFAULT_GLOBAL_CAP = 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Target:
-    """What to reach; exactly one of the three.
+    """What to reach: a quantity, and its value.
+
+    ``Target("flops", 2.0)`` is ``Target(rf=2.0)``; every quantity has a keyword.
 
     Attributes:
-        rf: dense FLOPs over pruned FLOPs, at least 1.
-        rp: dense parameters over pruned parameters, at least 1.
-        ratio: removed share of the channels, in [0, 1).
+        quantity: a registered quantity (`spa.selection.quantity`): flops (rf), parameters (rp), or
+            ratio.
+        value: dense over pruned, at least 1; of a ratio the removed share of the channels.
     """
 
-    rf: float | None = None
-    rp: float | None = None
-    ratio: float | None = None
+    quantity: str
+    value: float
 
-    def __post_init__(self) -> None:
-        given = self.as_dict()
+    def __init__(
+        self,
+        quantity: str | None = None,
+        value: float | None = None,
+        **named: float | None,
+    ) -> None:
+        given = {name: number for name, number in named.items() if number is not None}
+        if quantity is not None and value is not None:
+            given[quantity] = value
         if len(given) != 1:
-            raise SettingError(
-                f"Give exactly one target, rf, rp or ratio; {len(given)} were given."
-            )
-        ((name, value),) = given.items()
-        if name == "ratio" and not 0.0 <= value < 1.0:
-            raise SettingError(f"ratio must lie in [0, 1), the removed share; {value:g} was given.")
-        if name != "ratio" and not (1.0 <= value < math.inf):
-            raise SettingError(
-                f"{name} is dense over pruned, so it must be a finite number of at least 1; "
-                f"{value:g} was given."
-            )
+            known = ", ".join(each.keyword for each in quantities().values())
+            raise SettingError(f"Give exactly one target, of {known}; {len(given)} were given.")
+        ((name, asked),) = given.items()
+        found = get(name)
+        found.check(asked)
+        object.__setattr__(self, "quantity", found.name)
+        object.__setattr__(self, "value", float(asked))
+
+    @property
+    def of(self) -> Quantity:
+        """The quantity."""
+        return get(self.quantity)
 
     def as_dict(self) -> dict[str, float]:
-        """The given target by name."""
-        values = {"rf": self.rf, "rp": self.rp, "ratio": self.ratio}
-        return {name: float(value) for name, value in values.items() if value is not None}
+        """The value by its keyword."""
+        return {self.of.keyword: self.value}
 
     def part(self, step: int, steps: int) -> Target:
-        """The target of one of several steps: equal factors for RF and RP, shares for ratio."""
-        ((name, value),) = self.as_dict().items()
-        share = step / steps
-        return Target(**{name: value * share if name == "ratio" else value**share})
+        """The target of one of several steps: equal factors for quotients, equal shares else."""
+        return Target(self.quantity, self.of.part(self.value, step / steps))
 
 
 @dataclass(frozen=True)

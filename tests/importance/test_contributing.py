@@ -1,4 +1,4 @@
-"""The criteria that CONTRIBUTING shows work as they stand there."""
+"""The criteria and the quantity that CONTRIBUTING shows work as they stand there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 import spa
 from spa.importance import criterion, values, view
+from spa.selection import quantity
 from tests.graphs import classifier
 
 TEXT = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -20,13 +21,18 @@ TEXT = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What the section on criteria defines."""
-    (section,) = re.findall(r"^## A criterion$(.*?)^## ", TEXT.read_text(), re.M | re.S)
+    """What the sections on criteria and quantities define."""
+    quantity.quantities()
+    for name in criterion.names():  # files are read once, into the registry of that moment
+        criterion.get(name)
     monkeypatch.setattr(criterion, "_CRITERIA", dict(criterion._CRITERIA))
+    monkeypatch.setattr(quantity, "_QUANTITIES", dict(quantity._QUANTITIES))
+    sections = r"^## A (?:criterion|quantity that targets are of)$(.*?)(?=^## )"
+    section = "\n".join(re.findall(sections, TEXT.read_text(), re.M | re.S))
     module = types.ModuleType("shown")
     monkeypatch.setitem(sys.modules, "shown", module)
     vars(module).update({"np": np, "dataclass": dataclasses.dataclass})
-    for known in (criterion, values, view):
+    for known in (criterion, values, view, quantity):
         vars(module).update({k: v for k, v in vars(known).items() if not k.startswith("_")})
     code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
     exec(compile(code, str(TEXT), "exec"), vars(module))
@@ -46,3 +52,9 @@ def test_the_criterion_of_feature_maps(shown):
     result = spa.prune(proto, criterion="strength", rf=1.5, data="noise")
     assert result.proof.equal
     assert result.plan.settings["scoring"]["data"] == "noise"
+
+
+def test_the_quantity(shown):
+    result = spa.prune(classifier(widths=(16, 24, 32)), target=spa.Target("bytes", 1.5))
+    assert result.plan.target == {"rb": 1.5}
+    assert result.reached.rp >= 1.5 * (1 - 1e-9)

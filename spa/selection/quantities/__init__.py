@@ -1,0 +1,1 @@
+"""What a target can be of: one file each."""

@@ -1,0 +1,123 @@
+"""Quantities that targets are of: FLOPs, parameters, a share of the channels.
+
+A quantity is a number for every choice of channels. What all of them say is how it is asked for
+(its keyword), which numbers can be asked for, and whether it only grows along an order of channels;
+then the shortest prefix that reaches a value is found by bisection, and else by looking along the
+order.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from spa.errors import SettingError, unknown
+from spa.graph.cost import Cost
+from spa.selection.costs import CostModel
+
+if TYPE_CHECKING:
+    from spa.selection.order import Order
+
+FOLDER = Path(__file__).parent / "quantities"
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a quantity may be computed from.
+
+    Attributes:
+        model: the cost of any choice of channels.
+        dense: that of the dense model.
+    """
+
+    model: CostModel
+    dense: Cost
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A quantity.
+
+    Attributes:
+        name: what a target names it by.
+        keyword: how it is asked for: ``spa.prune(rf=2.0)``, ``--rf 2``.
+        value: its value where some components go, shape (components,); None for one that chooses
+            the channels itself.
+        grows: whether it only grows as more channels go.
+        is_share: whether it is a share in [0, 1), and not a quotient of 1 or more.
+        text: what a number of it means, for messages.
+        choose: takes an order and the value that was asked for, and gives the components that go.
+    """
+
+    name: str
+    keyword: str
+    value: Callable[[Costs, Mask], float] | None
+    grows: bool
+    is_share: bool
+    text: str
+    choose: Callable[[Order, float], Mask] | None = None
+
+    def check(self, asked: float) -> None:
+        """Refuses what cannot be asked for.
+
+        Raises:
+            SettingError: the number has no meaning.
+        """
+        if self.is_share and not 0.0 <= asked < 1.0:
+            raise SettingError(
+                f"{self.keyword} must lie in [0, 1), {self.text}; {asked:g} was given."
+            )
+        if not self.is_share and not 1.0 <= asked < math.inf:
+            raise SettingError(
+                f"{self.keyword} is {self.text}, so it must be a finite number of at least 1; "
+                f"{asked:g} was given."
+            )
+
+    def part(self, asked: float, share: float) -> float:
+        """The value of one of several steps: equal factors, or equal shares."""
+        return asked * share if self.is_share else asked**share
+
+
+_QUANTITIES: dict[str, Quantity] = {}
+
+
+def quantity(found: Quantity) -> Quantity:
+    """Registers a quantity."""
+    assert found.name not in _QUANTITIES, f"two quantities named {found.name}"
+    _QUANTITIES[found.name] = found
+    return found
+
+
+@functools.cache
+def _read_all() -> None:
+    for path in sorted(FOLDER.glob("*.py")):
+        if path.stem != "__init__":
+            importlib.import_module(f"spa.selection.quantities.{path.stem}")
+
+
+def quantities() -> Mapping[str, Quantity]:
+    """All quantities by name."""
+    _read_all()
+    return dict(sorted(_QUANTITIES.items()))
+
+
+def get(name: str) -> Quantity:
+    """Looks a quantity up, by its name or its keyword.
+
+    Raises:
+        SettingError: there is none; near matches are offered.
+    """
+    for each in quantities().values():
+        if name in (each.name, each.keyword):
+            return each
+    raise SettingError(unknown("quantity", name, quantities()))
