@@ -63,6 +63,11 @@ class Use(NamedTuple):
     position: int
 
 
+def name_of_read(name: str, use: Use) -> str:
+    """What a parameter is called as one node reads it, where every read may shrink by itself."""
+    return f"{name}@{use.node}:{use.position}"
+
+
 @dataclass(frozen=True)
 class Graph:
     """A model's main graph.

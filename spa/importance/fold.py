@@ -12,6 +12,7 @@ import numpy as np
 from spa.coupling.groups import Group, Groups, Member
 from spa.coupling.labels import Labels, support
 from spa.graph.model import Array
+from spa.graph.nodes import name_of_read
 from spa.importance.values import Axes, Channels, Elements, Scored, Tensors, Values
 
 # Whether a member takes part.
@@ -54,12 +55,13 @@ class Fold:
     def _of_member(self, member: Member) -> Values | None:
         """Scores along a member's axis."""
         get = self._sums.get if self._sums is not None else self._of_axis
-        # A read with labels of its own may have scores of its own (a gradient), by the name read.
+        # A read with labels of its own may have scores of its own (a gradient).
         for use in member.axis.uses:
             read = self._model.graph.nodes[use.node].inputs[use.position]
-            values = get((read, member.axis.axis))
-            if values is not None:
-                return values
+            for name in (name_of_read(member.name, use), name_of_read(read, use), read):
+                values = get((name, member.axis.axis))
+                if values is not None:
+                    return values
         return get((member.name, member.axis.axis))
 
     def _of_axis(self, key: tuple[str, int]) -> Values | None:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from spa.errors import MissingExtra, SettingError
 from spa.graph.model import Model
+from spa.graph.nodes import name_of_read
 from spa.graph.read import first_line
 from spa.observe.data import Batch, Data
 from spa.observe.losses import Loss
@@ -111,6 +113,15 @@ class Differentiated:
         second = {name: value / self.samples for name, value in total.items()}
         return self._named(held), self._named(second)
 
+    def weighted(self, gradients: Gradients) -> Gradients:
+        """Every weight times its gradient."""
+        result = {}
+        for name, gradient in gradients.items():
+            held = self._weights.get(name)
+            weight = self._model.array(name) if held is None else held.detach().cpu().numpy()
+            result[name] = weight.astype(np.float64) * gradient
+        return result
+
     def _sum(self) -> Gradients:
         total = self._nothing()
         for batch in self._batches(1):
@@ -179,7 +190,7 @@ def _open(model: Model, statistics: Statistics) -> OnnxModule:
         raise MissingExtra("PyTorch", "torch", "A criterion with gradients") from error
     from spa.bridge import to_torch
 
-    net = to_torch(model.proto)
+    net = to_torch(_untied(model))
     net.eval()
     for step in net.steps if statistics == "batch" else ():
         if step.op == "BatchNormalization":
@@ -201,6 +212,18 @@ def _arrays(
     return total
 
 
-def weighted(model: Model, gradients: Gradients) -> Gradients:
-    """Every weight times its gradient."""
-    return {n: model.array(model.root(n)).astype(np.float64) * g for n, g in gradients.items()}
+def _untied(model: Model) -> onnx.ModelProto:
+    """The file with a tensor of its own for every such read: gradients of one are not the other's.
+
+    Exporters share equal tensors by coincidence; what is one parameter to the user stays one.
+    """
+    if not model.private_reads:
+        return model.proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model.proto)
+    for name, uses in model.private_reads.items():
+        for use in uses:
+            own = name_of_read(name, use)
+            copy.graph.initializer.append(onnx.numpy_helper.from_array(model.array(name), own))
+            copy.graph.node[use.node].input[use.position] = own
+    return copy

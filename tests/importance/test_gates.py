@@ -18,7 +18,6 @@ import spa
 from spa.bridge import from_torch
 from spa.importance.view import View
 from spa.observe.data import data_for
-from spa.observe.gradients import weighted
 
 WIDTH = 6
 CLASSES = 5
@@ -151,9 +150,9 @@ def test_one_cut_gives_the_gate_s_derivatives(make, name, norms, cut, statistics
     data = data_for(model, (x.numpy(), y.numpy()))
     view = View(model, groups, data=data)
     found = view.differentiated(statistics=statistics, double=True)
-    have = view.over_cut(weighted(model, found.mean()), cut)[group.components]
+    have = view.over_cut(found.weighted(found.mean()), cut)[group.components]
     np.testing.assert_allclose(have, first, rtol=1e-6, atol=1e-9 * np.abs(first).max())
     gradients, products = found.products()
-    terms = {n: p + gradients[n] ** 2 for n, p in weighted(model, products).items()}
+    terms = {n: p + gradients[n] ** 2 for n, p in found.weighted(products).items()}
     have = view.over_cut(terms, cut)[group.components]
     np.testing.assert_allclose(have, second, rtol=1e-6, atol=1e-9 * np.abs(second).max())

@@ -14,7 +14,7 @@ from spa.importance.criterion import Need, criterion
 from spa.importance.gates import Where
 from spa.importance.values import Channels
 from spa.importance.view import View
-from spa.observe.gradients import Statistics, weighted
+from spa.observe.gradients import Statistics
 
 
 @dataclass(frozen=True)
@@ -41,5 +41,5 @@ def grasp(view: View, how: Grasp) -> Channels:
     """Scores channels by what they add to the gradient's norm; scores have both signs."""
     loss = view.differentiated(statistics=how.statistics, temperature=how.temperature)
     gradients, products = loss.products()
-    terms = {n: p + gradients[n] ** 2 for n, p in weighted(view.model, products).items()}
+    terms = {n: p + gradients[n] ** 2 for n, p in loss.weighted(products).items()}
     return Channels(view.over_cut(terms, how.cut))

@@ -11,7 +11,7 @@ from spa.importance.criterion import Need, criterion
 from spa.importance.gates import Where
 from spa.importance.values import Channels, Elements
 from spa.importance.view import View
-from spa.observe.gradients import Statistics, weighted
+from spa.observe.gradients import Statistics
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Snip:
 )
 def snip(view: View, how: Snip) -> Elements | Channels:
     """Scores by connection sensitivity."""
-    products = weighted(view.model, view.differentiated(statistics=how.statistics).mean())
+    loss = view.differentiated(statistics=how.statistics)
+    products = loss.weighted(loss.mean())
     if how.form == "gate":
         return Channels(np.abs(view.over_cut(products, how.cut)))
     return Elements({name: np.abs(values) for name, values in products.items()})

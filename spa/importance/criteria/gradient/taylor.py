@@ -14,7 +14,7 @@ from spa.importance.criterion import Need, criterion
 from spa.importance.gates import Where
 from spa.importance.values import Channels
 from spa.importance.view import View
-from spa.observe.gradients import Statistics, weighted
+from spa.observe.gradients import Statistics
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Taylor:
 def taylor(view: View, how: Taylor) -> Channels:
     """Scores channels by the mean over batches of (dL/dc)^2."""
     total, samples = np.zeros(view.groups.coupling.components.kept.size), 0
-    for gradients, count in view.differentiated(statistics=how.statistics).each():
-        total += count * view.over_cut(weighted(view.model, gradients), how.cut) ** 2
+    loss = view.differentiated(statistics=how.statistics)
+    for gradients, count in loss.each():
+        total += count * view.over_cut(loss.weighted(gradients), how.cut) ** 2
         samples += count
     return Channels(total / samples)
