@@ -33,7 +33,7 @@ Statistics: TypeAlias = Literal["batch", "stored"]
 
 # Bytes that the activations of one batch may take, and samples in a batch at most.
 BUDGET = 2**31
-MOST = 64
+MOST = 256
 # A second derivative holds the first one's graph too.
 TWICE = 3
 
