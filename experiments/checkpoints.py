@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import files
+from experiments.ground import files
 
 if TYPE_CHECKING:
-    from experiments.progress import Progress
+    from experiments.ground.progress import Progress
 
 
 class Checkpoint:

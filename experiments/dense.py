@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import files, lease, paths, provenance
+from experiments import lease
+from experiments.ground import files, paths, provenance
+from experiments.ground.seeds import seed_torch, whole
 from experiments.lease import Lease
 from experiments.models import MODELS, builder
-from experiments.seeds import seed_torch, whole
 from experiments.settings import Settings, dense_key
 from experiments.trainer import Trainer, forget
 from spa.errors import InputError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.data import Dataset
-    from experiments.progress import Progress
+    from experiments.ground.progress import Progress
 
     Rows = list[dict[str, Any]]
     # Before training, after it, and a row an epoch.

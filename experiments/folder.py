@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from experiments import files, paths, provenance
+from experiments.ground import files, paths, provenance
 from experiments.lease import Lease, Lost
 from experiments.records import read_result, write_result
 from experiments.schema import Result

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import files
+from experiments.ground import files
 from spa.errors import MissingExtra
 
 if TYPE_CHECKING:

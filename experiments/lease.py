@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments import files
+from experiments.ground import files
 from spa.errors import OutputError, SpaError
 
 HEARTBEAT = 20.0  # seconds

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from experiments import files, paths
+from experiments.ground import files, paths
 from spa.errors import InputError
 
 

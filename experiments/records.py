@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from experiments import files, paths
+from experiments.ground import files, paths
 from experiments.schema import REQUIRED, SCHEMA_VERSION, Result, checksum
 from spa.errors import InputError, SettingError, SpaError
 

@@ -27,8 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments import arguments, lease, loggers
 from experiments.folder import RunFolder
+from experiments.ground.progress import Progress
 from experiments.interrupts import Interrupted, Interrupts
-from experiments.progress import Progress
 from experiments.rendezvous import meeting
 from experiments.settings import Settings, parse
 from spa.errors import SpaError

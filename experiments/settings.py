@@ -294,7 +294,7 @@ def _mapping(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _choice(key: str, value: Any, known: tuple[str, ...]) -> str:
-    from experiments.registry import unknown
+    from experiments.ground.registry import unknown
 
     if value not in known:
         raise unknown(key, str(value), known)

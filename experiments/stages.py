@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import files, provenance
 from experiments.data import Dataset, load
 from experiments.dense import baseline
 from experiments.evaluate import accuracy, latency_ms
+from experiments.ground import files, provenance
+from experiments.ground.seeds import whole
 from experiments.interrupts import Interrupts
 from experiments.methods import METHODS
 from experiments.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
-from experiments.seeds import whole
 from experiments.settings import Budget, Settings
 from experiments.task import Task
 from experiments.trainer import Trainer, forget
@@ -30,7 +30,7 @@ from experiments.trainer import Trainer, forget
 if TYPE_CHECKING:
     from experiments.distributed import Processes
     from experiments.folder import RunFolder
-    from experiments.progress import Progress
+    from experiments.ground.progress import Progress
     from spa.pruning.plan import Plan
 
 

@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import lease, manifest, paths
+from experiments import lease, manifest
+from experiments.ground import paths
 from experiments.records import read_result
 from spa.errors import InputError, SettingError, SpaError
 

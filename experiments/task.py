@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.data import Dataset, calibration_inputs
-from experiments.seeds import generator
+from experiments.ground.seeds import generator
 from experiments.settings import Settings
 
 

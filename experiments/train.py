@@ -16,14 +16,14 @@ from torch import nn
 
 from experiments.data import Split
 from experiments.data.base import batches
-from experiments.seeds import generator, seed_torch
+from experiments.ground.seeds import generator, seed_torch
 from experiments.settings import Budget
 from spa.errors import SettingError
 from spa.frameworks.base import Training
 from spa.frameworks.feed import Feed
 
 if TYPE_CHECKING:
-    from experiments.progress import Progress
+    from experiments.ground.progress import Progress
     from spa.frameworks.loop import Keeper, Team
 
 Report = Callable[[dict[str, Any]], None]

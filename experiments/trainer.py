@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.checkpoints import Checkpoint
+from experiments.ground.progress import Progress
 from experiments.interrupts import Interrupted, Interrupts
-from experiments.progress import Progress
 from experiments.settings import Budget, Settings
 from spa.errors import SpaError
 

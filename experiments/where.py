@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from experiments.frame import flat
-from experiments.registry import unknown
+from experiments.ground.registry import unknown
 from spa.errors import SettingError
 
 Content = TypeVar("Content", bound=Mapping[str, Any])

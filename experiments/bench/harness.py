@@ -26,8 +26,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import files, paths, records, tables
+from experiments import records, tables
 from experiments.bench.measure import RESULTS, goal, markdown, say, write_csv
+from experiments.ground import files, paths
 from experiments.schema import checksum
 from spa.errors import InputError
 

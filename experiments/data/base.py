@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from experiments.registry import Registry
+from experiments.ground.registry import Registry
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

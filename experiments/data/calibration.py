@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.data.base import Dataset, load, normalise, resize
-from experiments.seeds import generator
+from experiments.ground.seeds import generator
 
 
 def calibration_inputs(

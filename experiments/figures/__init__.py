@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import files
-from experiments.registry import Registry
+from experiments.ground import files
+from experiments.ground.registry import Registry
 from experiments.schema import Result
 
 if TYPE_CHECKING:

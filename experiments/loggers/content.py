@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import provenance
+from experiments.ground import provenance
 from experiments.schema import Result
 from experiments.settings import Settings
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.registry import Registry
+from experiments.ground.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.registry import Registry, unknown
+from experiments.ground.registry import Registry, unknown
 
 Shape = tuple[int, int, int]  # (C, H, W) of one picture
 Factory = Callable[..., Any]

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments import files, paths, which
+from experiments import which
+from experiments.ground import files, paths
 from experiments.report.content import gather
 from experiments.report.page import render
 from spa.errors import SpaError

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import figures, files, guard, paths, records, where, which
+from experiments import figures, guard, records, where, which
+from experiments.ground import files, paths
 from experiments.tables import literature
 from experiments.tables.as_csv import comma_separated
 from experiments.tables.as_latex import latex

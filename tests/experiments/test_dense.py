@@ -9,11 +9,12 @@ import time
 import onnx
 import pytest
 
-from experiments import dense, files, provenance
+from experiments import dense
 from experiments.data import load
+from experiments.ground import files, provenance
+from experiments.ground.progress import Progress
 from experiments.interrupts import Interrupts
 from experiments.lease import Lost
-from experiments.progress import Progress
 from experiments.settings import dense_key
 from experiments.trainer import Trainer
 from spa.errors import OutputError

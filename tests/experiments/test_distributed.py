@@ -23,7 +23,7 @@ import numpy as np, torch
 from experiments.checkpoints import Checkpoint
 from experiments.data import load
 from experiments.distributed import processes
-from experiments.progress import Progress
+from experiments.ground.progress import Progress
 from experiments.rendezvous import meeting
 from experiments.settings import Budget
 from experiments.train import fit

@@ -15,8 +15,8 @@ from experiments import run, stages
 from experiments.checkpoints import Checkpoint
 from experiments.data import load
 from experiments.folder import RunFolder
+from experiments.ground.progress import Progress
 from experiments.interrupts import Interrupted
-from experiments.progress import Progress
 from experiments.settings import Budget
 from experiments.train import fit
 from spa.frameworks.loop import Stopped

@@ -7,8 +7,9 @@ import os
 
 import pytest
 
-from experiments import files, paths, provenance, records
+from experiments import records
 from experiments.folder import RunFolder
+from experiments.ground import files, paths, provenance
 from experiments.records import read_result
 from spa.errors import InputError, OutputError, SettingError
 

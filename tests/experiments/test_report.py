@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import files, paths, records, tables
+from experiments import records, tables
+from experiments.ground import files, paths
 from experiments.report.__main__ import main
 from experiments.report.content import facts, gather, natural
 from experiments.report.embedded import Embedded, ranges

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from experiments import paths, tables
+from experiments import tables
+from experiments.ground import paths
 from experiments.report.__main__ import main
 from tests.experiments.report_files import EXPERIMENT, NASTY, results_folder
 

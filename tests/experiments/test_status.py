@@ -7,8 +7,9 @@ import shlex
 
 import pytest
 
-from experiments import lease, manifest, paths, status
+from experiments import lease, manifest, status
 from experiments.folder import RunFolder
+from experiments.ground import paths
 from experiments.manifest import Entry
 
 

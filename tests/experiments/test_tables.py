@@ -10,7 +10,8 @@ import statistics
 
 import pytest
 
-from experiments import files, paths, tables
+from experiments import tables
+from experiments.ground import files, paths
 from experiments.schema import checksum
 from experiments.tables import Cell, build, comma_separated, latex, markdown, show, summarise
 from experiments.tables.literature import Published

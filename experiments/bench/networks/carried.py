@@ -10,7 +10,7 @@ from functools import partial
 
 from experiments import carried as files
 from experiments.bench.networks import LISTS, NETWORKS, Network
-from experiments.registry import unknown
+from experiments.ground.registry import unknown
 
 _LIGHT = (
     "bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet",

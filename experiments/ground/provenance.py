@@ -75,7 +75,7 @@ def environment() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True
