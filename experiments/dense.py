@@ -29,7 +29,7 @@ from experiments.ground.seeds import seed_torch, whole
 from experiments.lease import Lease
 from experiments.models import MODELS, builder
 from experiments.settings import Settings, dense_key
-from experiments.trainer import Trainer, forget
+from experiments.training.trainer import Trainer, forget
 from spa.errors import InputError
 from spa.graph.deferred import held
 
@@ -133,7 +133,7 @@ def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer)
 
 def _elsewhere(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> Made:
     """Has a framework build, train and export its own network; its files stay beside ours."""
-    from experiments.train import feed, listener, training
+    from experiments.training.loop import feed, listener, training
     from spa.frameworks import Source, framework
 
     it = framework(settings.framework)

@@ -28,13 +28,13 @@ from omegaconf import DictConfig, OmegaConf
 from experiments import arguments, lease, loggers
 from experiments.folder import RunFolder
 from experiments.ground.progress import Progress
-from experiments.interrupts import Interrupted, Interrupts
-from experiments.rendezvous import meeting
 from experiments.settings import Settings, parse
+from experiments.training.interrupts import Interrupted, Interrupts
+from experiments.training.rendezvous import meeting
 from spa.errors import SpaError
 
 if TYPE_CHECKING:
-    from experiments.distributed import Processes
+    from experiments.training.team import Processes
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -57,7 +57,7 @@ def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
         settings = parse(cfg)
         if (companions := meeting()) is None:
             return _alone(settings, cfg, overrides, progress, None)
-        from experiments.distributed import follow, processes
+        from experiments.training.team import follow, processes
 
         team = processes(companions)
         if not team.leads:

@@ -20,17 +20,17 @@ from experiments.dense import baseline
 from experiments.evaluate import accuracy, latency_ms
 from experiments.ground import files, provenance
 from experiments.ground.seeds import whole
-from experiments.interrupts import Interrupts
 from experiments.methods import METHODS
 from experiments.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
 from experiments.settings import Budget, Settings
 from experiments.task import Task
-from experiments.trainer import Trainer, forget
+from experiments.training.interrupts import Interrupts
+from experiments.training.trainer import Trainer, forget
 
 if TYPE_CHECKING:
-    from experiments.distributed import Processes
     from experiments.folder import RunFolder
     from experiments.ground.progress import Progress
+    from experiments.training.team import Processes
     from spa.pruning.plan import Plan
 
 
@@ -46,7 +46,7 @@ def execute(
     A stage whose files are there from an earlier try is not done again.
     """
     import spa.bridge  # noqa: F401  (takes seconds, which are no method's own)
-    from experiments.train import prepare
+    from experiments.training.loop import prepare
 
     watch = Watch()
     prepare(settings.device, settings.threads)

@@ -15,7 +15,7 @@ from experiments.task import Task
 def prune(dense: Path, task: Task, target: Any, cfg: Settings, seed: int) -> Any:
     """Choose channels, refit what stays, cut."""
     import spa.obspa
-    from experiments.train import prepare
+    from experiments.training.loop import prepare
 
     return spa.obspa.prune(
         dense,

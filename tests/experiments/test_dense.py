@@ -13,10 +13,10 @@ from experiments import dense
 from experiments.data import load
 from experiments.ground import files, provenance
 from experiments.ground.progress import Progress
-from experiments.interrupts import Interrupts
 from experiments.lease import Lost
 from experiments.settings import dense_key
-from experiments.trainer import Trainer
+from experiments.training.interrupts import Interrupts
+from experiments.training.trainer import Trainer
 from spa.errors import OutputError
 
 

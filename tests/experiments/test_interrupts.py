@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from experiments import run, stages
-from experiments.checkpoints import Checkpoint
 from experiments.data import load
 from experiments.folder import RunFolder
 from experiments.ground.progress import Progress
-from experiments.interrupts import Interrupted
 from experiments.settings import Budget
-from experiments.train import fit
+from experiments.training.checkpoints import Checkpoint
+from experiments.training.interrupts import Interrupted
+from experiments.training.loop import fit
 from spa.frameworks.loop import Stopped
 
 BUDGET = Budget(epochs=2, batch=600)  # of three steps

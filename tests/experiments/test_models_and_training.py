@@ -13,7 +13,7 @@ from experiments.ground import seeds
 from experiments.ground.progress import Progress
 from experiments.models import MODELS
 from experiments.settings import Budget
-from experiments.train import fit, learning_rate
+from experiments.training.loop import fit, learning_rate
 from spa.errors import InputError, ModelError, SettingError
 
 NAMED = [name for name in MODELS.names() if not name.endswith("/")]

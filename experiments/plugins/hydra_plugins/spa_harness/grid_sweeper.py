@@ -82,7 +82,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every run that is not done; exit with code 1 when one failed."""
         from experiments import sweep  # late: Hydra loads every plugin for every command
-        from experiments.rendezvous import meeting
+        from experiments.training.rendezvous import meeting
 
         assert self.config is not None
         assert self.launcher is not None

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.checkpoints import Checkpoint
 from experiments.ground.progress import Progress
-from experiments.interrupts import Interrupted, Interrupts
 from experiments.settings import Budget, Settings
+from experiments.training.checkpoints import Checkpoint
+from experiments.training.interrupts import Interrupted, Interrupts
 from spa.errors import SpaError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.data import Split
-    from experiments.distributed import Processes
+    from experiments.training.team import Processes
 
 STATE = "checkpoint.pt"
 
@@ -73,7 +73,7 @@ class Trainer:
         Raises:
             Interrupted: the run was asked to end; the state is kept.
         """
-        from experiments.train import fit, prepare
+        from experiments.training.loop import fit, prepare
         from spa.frameworks.loop import Stopped
 
         device = prepare(self.settings.device, self.settings.threads)

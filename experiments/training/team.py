@@ -82,7 +82,7 @@ class Processes(Team):
 
 
 def processes(where: dict[str, str]) -> Processes:
-    """Join the other processes that this one was started with (`experiments.rendezvous`)."""
+    """Join the other processes that this one was started with (see `rendezvous`)."""
     import torch
     import torch.distributed as dist
 
@@ -103,7 +103,7 @@ def follow(settings: Settings, team: Processes) -> None:
     """
     from experiments.data import load
     from experiments.dense import fresh
-    from experiments.train import fit, prepare
+    from experiments.training.loop import fit, prepare
     from spa.bridge import to_torch
     from spa.frameworks.loop import Stopped
 
