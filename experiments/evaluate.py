@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.data import Split
 from experiments.data.base import batches
-from experiments.schema import Pair
+from experiments.results.schema import Pair
 
 if TYPE_CHECKING:
     import onnxruntime

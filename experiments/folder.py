@@ -19,8 +19,8 @@ import yaml
 
 from experiments.ground import files, paths, provenance
 from experiments.lease import Lease, Lost
-from experiments.records import read_result, write_result
-from experiments.schema import Result
+from experiments.results.records import read_result, write_result
+from experiments.results.schema import Result
 from experiments.settings import Settings
 from spa.errors import InputError, OutputError
 from spa.graph.deferred import held

@@ -21,7 +21,7 @@ from experiments.evaluate import accuracy, latency_ms
 from experiments.ground import files, provenance
 from experiments.ground.seeds import whole
 from experiments.methods import METHODS
-from experiments.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
+from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
 from experiments.settings import Budget, Settings
 from experiments.task import Task
 from experiments.training.interrupts import Interrupts

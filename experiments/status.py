@@ -24,7 +24,7 @@ from typing import Any
 
 from experiments import lease, manifest
 from experiments.ground import paths
-from experiments.records import read_result
+from experiments.results.records import read_result
 from spa.errors import InputError, SettingError, SpaError
 
 STATES = ("done", "running", "failed", "interrupted", "torn", "waiting")

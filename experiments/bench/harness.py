@@ -26,10 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import records, tables
+from experiments import tables
 from experiments.bench.measure import RESULTS, goal, markdown, say, write_csv
 from experiments.ground import files, paths
-from experiments.schema import checksum
+from experiments.results import records
+from experiments.results.schema import checksum
 from spa.errors import InputError
 
 RUNS = 1000

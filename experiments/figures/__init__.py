@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from experiments.ground import files
 from experiments.ground.registry import Registry
-from experiments.schema import Result
+from experiments.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

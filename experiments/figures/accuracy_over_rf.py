@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.figures import FIGURES, series
 from experiments.figures.style import legend, look, panels, rule
-from experiments.schema import Result
+from experiments.results.columns import Cell
+from experiments.results.rows import Row
+from experiments.results.schema import Result
 from experiments.settings import TIMES
-from experiments.tables.columns import Cell
-from experiments.tables.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.ground import provenance
-from experiments.schema import Result
+from experiments.results.schema import Result
 from experiments.settings import Settings
 
 # Which stage a measured test accuracy belongs to; a row of training belongs to its own.

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from experiments.schema import Result
+from experiments.results.schema import Result
 from experiments.settings import Settings
 
 

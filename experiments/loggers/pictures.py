@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.schema import Result
+from experiments.results.schema import Result
 
 BLUE = "#0072B2"  # the first of the colours of all figures
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.loggers import content, pictures
-from experiments.schema import Result, checksum
+from experiments.results.schema import Result, checksum
 from experiments.settings import Settings
 from spa.errors import MissingExtra, SettingError
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.report.content import commit, hardware
-from experiments.schema import Result
+from experiments.results.schema import Result
 
 ABSENT = "not recorded"
 

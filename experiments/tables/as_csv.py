@@ -7,10 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.tables import literature
-from experiments.tables.columns import COLUMNS
+from experiments.results import literature
+from experiments.results.columns import COLUMNS
+from experiments.results.rows import Row
 from experiments.tables.layout import paper, sources
-from experiments.tables.rows import Row
 
 ASKED = ("rf", "rp", "ratio")
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.tables.columns import COLUMNS, Column
-from experiments.tables.rows import Row
+from experiments.results.columns import COLUMNS, Column
+from experiments.results.rows import Row
 
 
 def best(rows: Sequence[Row]) -> set[tuple[int, str]]:

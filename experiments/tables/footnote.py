@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.tables.columns import MISSING, NO_STAGE
+from experiments.results.columns import MISSING, NO_STAGE
+from experiments.results.rows import Row
 from experiments.tables.layout import NOT_AVAILABLE, sources
-from experiments.tables.rows import Row
 
 
 def notes(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.tables import literature
+from experiments.results import literature
+from experiments.results.columns import COLUMNS, MISSING, show
+from experiments.results.rows import Row
 from experiments.tables.best import best
-from experiments.tables.columns import COLUMNS, MISSING, show
-from experiments.tables.rows import Row
 
 NOT_AVAILABLE = "not available"
 

@@ -53,7 +53,7 @@ def parsed(composed: Compose) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def made_result() -> Callable[..., dict[str, Any]]:
     """Make the content of a result file by hand."""
-    from experiments.schema import FLOPS, SCHEMA_VERSION, checksum
+    from experiments.results.schema import FLOPS, SCHEMA_VERSION, checksum
 
     def make(**changes: Any) -> dict[str, Any]:
         result: dict[str, Any] = {

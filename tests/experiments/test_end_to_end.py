@@ -15,7 +15,7 @@ import pytest
 
 from experiments import run, tables
 from experiments.data import load
-from experiments.schema import REQUIRED
+from experiments.results.schema import REQUIRED
 
 pytestmark = pytest.mark.slow
 

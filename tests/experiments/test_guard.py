@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import guard, records, where
+from experiments.results import guard, records, where
 from spa.errors import SettingError
 
 ROOT = Path(__file__).resolve().parents[2]

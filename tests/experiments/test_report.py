@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import records, tables
+from experiments import tables
 from experiments.ground import files, paths
 from experiments.report.__main__ import main
 from experiments.report.content import facts, gather, natural
 from experiments.report.embedded import Embedded, ranges
 from experiments.report.figures import inline
 from experiments.report.page import HERE, anchor, render, table
+from experiments.results import records
 from tests.experiments.report_files import (
     EXPERIMENT,
     NASTY,

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import records, status, tables
+from experiments import status, tables
+from experiments.results import records
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (

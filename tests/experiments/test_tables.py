@@ -12,9 +12,9 @@ import pytest
 
 from experiments import tables
 from experiments.ground import files, paths
-from experiments.schema import checksum
+from experiments.results.literature import Published
+from experiments.results.schema import checksum
 from experiments.tables import Cell, build, comma_separated, latex, markdown, show, summarise
-from experiments.tables.literature import Published
 
 COLUMN = {column.key: column for column in tables.COLUMNS}
 

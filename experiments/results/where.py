@@ -15,8 +15,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from experiments.frame import flat
 from experiments.ground.registry import unknown
+from experiments.results.frame import flat
 from spa.errors import SettingError
 
 Content = TypeVar("Content", bound=Mapping[str, Any])

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments import records, where
+from experiments.results import records, where
 from spa.errors import SettingError
 
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.frame import flat
+from experiments.results.frame import flat
 from spa.errors import SettingError
 
 Result = Mapping[str, Any]
