@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.config.settings import Settings
 from experiments.loggers.careful import Careful
 from experiments.loggers.csv import CsvLogger
 from experiments.loggers.protocol import Logger
 from experiments.loggers.wandb import WandbLogger
-from experiments.settings import Settings
 
 __all__ = ["LOGGERS", "Careful", "CsvLogger", "Logger", "WandbLogger", "make"]
 

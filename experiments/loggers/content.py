@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.config.settings import Settings
 from experiments.ground import provenance
 from experiments.results.schema import Result
-from experiments.settings import Settings
 
 # Which stage a measured test accuracy belongs to; a row of training belongs to its own.
 _TESTS = {"test dense": "dense", "test pruned": "prune", "test finetuned": "finetune"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from experiments.config.settings import Settings
 from experiments.methods import method
 from experiments.methods.spa import limits
-from experiments.settings import Settings
-from experiments.task import Task
+from experiments.methods.task import Task
 
 
 @method("obspa", needs=("calibration", "trained"))

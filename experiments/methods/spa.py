@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from experiments.config.settings import Settings
 from experiments.methods import method
-from experiments.settings import Settings
-from experiments.task import Task
+from experiments.methods.task import Task
 
 # Criteria that look at gradients of the loss, and so at labelled samples.
 GRADIENT = ("snip", "grasp")

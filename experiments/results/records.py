@@ -1,6 +1,6 @@
 """Result files: written, read back, and copied to where they are committed.
 
-A run's own folder is written by `experiments.folder`.
+A run's own folder is written by `experiments.runs.folder`.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from experiments.config.settings import TIMES
 from experiments.results.columns import COLUMNS, MISSING, Cell, exists, summarise
 from experiments.results.literature import Published
-from experiments.settings import TIMES
 
 # Settings that get a column when they differ between the rows of a table.
 OPTIONAL = ("framework", "dataset", "trainer", "scope", "aggregate", "normalize")

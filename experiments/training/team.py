@@ -21,7 +21,7 @@ from spa.frameworks.loop import Team
 if TYPE_CHECKING:
     from torch import nn
 
-    from experiments.settings import Settings
+    from experiments.config.settings import Settings
 
 # The others wait while the first one prunes or measures.
 PATIENCE = timedelta(days=7)
@@ -102,7 +102,7 @@ def follow(settings: Settings, team: Processes) -> None:
     word. After any other error they are out of step, and this process must end.
     """
     from experiments.data import load
-    from experiments.dense import fresh
+    from experiments.runs.dense import fresh
     from experiments.training.loop import fit, prepare
     from spa.bridge import to_torch
     from spa.frameworks.loop import Stopped

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.config.settings import Budget, Settings
 from experiments.ground.progress import Progress
-from experiments.settings import Budget, Settings
 from experiments.training.checkpoints import Checkpoint
 from experiments.training.interrupts import Interrupted, Interrupts
 from spa.errors import SpaError

@@ -14,12 +14,12 @@ from hydra.utils import instantiate
 from hydra_plugins.spa_harness.grid_sweeper import expand
 from omegaconf import OmegaConf
 
-from experiments import arguments
+from experiments.config import arguments
+from experiments.config.settings import TIMES, dense_key
 from experiments.data import DATASETS
 from experiments.loggers import LOGGERS
 from experiments.methods import METHODS
 from experiments.models import MODELS
-from experiments.settings import TIMES, dense_key
 from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS
 

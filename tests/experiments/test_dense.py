@@ -9,12 +9,12 @@ import time
 import onnx
 import pytest
 
-from experiments import dense
+from experiments.config.settings import dense_key
 from experiments.data import load
 from experiments.ground import files, provenance
 from experiments.ground.progress import Progress
-from experiments.lease import Lost
-from experiments.settings import dense_key
+from experiments.runs import dense
+from experiments.runs.lease import Lost
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer
 from spa.errors import OutputError

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from experiments import run, stages
-from experiments.folder import RunFolder
+from experiments import run
+from experiments.runs import execute as stages
+from experiments.runs.folder import RunFolder
 
 
 @pytest.fixture

@@ -54,7 +54,13 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def launch(results: Path) -> None:
     """Run the command in this process."""
-    line = ["experiments.run", "seed=-5", "trainer=smoke", "logger=wandb", f"results_dir={results}"]
+    line = [
+        "experiments.run",
+        "seed=-5",
+        "trainer=smoke",
+        "logger=wandb",
+        f"results_dir={results}",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", line)
         patch.setenv("WANDB_MODE", "offline")

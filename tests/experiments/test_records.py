@@ -8,10 +8,10 @@ import os
 import pytest
 
 from experiments import records as command
-from experiments.folder import RunFolder
 from experiments.ground import files, paths, provenance
 from experiments.results import records
 from experiments.results.records import read_result
+from experiments.runs.folder import RunFolder
 from spa.errors import InputError, OutputError, SettingError
 
 

@@ -1,6 +1,6 @@
 """Networks with learned weights that packages carry, and the structures that onnx carries.
 
-They were exported by Paddle, TensorFlow, PyTorch and Caffe2; `experiments.carried` fetches them.
+They were exported by Paddle, TensorFlow, PyTorch and Caffe2; `experiments.bench.carried` has them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from experiments import carried as files
+from experiments.bench import carried as files
 from experiments.bench.networks import LISTS, NETWORKS, Network
 from experiments.ground.registry import unknown
 

@@ -81,7 +81,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every run that is not done; exit with code 1 when one failed."""
-        from experiments import sweep  # late: Hydra loads every plugin for every command
+        from experiments.sweeps import sweep  # late: Hydra loads every plugin for every command
         from experiments.training.rendezvous import meeting
 
         assert self.config is not None
@@ -109,7 +109,7 @@ class GridSweeper(BasicSweeper):
 
     def _launch(self, planned: Any, runs: list[list[str]]) -> int:
         """Launch runs; returns how many failed."""
-        from experiments import sweep
+        from experiments.sweeps import sweep
 
         assert self.launcher is not None
         size = self.max_batch_size or len(runs)

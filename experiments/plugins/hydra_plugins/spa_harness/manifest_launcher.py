@@ -37,7 +37,7 @@ class ManifestLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         """Write a file of tasks for every experiment, and print the command that submits it."""
-        from experiments import manifest, sweep
+        from experiments.sweeps import manifest, sweep
 
         loader = self.hydra_context.config_loader
         planned = sweep.plan(loader, self.config, [list(run) for run in job_overrides])

@@ -34,7 +34,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         """Submit, and return what every job returned; ``failed`` for one that left nothing."""
         import submitit
 
-        from experiments.sweep import say
+        from experiments.sweeps.sweep import say
 
         executor = submitit.AutoExecutor(
             folder=self.params["submitit_folder"],
@@ -63,7 +63,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         return self._wait(jobs)
 
     def _wait(self, jobs: list[Any]) -> list[JobReturn]:
-        from experiments.sweep import say
+        from experiments.sweeps.sweep import say
 
         returned: dict[str, JobReturn] = {}
         gone: dict[str, float] = {}
@@ -92,7 +92,7 @@ def _queued() -> set[str] | None:
 
 
 def _result(job: Any) -> JobReturn:
-    from experiments.sweep import say
+    from experiments.sweeps.sweep import say
 
     try:
         returned: JobReturn = job.results()[0]

@@ -15,11 +15,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from experiments import manifest
-from experiments.folder import RunFolder
-from experiments.manifest import Entry
-from experiments.settings import Settings, parse
-from experiments.status import RunState, counts, survey
+from experiments.config.settings import Settings, parse
+from experiments.runs.folder import RunFolder
+from experiments.sweeps import manifest
+from experiments.sweeps.manifest import Entry
+from experiments.sweeps.survey import RunState, counts, survey
 from spa.errors import SpaError
 
 # Seconds between two looks at the runs, and the longest silence.

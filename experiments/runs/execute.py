@@ -15,21 +15,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.config.settings import Budget, Settings
 from experiments.data import Dataset, load
-from experiments.dense import baseline
-from experiments.evaluate import accuracy, latency_ms
 from experiments.ground import files, provenance
 from experiments.ground.seeds import whole
 from experiments.methods import METHODS
+from experiments.methods.task import Task
 from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
-from experiments.settings import Budget, Settings
-from experiments.task import Task
+from experiments.runs.dense import baseline
+from experiments.runs.evaluate import accuracy, latency_ms
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer, forget
 
 if TYPE_CHECKING:
-    from experiments.folder import RunFolder
     from experiments.ground.progress import Progress
+    from experiments.runs.folder import RunFolder
     from experiments.training.team import Processes
     from spa.pruning.plan import Plan
 

@@ -3,7 +3,7 @@
     results/runs/<experiment>/manifest.jsonl    one line a run: run_id, seed, overrides
     results/runs/<experiment>/tasks-<n>.jsonl   the runs of one job array (hydra/launcher=manifest)
 
-    python -m experiments.manifest run results/runs/demo/tasks-3fa2.jsonl 7
+    python -m experiments.sweeps.manifest run results/runs/demo/tasks-3fa2.jsonl 7
 
 runs line 7 (from 0) of such a file: what slurm/cpu.sbatch and gpu.sbatch do.
 """
@@ -97,7 +97,9 @@ def _write(path: Path, entries: Sequence[Entry]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one line of a manifest, in this process."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.manifest", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sweeps.manifest", description=__doc__
+    )
     parser.add_argument("action", choices=["run"])
     parser.add_argument("file", type=Path)
     parser.add_argument("line", type=int)

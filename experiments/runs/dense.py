@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import lease
+from experiments.config.settings import Settings, dense_key
 from experiments.ground import files, paths, provenance
 from experiments.ground.seeds import seed_torch, whole
-from experiments.lease import Lease
 from experiments.models import MODELS, builder
-from experiments.settings import Settings, dense_key
+from experiments.runs import lease
+from experiments.runs.lease import Lease
 from experiments.training.trainer import Trainer, forget
 from spa.errors import InputError
 from spa.graph.deferred import held

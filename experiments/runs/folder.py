@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from experiments.config.settings import Settings
 from experiments.ground import files, paths, provenance
-from experiments.lease import Lease, Lost
 from experiments.results.records import read_result, write_result
 from experiments.results.schema import Result
-from experiments.settings import Settings
+from experiments.runs.lease import Lease, Lost
 from spa.errors import InputError, OutputError
 from spa.graph.deferred import held
 

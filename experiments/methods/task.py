@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.config.settings import Settings
 from experiments.data import Dataset, calibration_inputs
 from experiments.ground.seeds import generator
-from experiments.settings import Settings
 
 
 @dataclass(frozen=True)
