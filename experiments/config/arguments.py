@@ -16,7 +16,7 @@ from spa.errors import SettingError
 OPEN_FAMILIES = (
     "torchvision/",
     "onnx/",
-)  # see experiments/plugins/hydra_plugins/spa_harness/model_source.py
+)  # see experiments/sweeps/plugins/hydra_plugins/spa_harness/model_source.py
 
 
 def check(argv: list[str], conf: Path) -> None:

@@ -117,7 +117,7 @@ class GridSweeper(BasicSweeper):
         lost = 0
         os.environ[TOTAL] = str(len(runs))  # so that a run can say "3 of 18", in any process
         # Jobs are unpickled before anything of ours is imported.
-        ours = [str(PLUGINS), str(PLUGINS.parent.parent)]
+        ours = [str(PLUGINS), str(PLUGINS.parents[2])]
         path = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([*ours, path] if path else ours)
         try:
