@@ -16,6 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.training.budget import Budget
 from spa.errors import SettingError
 
 # Raised by one when the meaning of an unchanged configuration changes, so that old runs are not
@@ -26,31 +27,6 @@ CALIBRATIONS = ("bn", "noise", "uniform", "id", "ood")
 TIMES = ("prune_train", "train_prune_finetune", "train_prune")
 # Settings of a dataset that say how it is read, or what else is at hand, not what it is.
 _NOT_THE_DATA = ("download", "verify", "ood")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long and how a network is trained; the keys of conf/trainer/*.yaml.
-
-    Attributes:
-        schedule: ``cosine`` to zero, ``multistep`` (times ``gamma`` at ``milestones``) or
-            ``constant``; per epoch, cosine per step.
-        warmup: epochs of linear warm-up.
-        clip: largest gradient norm, or None.
-    """
-
-    epochs: int
-    batch: int
-    optimizer: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    warmup: int = 0
-    label_smoothing: float = 0.0
-    clip: float | None = None
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,10 @@ class Dataset:
     std: np.ndarray
     ood: str = "photos"
 
+    def example(self) -> np.ndarray:
+        """Return two pictures (2, C, H, W) as a network gets them."""
+        return self.test.take(np.arange(2))[0]
+
     def fingerprint(self) -> str:
         """Hash what is trained and tested on; no augmentation, no normalisation."""
         return hashlib.sha256(

@@ -21,12 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from experiments.config.settings import Settings, dense_key
 from experiments.ground import files, paths, provenance
-from experiments.ground.seeds import seed_torch, whole
-from experiments.models import MODELS, builder
+from experiments.ground.seeds import whole
+from experiments.models import builder
+from experiments.models.network import export, fresh
 from experiments.runs import lease
 from experiments.runs.lease import Lease
 from experiments.training.trainer import Trainer, forget
@@ -35,7 +34,6 @@ from spa.graph.deferred import held
 
 if TYPE_CHECKING:
     import onnx
-    from torch import nn
 
     from experiments.data import Dataset
     from experiments.ground.progress import Progress
@@ -118,7 +116,7 @@ def _make(mine: Lease, settings: Settings, data: Dataset, trainer: Trainer) -> N
 
 
 def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer) -> Made:
-    net, init = fresh(settings, data)
+    net, init = fresh(settings.model, data.example(), data.classes, settings.seed)
     if settings.comes_trained:
         return init, init, []
     lines: Rows = []
@@ -128,7 +126,7 @@ def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer)
     trainer.train(
         net, data.train, settings.train, stream="dense", folder=folder, of=of, report=lines.append
     )
-    return init, export(net, init, data), lines
+    return init, export(net, init, data.example()), lines
 
 
 def _elsewhere(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> Made:
@@ -150,31 +148,3 @@ def _elsewhere(folder: Path, settings: Settings, data: Dataset, progress: Progre
         listener("dense", settings.train, lines.append, progress),
     )
     return init, it.export(trained, [data.shape], channels_first=True), lines
-
-
-def fresh(settings: Settings, data: Dataset) -> tuple[nn.Module, onnx.ModelProto]:
-    """Make the untrained network, as a module to train and as the ONNX file that it is."""
-    import onnx
-
-    from spa.bridge import from_torch, to_torch
-
-    seed_torch(settings.seed, "initial weights")
-    made = MODELS.get(settings.model)(data.shape, data.classes)
-    if isinstance(made, onnx.ModelProto):
-        return to_torch(made), made
-    return made, from_torch(made.eval(), _example(data))
-
-
-def export(net: nn.Module, init: onnx.ModelProto, data: Dataset) -> onnx.ModelProto:
-    """Write a trained module as ONNX, the way that it came."""
-    from spa.bridge import OnnxModule, from_torch, to_onnx
-
-    if isinstance(net, OnnxModule):
-        return to_onnx(net, init)
-    return from_torch(net.eval(), _example(data))
-
-
-def _example(data: Dataset) -> Any:
-    import torch
-
-    return torch.from_numpy(data.test.take(np.arange(2))[0])

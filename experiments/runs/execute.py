@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.settings import Budget, Settings
+from experiments.config.settings import Settings
 from experiments.data import Dataset, load
 from experiments.ground import files, provenance
 from experiments.ground.seeds import whole
@@ -24,6 +24,7 @@ from experiments.methods.task import Task
 from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
 from experiments.runs.dense import baseline
 from experiments.runs.evaluate import accuracy, latency_ms
+from experiments.training.budget import Budget
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer, forget
 
@@ -51,7 +52,7 @@ def execute(
     watch = Watch()
     prepare(settings.device, settings.threads)
     data = load(settings.dataset, settings.data_root, settings.workers)
-    trainer = Trainer(settings, progress, interrupts, team)
+    trainer = trainer_of(settings, progress, interrupts, team)
     with watch.stage("dense"):
         base = baseline(settings, data, trainer)
     for row in base.metrics:
@@ -129,6 +130,24 @@ def execute(
         "started": folder.started,
         "finished": now(),
     }
+
+
+def trainer_of(
+    settings: Settings,
+    progress: Progress,
+    interrupts: Interrupts,
+    team: Processes | None = None,
+) -> Trainer:
+    """Return what trains as the settings say."""
+    return Trainer(
+        settings.seed,
+        settings.device,
+        settings.threads,
+        settings.checkpoint_seconds,
+        progress,
+        interrupts,
+        team,
+    )
 
 
 def now() -> str:

@@ -31,7 +31,8 @@ def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
         settings = parse(cfg)
         if (companions := meeting()) is None:
             return _alone(settings, cfg, overrides, progress, None)
-        from experiments.training.team import follow, processes
+        from experiments.runs.following import follow
+        from experiments.training.team import processes
 
         team = processes(companions)
         if not team.leads:

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.config.settings import Budget
 from experiments.data import Split
 from experiments.data.base import batches
 from experiments.ground.seeds import generator, seed_torch
+from experiments.training.budget import Budget
 from spa.errors import SettingError
 from spa.frameworks.base import Training
 from spa.frameworks.feed import Feed

@@ -1,27 +1,23 @@
 """Several processes that train one network together (DistributedDataParallel).
 
 Every process runs the same command: started by torchrun, or as the tasks of a SLURM step. The first
-does all that a run does; the others only take part in its trainings (`follow`). A global batch is
-what one process would see, each process takes its part of it, and gradients are summed; only batch
-norms differ, as each looks at its own part.
+does all that a run does; the others only take part in its trainings (`experiments.runs.following`).
+A global batch is what one process would see, each process takes its part of it, and gradients are
+summed; only batch norms differ, as each looks at its own part.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spa.errors import SettingError
 from spa.frameworks.loop import Team
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from experiments.config.settings import Settings
 
 # The others wait while the first one prunes or measures.
 PATIENCE = timedelta(days=7)
@@ -93,31 +89,3 @@ def processes(where: dict[str, str]) -> Processes:
         torch.cuda.set_device(int(where["LOCAL_RANK"]) % torch.cuda.device_count())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     return Processes(dist.get_rank(), dist.get_world_size())
-
-
-def follow(settings: Settings, team: Processes) -> None:
-    """Take part in the trainings of the first process until it is done with the run.
-
-    What ends a training for all is for the first one to tell of, and this one waits for its next
-    word. After any other error they are out of step, and this process must end.
-    """
-    from experiments.data import load
-    from experiments.runs.dense import fresh
-    from experiments.training.loop import fit, prepare
-    from spa.bridge import to_torch
-    from spa.frameworks.loop import Stopped
-
-    while (what := team.same(None)) is not None:
-        # Not before: where these fail, they do so for the first process too, which says nothing.
-        device = prepare(settings.device, settings.threads)
-        data = load(settings.dataset, settings.data_root, settings.workers)
-        model = what.pop("model")
-        net = fresh(settings, data)[0] if model is None else to_torch(_parsed(model))
-        with suppress(Stopped, SettingError):
-            fit(net, data.train, **what, seed=settings.seed, device=device, team=team)
-
-
-def _parsed(content: bytes) -> Any:
-    import onnx
-
-    return onnx.ModelProto.FromString(content)

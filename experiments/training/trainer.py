@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.settings import Budget, Settings
 from experiments.ground.progress import Progress
+from experiments.training.budget import Budget
 from experiments.training.checkpoints import Checkpoint
 from experiments.training.interrupts import Interrupted, Interrupts
 from spa.errors import SpaError
@@ -31,10 +31,17 @@ class Trainer:
     """How this run trains, whatever it trains.
 
     Attributes:
+        seed: the run's.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: of torch; None: as many as there are cores.
+        every: seconds between two states that are kept.
         team: the processes that train together, of which this is the first; None when alone.
     """
 
-    settings: Settings
+    seed: int
+    device: str
+    threads: int | None
+    every: float
     progress: Progress
     interrupts: Interrupts
     team: Processes | None = None
@@ -66,7 +73,7 @@ class Trainer:
             folder: where its state is kept.
             of: what the training starts from, such as a hash.
             report: takes one dict an epoch.
-            model: the file that the network was made of; None for a fresh network of the settings.
+            model: the file that the network was made of; None for the run's fresh network.
 
         The state stays until `forget`: what came of the training is not written yet.
 
@@ -76,7 +83,7 @@ class Trainer:
         from experiments.training.loop import fit, prepare
         from spa.frameworks.loop import Stopped
 
-        device = prepare(self.settings.device, self.settings.threads)
+        device = prepare(self.device, self.threads)
         with self.interrupts.gently() as asked:
             if self.team is not None:
                 content = None if model is None else model.SerializeToString()
@@ -84,7 +91,7 @@ class Trainer:
             checkpoint = Checkpoint(
                 folder / STATE,
                 of,
-                every=self.settings.checkpoint_seconds,
+                every=self.every,
                 stops=asked,
                 progress=self.progress,
             )
@@ -93,7 +100,7 @@ class Trainer:
                     net,
                     split,
                     budget,
-                    seed=self.settings.seed,
+                    seed=self.seed,
                     stream=stream,
                     device=device,
                     report=report,

@@ -14,6 +14,7 @@ from experiments.data import load
 from experiments.ground import files, provenance
 from experiments.ground.progress import Progress
 from experiments.runs import dense
+from experiments.runs.execute import trainer_of
 from experiments.runs.lease import Lost
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer
@@ -21,7 +22,7 @@ from spa.errors import OutputError
 
 
 def trainer(settings) -> Trainer:
-    return Trainer(settings, Progress("test"), Interrupts())
+    return trainer_of(settings, Progress("test"), Interrupts())
 
 
 @pytest.fixture

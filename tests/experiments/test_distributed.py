@@ -25,7 +25,7 @@ from experiments.data import load
 from experiments.training.team import processes
 from experiments.ground.progress import Progress
 from experiments.training.rendezvous import meeting
-from experiments.config.settings import Budget
+from experiments.training.budget import Budget
 from experiments.training.loop import fit
 from pathlib import Path
 from spa.frameworks.loop import Stopped
@@ -118,7 +118,7 @@ import torch
 from experiments.data import load
 from experiments.training.team import processes
 from experiments.training.rendezvous import meeting
-from experiments.config.settings import Budget
+from experiments.training.budget import Budget
 from experiments.training.loop import fit
 from spa.errors import OutputError
 from spa.frameworks.loop import Stopped

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from experiments import run
-from experiments.config.settings import Budget
 from experiments.data import load
 from experiments.ground.progress import Progress
 from experiments.runs import execute as stages
 from experiments.runs.folder import RunFolder
+from experiments.training.budget import Budget
 from experiments.training.checkpoints import Checkpoint
 from experiments.training.interrupts import Interrupted
 from experiments.training.loop import fit

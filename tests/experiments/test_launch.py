@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from experiments import run
+from experiments import loggers, run
 from experiments.runs import execute as stages
 from experiments.runs.folder import RunFolder
 
@@ -131,7 +131,7 @@ def test_a_logger_that_fails_does_not_fail_the_run(pretend, command, tmp_path, m
     def broken(*_):
         raise ConnectionError("no network")
 
-    monkeypatch.setitem(run.loggers.LOGGERS, "csv", broken)
+    monkeypatch.setitem(loggers.LOGGERS, "csv", broken)
     code, said = command("criterion=l1", "logger=csv")
     assert code == 0
     assert "logger switched off: ConnectionError: no network" in said

@@ -8,11 +8,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from experiments.config.settings import Budget
 from experiments.data import load
 from experiments.ground import seeds
 from experiments.ground.progress import Progress
 from experiments.models import MODELS
+from experiments.training.budget import Budget
 from experiments.training.loop import fit, learning_rate
 from spa.errors import InputError, ModelError, SettingError
 
