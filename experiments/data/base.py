@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from experiments.ground.checked import checked
 from experiments.ground.registry import Registry
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -115,17 +116,82 @@ class Dataset:
         ).hexdigest()
 
 
-Loader = Callable[[Mapping[str, Any], Path, int], Dataset]
-DATASETS: Registry[Loader] = Registry("dataset", package="experiments.data")
+def aside(default: Any) -> Any:
+    """Declare an option that says how data are read, or what else is at hand, not what they are."""
+    return field(default=default, metadata={"aside": True})
 
 
-def find_root(data_root: str | None) -> Path:
+@dataclass(frozen=True)
+class Options:
+    """The options that every data set has; the keys of conf/dataset/<name>.yaml.
+
+    Attributes:
+        ood: where calibration inputs of another distribution come from: ``photos`` or the name
+            of a data set.
+    """
+
+    ood: str = aside("photos")
+
+
+Loader = Callable[[Any, Path, int], Dataset]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A registered data set.
+
+    Attributes:
+        load: takes its options, where data sets lie, and how many threads decode pictures.
+        options: the dataclass of its options.
+    """
+
+    load: Loader
+    options: type[Options]
+
+    def __call__(self, chosen: Mapping[str, Any], root: Path, workers: int) -> Dataset:
+        """Load it."""
+        return self.load(self._made(chosen), root, workers)
+
+    def checked(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options by name, with the data set's own name.
+
+        Raises:
+            SettingError: an option has no meaning, or is none of the data set's.
+        """
+        return {"name": chosen["name"], **vars(self._made(chosen))}
+
+    def identity(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of the options says which data they are."""
+        left_out = {f.name for f in fields(self.options) if f.metadata.get("aside")}
+        return {key: value for key, value in chosen.items() if key not in left_out}
+
+    def _made(self, chosen: Mapping[str, Any]) -> Options:
+        own = {key: value for key, value in chosen.items() if key != "name"}
+        return checked(self.options, own, "dataset")
+
+
+DATASETS: Registry[Kind] = Registry("dataset", package="experiments.data")
+
+
+def dataset(name: str, options: type[Options] = Options) -> Callable[[Loader], Loader]:
+    """Register the decorated function as what loads a data set."""
+
+    def decorate(load: Loader) -> Loader:
+        DATASETS.register(name)(Kind(load, options))
+        return load
+
+    return decorate
+
+
+def find_root(data_root: str | Path | None) -> Path:
     """Return the folder that data sets are looked for in and downloaded to."""
     default = os.environ.get("SPA_DATA") or Path.home() / ".cache" / "spa-data"
     return Path(data_root or default).expanduser()
 
 
-def load(options: Mapping[str, Any], data_root: str | None = None, workers: int = 1) -> Dataset:
+def load(
+    options: Mapping[str, Any], data_root: str | Path | None = None, workers: int = 1
+) -> Dataset:
     """Load the data set that ``options["name"]`` names.
 
     Args:

@@ -5,6 +5,8 @@ The three data-free kinds (bn, noise, uniform) are made by the library; they nee
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from experiments.data.base import Dataset, load, normalise, resize
@@ -12,7 +14,7 @@ from experiments.ground.seeds import generator
 
 
 def calibration_inputs(
-    kind: str, data: Dataset, n: int, seed: int, data_root: str | None
+    kind: str, data: Dataset, n: int, seed: int, data_root: str | Path | None
 ) -> np.ndarray | str:
     """Return ``n`` inputs (n, C, H, W), normalised like the task's; a data-free kind as it is.
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.settings import TIMES
 from experiments.figures import FIGURES, series
 from experiments.figures.style import legend, look, panels, rule
 from experiments.results.columns import Cell
 from experiments.results.rows import Row
 from experiments.results.schema import Result
+from experiments.times import TIMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -41,7 +41,7 @@ def config(settings: Settings) -> dict[str, Any]:
     return {
         **settings.semantic(),
         **{"run_id": settings.run_id, "seed": settings.seed, "experiment": settings.experiment},
-        **{"device": settings.device, "threads": settings.threads, "workers": settings.workers},
+        **{key: getattr(settings.place, key) for key in ("device", "threads", "workers")},
         **{"hardware": provenance.hardware(), "code": provenance.code()},
     }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments.ground.seeds import seed_torch
 from experiments.models import MODELS
+from spa.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
@@ -46,3 +48,33 @@ def export(net: nn.Module, init: onnx.ModelProto, example: np.ndarray) -> onnx.M
     if isinstance(net, OnnxModule):
         return to_onnx(net, init)
     return from_torch(net.eval(), torch.from_numpy(example))
+
+
+def with_weights(name: str, example: np.ndarray, classes: int, file: Path) -> nn.Module:
+    """Make a network of PyTorch's with the weights of its own ONNX file, in eval mode.
+
+    Args:
+        name: of the model.
+        example: two pictures (2, C, H, W) of the data set.
+        classes: of the data set.
+        file: what `fresh` or `export` made, where weights have their names in the module.
+
+    Raises:
+        InputError: the file is another network's.
+    """
+    import onnx
+    import torch
+    from onnx import numpy_helper
+
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(file).graph.initializer}
+    net: nn.Module = MODELS.get(name)(example.shape[1:], classes).eval()
+    state = net.state_dict()
+    for key, value in state.items():
+        # The count of batches that a batch norm has seen is no part of what a network computes.
+        if key.endswith("num_batches_tracked"):
+            continue
+        if key not in held or held[key].shape != tuple(value.shape):
+            raise InputError(f"{file} has no weight {key} of shape {tuple(value.shape)}")
+        state[key] = torch.from_numpy(held[key].copy())
+    net.load_state_dict(state)
+    return net

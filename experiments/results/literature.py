@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from experiments.config.settings import TIMES
+from experiments.times import TIMES
 from spa.errors import InputError
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.config.settings import TIMES
 from experiments.results.columns import COLUMNS, MISSING, Cell, exists, summarise
 from experiments.results.literature import Published
+from experiments.times import TIMES
 
 # Settings that get a column when they differ between the rows of a table.
 OPTIONAL = ("framework", "dataset", "trainer", "scope", "aggregate", "normalize")
@@ -125,7 +125,7 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
 
 def _order(row: Row) -> tuple[Any, ...]:
     model, framework, dataset, time = row.block
-    place = TIMES.index(time) if time in TIMES else len(TIMES)
+    place = list(TIMES).index(time) if time in TIMES else len(TIMES)
     rf = [published.rf for published in row.published] if not row.run_id else []
     return (
         *(model, dataset, framework, place, not row.run_id, *row.asked.items(), *rf),

@@ -76,7 +76,7 @@ class Result(TypedDict):
     seed: int
     # Asked: exactly one of rf, rp, ratio; settings as given, None = the default.
     asked: dict[str, float]
-    scope: str
+    scope: str | None  # None: the method plans otherwise, as for what follows
     aggregate: str | None
     normalize: str | None
     calibration: str | None  # None: the method takes none

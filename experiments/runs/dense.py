@@ -62,7 +62,7 @@ def baseline(settings: Settings, data: Dataset, trainer: Trainer) -> Baseline:
         OutputError: the results folder cannot be written.
         Lost: another process took the lease over.
     """
-    folder = paths.dense(settings.results, dense_key(settings))
+    folder = paths.dense(settings.place.results_dir, dense_key(settings))
 
     def wait(holder: str) -> None:
         trainer.progress.say(f"waiting for {holder}, which trains the same dense baseline")

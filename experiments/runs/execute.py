@@ -1,9 +1,6 @@
 """One run, from top to bottom. Everything that it makes lies in its folder.
 
-time                   plan made on     then
-prune_train            init.onnx        trained with the dense network's own budget
-train_prune_finetune   dense.onnx       fine-tuned
-train_prune            dense.onnx       nothing
+What is pruned, and what is trained afterwards, is the time's to say (`experiments.times`).
 """
 
 from __future__ import annotations
@@ -18,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 from experiments.config.settings import Settings
 from experiments.data import Dataset, load
 from experiments.ground import files, provenance
-from experiments.ground.seeds import whole
-from experiments.methods import METHODS
-from experiments.methods.task import Task
-from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds, Width
+from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds
 from experiments.runs.dense import baseline
 from experiments.runs.evaluate import accuracy, latency_ms
+from experiments.runs.job import Source
+from experiments.runs.prune import prune
 from experiments.training.budget import Budget
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer, forget
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from experiments.ground.progress import Progress
     from experiments.runs.folder import RunFolder
     from experiments.training.team import Processes
-    from spa.pruning.plan import Plan
 
 
 def execute(
@@ -50,29 +45,38 @@ def execute(
     from experiments.training.loop import prepare
 
     watch = Watch()
-    prepare(settings.device, settings.threads)
-    data = load(settings.dataset, settings.data_root, settings.workers)
+    prepare(settings.place.device, settings.place.threads)
+    data = load(settings.dataset, settings.place.data_root, settings.place.workers)
     trainer = trainer_of(settings, progress, interrupts, team)
     with watch.stage("dense"):
         base = baseline(settings, data, trainer)
     for row in base.metrics:
         folder.log(row)
     dense = _take(base.dense, folder.path / "dense.onnx")
-    early = settings.time == "prune_train"
-    source = _take(base.init, folder.path / "init.onnx") if early else dense
+    when = settings.when
+    source = _take(base.init, folder.path / "init.onnx") if when.fresh else dense
 
+    given = Source(settings, data, folder, trainer)
     with watch.stage("prune") as took:
         pruned = folder.stage(
             "prune",
             source,
-            lambda: prune(source, folder, data, settings, progress),
+            lambda: prune(source, given),
             makes=("pruned.onnx", "plan.json", "reconstructed.onnx"),
         )
         took(pruned["seconds"])
+    if given.rows:  # else the state that may lie there is the fine-tuning's
+        forget(folder.path)
 
     training: dict[str, Any] = {"dense": base.training}
-    if settings.time != "train_prune":
-        budget = settings.train if early else settings.finetune
+    if pruned["epochs"]:
+        training["prune"] = {
+            "epochs": pruned["epochs"],
+            "seconds": pruned["trained_seconds"],
+            "processes": trainer.processes,
+        }
+    if when.then is not None:
+        budget = settings.budget(when.then)
         smaller = folder.path / "pruned.onnx"
         with watch.stage("finetune") as took:
             tuned = folder.stage(
@@ -102,11 +106,11 @@ def execute(
         "trainer": settings.trainer,
         "seed": settings.seed,
         "asked": settings.asked,
-        "scope": settings.scope,
-        "aggregate": settings.aggregate,
-        "normalize": settings.normalize,
+        "scope": None if settings.limits is None else settings.limits.scope,
+        "aggregate": None if settings.scoring is None else settings.scoring.aggregate,
+        "normalize": None if settings.scoring is None else settings.scoring.normalize,
         "calibration": settings.calibration,
-        "bn_refresh": None if settings.calibration is None else settings.bn_refresh,
+        "bn_refresh": None if settings.calibrating is None else settings.calibrating.bn_refresh,
         "reached": pruned["reached"],
         "acc": acc,
         "params": pruned["params"],
@@ -124,7 +128,7 @@ def execute(
         "proof": pruned["proof"],
         "scores": pruned["details"].get("scores"),
         "details": pruned["details"],
-        "training": training | {"budget": settings.semantic()["trainer"]},
+        "training": training | {"budget": _budgets(settings)},
         "hardware": provenance.hardware(),
         "code": provenance.code(),
         "started": folder.started,
@@ -141,13 +145,19 @@ def trainer_of(
     """Return what trains as the settings say."""
     return Trainer(
         settings.seed,
-        settings.device,
-        settings.threads,
-        settings.checkpoint_seconds,
+        settings.place.device,
+        settings.place.threads,
+        settings.place.checkpoint_seconds,
         progress,
         interrupts,
         team,
     )
+
+
+def _budgets(settings: Settings) -> dict[str, Any]:
+    """The whole budget, used or not: runs of one budget are compared, whatever their times."""
+    parts = {"train": settings.train.plain(), "finetune": settings.finetune.plain()}
+    return {"name": settings.trainer, **parts}
 
 
 def now() -> str:
@@ -184,50 +194,6 @@ class Watch:
         """Return the seconds of every stage, and those of the whole run, earlier tries too."""
         total = time.monotonic() - self._began + self._before
         return {"total": total, **self.seconds}  # type: ignore[typeddict-item]
-
-
-def widths(plan: Plan) -> list[Width]:
-    """Return how many channels every group of a plan had and has."""
-    return [
-        {
-            "name": group.members[0][0],
-            "dense": group.channels,
-            "pruned": group.channels - len(group.removed),
-        }
-        for group in plan.groups
-    ]
-
-
-def prune(
-    source: Path, folder: RunFolder, data: Dataset, settings: Settings, progress: Progress
-) -> dict[str, Any]:
-    """Prune a dense file by the run's method; returns the record's part about it."""
-    import spa
-
-    progress.step(f"pruning by {settings.criterion or settings.method}")
-    started = time.monotonic()
-    method = METHODS.get(settings.method)
-    seed = whole(settings.seed, "method")
-    target = spa.Target(**settings.asked)
-    pruned = method(source, Task(data, settings), target, settings, seed)
-    progress.step(f"reached RF {pruned.reached.rf:.2f}, RP {pruned.reached.rp:.2f}")
-    plan_input = {"file": source.name, "sha256": files.sha256(source)}
-    if pruned.reconstructed is not None:
-        folder.write_model("reconstructed.onnx", pruned.reconstructed)
-        plan_input["weights"] = "reconstructed.onnx"
-    folder.write_model("pruned.onnx", pruned.model)
-    folder.write_json("plan.json", pruned.plan.to_json())
-    return {
-        "reached": {"rf": float(pruned.reached.rf), "rp": float(pruned.reached.rp)},
-        "params": {"dense": int(pruned.dense.params), "pruned": int(pruned.pruned.params)},
-        "macs": {"dense": int(pruned.dense.macs), "pruned": int(pruned.pruned.macs)},
-        "prune_seconds": float(pruned.seconds),
-        "widths": widths(pruned.plan),
-        "plan_input": plan_input,
-        "proof": [str(check) for check in pruned.proof.checks],
-        "details": dict(pruned.details or {}),
-        "seconds": time.monotonic() - started,
-    }
 
 
 def tune(

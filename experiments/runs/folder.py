@@ -47,7 +47,9 @@ class RunFolder:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.path = paths.run(settings.results, settings.experiment, settings.run_id, settings.seed)
+        self.path = paths.run(
+            settings.place.results_dir, settings.experiment, settings.run_id, settings.seed
+        )
         self.logger: Logger | None = None
         self.lease: Lease | None = None
         self.started = ""
@@ -79,7 +81,7 @@ class RunFolder:
         before = self._last_status()
         goes_on = (
             before.get("state") in ("running", "interrupted", "failed")
-            and not self.settings.force
+            and not self.settings.place.force
             and self._last_code() == provenance.code()
         )
         self.started = str(before.get("started")) if goes_on else _now()

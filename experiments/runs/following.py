@@ -27,8 +27,8 @@ def follow(settings: Settings, team: Processes) -> None:
 
     while (what := team.same(None)) is not None:
         # Not before: where these fail, they do so for the first process too, which says nothing.
-        device = prepare(settings.device, settings.threads)
-        data = load(settings.dataset, settings.data_root, settings.workers)
+        device = prepare(settings.place.device, settings.place.threads)
+        data = load(settings.dataset, settings.place.data_root, settings.place.workers)
         model = what.pop("model")
         net = _fresh(settings, data) if model is None else to_torch(_parsed(model))
         with suppress(Stopped, SettingError):

@@ -67,7 +67,7 @@ def _alone(
     folder = RunFolder(settings)
     try:
         with lease.hold(folder.path) as folder.lease:
-            if folder.done() and not settings.force:
+            if folder.done() and not settings.place.force:
                 where = f"({folder.path}); force=true re-runs"
                 progress.say(f"{describe(settings)}: done already {where}")
                 return "skipped"

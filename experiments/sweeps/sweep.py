@@ -67,14 +67,16 @@ def missing(planned: Sequence[Planned]) -> list[Planned]:
     """Write the manifests, and return the runs that are not done yet."""
     for (results, experiment), entries in entries_by_place(planned).items():
         manifest.add(results, experiment, entries)
-    return [run for run in planned if run.settings.force or not RunFolder(run.settings).done()]
+    return [
+        run for run in planned if run.settings.place.force or not RunFolder(run.settings).done()
+    ]
 
 
 def entries_by_place(planned: Sequence[Planned]) -> dict[tuple[Path, str], list[Entry]]:
     """Sort runs by their results folder and experiment, each of which has a manifest."""
     found: dict[tuple[Path, str], list[Entry]] = {}
     for run in planned:
-        place = run.settings.results, run.settings.experiment
+        place = run.settings.place.results_dir, run.settings.experiment
         found.setdefault(place, []).append(run.entry)
     return found
 
@@ -104,7 +106,9 @@ def standing(planned: Sequence[Planned]) -> str:
 
 def _states(planned: Sequence[Planned]) -> list[RunState]:
     wanted = {(run.settings.run_id, run.settings.seed) for run in planned}
-    places = dict.fromkeys((run.settings.results, run.settings.experiment) for run in planned)
+    places = dict.fromkeys(
+        (run.settings.place.results_dir, run.settings.experiment) for run in planned
+    )
     found = (state for place in places for state in survey(*place, check=False))
     return [state for state in found if (state.run_id, state.seed) in wanted]
 

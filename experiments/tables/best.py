@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from experiments.results.columns import COLUMNS, Column
 from experiments.results.rows import Row
+from experiments.times import TIMES
 
 
 def best(rows: Sequence[Row]) -> set[tuple[int, str]]:
@@ -30,7 +31,7 @@ def best(rows: Sequence[Row]) -> set[tuple[int, str]]:
 
 
 def _best(rows: Sequence[Row], members: Sequence[int], column: Column) -> list[int]:
-    untrained = column.key == "acc_pruned" and rows[members[0]].block[-1] == "prune_train"
+    untrained = column.key == "acc_pruned" and _fresh(rows[members[0]].block[-1])
     if column.better is None or untrained:
         return []
     shown = {}
@@ -43,3 +44,7 @@ def _best(rows: Sequence[Row], members: Sequence[int], column: Column) -> list[i
         return []
     first = (max if column.better == "more" else min)(shown.values())
     return [i for i in shown if shown[i] == first]
+
+
+def _fresh(time: str) -> bool:
+    return time in TIMES and TIMES[time].fresh

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -16,15 +21,19 @@ class Budget:
         clip: largest gradient norm, or None.
     """
 
-    epochs: int
-    batch: int
-    optimizer: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"
+    epochs: Annotated[int, Field(ge=0)]
+    batch: Annotated[int, Field(ge=1)]
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Finite = 0.1
+    momentum: Finite = 0.9
+    weight_decay: Finite = 5e-4
+    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
     milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    warmup: int = 0
-    label_smoothing: float = 0.0
-    clip: float | None = None
+    gamma: Finite = 0.1
+    warmup: Annotated[int, Field(ge=0)] = 0
+    label_smoothing: Finite = 0.0
+    clip: Finite | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the budget in plain JSON values."""
+        return asdict(self) | {"milestones": list(self.milestones)}

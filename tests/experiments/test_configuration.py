@@ -15,11 +15,12 @@ from hydra_plugins.spa_harness.grid_sweeper import expand
 from omegaconf import OmegaConf
 
 from experiments.config import arguments
-from experiments.config.settings import TIMES, dense_key
+from experiments.config.settings import dense_key
 from experiments.data import DATASETS
 from experiments.loggers import LOGGERS
 from experiments.methods import METHODS
 from experiments.models import MODELS
+from experiments.times import TIMES
 from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS
 
