@@ -28,11 +28,19 @@ class Quantity(NamedTuple):
 
 
 def budget(result: Result) -> Any:
-    """Return how long and how a run trained, without the name that somebody gave to that."""
+    """Return how long and how a run trained, without the name that somebody gave to that.
+
+    Epochs that the method itself trained count as fine-tuning.
+    """
     found = result["training"].get("budget") or result["config"].get("trainer")
     if found is None:
         return None
-    return {key: value for key, value in found.items() if key != "name"}
+    own = result["training"].get("prune", {}).get("epochs", 0)
+    parts = {key: value for key, value in found.items() if key != "name"}
+    if own:
+        tuned = parts.get("finetune", {})
+        parts["finetune"] = {**tuned, "epochs": tuned.get("epochs", 0) + own}
+    return parts
 
 
 QUANTITIES = (
