@@ -11,10 +11,8 @@ command end with code 1.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,7 +20,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.config import arguments
-from experiments.runs.launch import launch
+from experiments.runs.launch import label, launch
+from experiments.sweeps import choices
 from spa.errors import SpaError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -32,24 +31,16 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 def task(cfg: DictConfig) -> str:
     """Run what Hydra composed; returns done, skipped or failed."""
     hydra_config = HydraConfig.get()
-    outcome = launch(cfg, list(hydra_config.overrides.task), _label(hydra_config))
+    outcome = launch(cfg, list(hydra_config.overrides.task), label(hydra_config))
     if outcome == "failed" and hydra_config.mode == RunMode.RUN:
         raise SystemExit(1)
     return outcome
 
 
-def _label(hydra_config: Any) -> str:
-    if hydra_config.mode == RunMode.RUN:
-        return "[run]"
-    number = hydra_config.job.get("num")
-    total = os.environ.get("SPA_SWEEP_RUNS", "?")
-    return f"[{'?' if number is None else number + 1}/{total}]"
-
-
 def main() -> None:
     """Check the names on the command line, then let Hydra run."""
     try:
-        arguments.check(sys.argv[1:], CONF)
+        arguments.check(sys.argv[1:], CONF, choices.NAMES, choices.OPEN)
     except SpaError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -1,11 +1,12 @@
 """A look at the command line before Hydra sees it, for one clear line about a wrong name.
 
 Hydra's own messages are right, but long. Only what is surely wrong is refused here: a choice
-that no file of its group offers, and a key that the configuration does not have.
+that its group does not offer, and a key that the configuration does not have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -13,20 +14,26 @@ import yaml
 from experiments.ground.registry import unknown
 from spa.errors import SettingError
 
-OPEN_FAMILIES = (
-    "torchvision/",
-    "onnx/",
-)  # see experiments/sweeps/plugins/hydra_plugins/spa_harness/model_source.py
 
-
-def check(argv: list[str], conf: Path) -> None:
+def check(
+    argv: list[str],
+    conf: Path,
+    registered: Mapping[str, Callable[[], Iterable[str]]],
+    families: tuple[str, ...] = (),
+) -> None:
     """Check overrides of the form key=value.
+
+    Args:
+        argv: the command line.
+        conf: the folder of the configuration; its files are choices too.
+        registered: by group, what lists the names that need no file; asked where they matter.
+        families: what a model may begin with, whatever follows.
 
     Raises:
         SettingError: a name is unknown; near matches are offered.
     """
-    groups = {path.name: {file.stem for file in path.glob("*.yaml")} for path in conf.iterdir()}
-    groups = {group: names for group, names in groups.items() if names}
+    stored = {path.name: {file.stem for file in path.glob("*.yaml")} for path in conf.iterdir()}
+    groups = {group for group, names in stored.items() if names} | set(registered)
     config = yaml.safe_load((conf / "config.yaml").read_text())
     for argument in argv:
         key, equals, value = argument.partition("=")
@@ -41,10 +48,11 @@ def check(argv: list[str], conf: Path) -> None:
         if rest and head not in groups and rest not in (section or {}):
             raise unknown("setting", key, [f"{head}.{name}" for name in section or {}])
         if head in groups and not rest:
-            _check_choices(head, value, groups[head])
+            more = registered.get(head, tuple)()
+            _check_choices(head, value, stored.get(head, set()) | set(more), families)
 
 
-def _check_choices(group: str, value: str, names: set[str]) -> None:
+def _check_choices(group: str, value: str, names: set[str], families: tuple[str, ...]) -> None:
     if any(mark in value for mark in "(*{["):  # choice(...), glob(...): Hydra's own
         return
     if group == "experiment" and "," in value:
@@ -53,7 +61,7 @@ def _check_choices(group: str, value: str, names: set[str]) -> None:
         name = choice.strip().strip("'\"")
         if not name:
             raise SettingError(f"{group}= needs a name; known: {', '.join(sorted(names))}")
-        if group == "model" and name.startswith(OPEN_FAMILIES):
+        if group == "model" and families and name.startswith(families):
             continue
         if name not in names:
             raise unknown(group, name, names)

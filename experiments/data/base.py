@@ -123,7 +123,7 @@ def aside(default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The options that every data set has; the keys of conf/dataset/<name>.yaml.
+    """The options that every data set has; what ``dataset.<key>`` takes.
 
     Attributes:
         ood: where calibration inputs of another distribution come from: ``photos`` or the name
@@ -195,7 +195,7 @@ def load(
     """Load the data set that ``options["name"]`` names.
 
     Args:
-        options: the keys of conf/dataset/<name>.yaml.
+        options: by name, the data set's own among them.
         data_root: where data sets lie; None: ``$SPA_DATA``, else a folder in the user's cache.
         workers: threads that decode pictures.
 

@@ -1,6 +1,7 @@
 """Who else hears of a run. The files come first; a logger only mirrors them.
 
-A logger is a file here, an entry in LOGGERS and a file conf/logger/<name>.yaml.
+A logger is a file here and an entry in LOGGERS, with a file conf/logger/<name>.yaml where it has
+settings.
 """
 
 from __future__ import annotations

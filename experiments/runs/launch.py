@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import loggers
@@ -125,6 +127,15 @@ def describe(settings: Settings) -> str:
         f"{settings.model} on {settings.dataset['name']}, {settings.time}, {how}, "
         f"{quantity} {value:g}, seed {settings.seed}"
     )
+
+
+def label(hydra_config: Any) -> str:
+    """Return what a run's lines begin with: its place in a sweep."""
+    if hydra_config.mode == RunMode.RUN:
+        return "[run]"
+    number = hydra_config.job.get("num")
+    total = os.environ.get("SPA_SWEEP_RUNS", "?")
+    return f"[{'?' if number is None else number + 1}/{total}]"
 
 
 def _foreign(error: Exception) -> bool:

@@ -53,7 +53,7 @@ def test_what_a_run_does_not_use_is_not_in_its_id(parsed, base, unused):
         (OBSPA, "method.damping=0.1"),
         (OBSPA, "round_to=8"),
         ((), "trainer.finetune.lr=1"),
-        ((), "+method.steps=4"),
+        ((), "method.steps=4"),
         (("method=torch_pruning",), "target.rf=3"),
     ],
 )

@@ -109,7 +109,7 @@ def test_wrong_names_and_values_are_one_line(pretend, command, tmp_path):
         assert code == 1
         assert "error: " in said
         assert "Traceback" not in said
-    assert "seed is a finite number" in said
+    assert "seed is a whole number" in said
 
 
 def test_a_read_only_results_folder_is_one_line(pretend, command, tmp_path):
