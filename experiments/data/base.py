@@ -94,6 +94,7 @@ class Dataset:
         shape: (C, H, W) of one picture.
         ood: where calibration inputs of another distribution come from: ``photos`` or the name
             of a data set.
+        task: what is asked of networks, by its name.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Dataset:
     mean: np.ndarray
     std: np.ndarray
     ood: str = "photos"
+    task: str = "classification"
 
     def example(self) -> np.ndarray:
         """Return two pictures (2, C, H, W) as a network gets them."""

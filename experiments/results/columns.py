@@ -6,8 +6,10 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
+from experiments.tasks import TASKS, Metric
 from experiments.times import TIMES
 
 MISSING = "—"  # a run failed or is not there
@@ -21,6 +23,8 @@ class Column:
     Attributes:
         better: which values are better where methods are compared; None: neither, as for what
             was asked for or was there before. Times (``timed``) compare on one machine only.
+        stage: of a metric: the stage whose file it is measured on.
+        metric: the task's metric, in a column of one.
     """
 
     key: str
@@ -30,12 +34,15 @@ class Column:
     digits: int = 2
     better: Literal["more", "less"] | None = None
     timed: bool = False
+    stage: str | None = None
+    metric: Metric | None = None
 
 
-COLUMNS = (
-    Column("acc_dense", "dense acc. %", lambda r: r["acc"]["dense"], 100, 1),
-    Column("acc_pruned", "pruned acc. %", lambda r: r["acc"]["pruned"], 100, 1, "more"),
-    Column("acc_finetuned", "fine-tuned acc. %", lambda r: r["acc"]["finetuned"], 100, 1, "more"),
+# As they are called in headings.
+STAGES = {"dense": "dense", "pruned": "pruned", "finetuned": "fine-tuned"}
+
+# What is measured whatever the task.
+COSTS = (
     Column("rf", "reached RF", lambda r: r["reached"]["rf"]),
     Column("rp", "reached RP", lambda r: r["reached"]["rp"]),
     Column("prune_seconds", "prune s", lambda r: r["prune_seconds"], better="less", timed=True),
@@ -46,6 +53,26 @@ COLUMNS = (
         timed=True,
     ),
 )
+
+
+def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
+    """List the columns of a table: a column for each metric of its tasks and stage, then costs."""
+    metrics = dict.fromkeys(metric for task in tasks for metric in TASKS.get(task)().metrics)
+    return (*(_column(metric, stage) for metric in metrics for stage in STAGES), *COSTS)
+
+
+@cache
+def _column(metric: Metric, stage: str) -> Column:
+    return Column(
+        f"{metric.key}_{stage}",
+        f"{STAGES[stage]} {metric.heading}",
+        lambda r: r["metrics"].get(stage, {}).get(metric.key),
+        metric.scale,
+        metric.digits,
+        None if stage == "dense" else metric.better,
+        stage=stage,
+        metric=metric,
+    )
 
 
 @dataclass(frozen=True)
@@ -86,4 +113,4 @@ def show(column: Column, cell: Cell) -> str:
 
 def exists(column: Column, time: str) -> bool:
     """Whether a time has the stage that a column measures."""
-    return column.key != "acc_finetuned" or time not in TIMES or TIMES[time].then is not None
+    return column.stage != "finetuned" or time not in TIMES or TIMES[time].then is not None

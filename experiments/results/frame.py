@@ -1,8 +1,8 @@
 """Results as one pandas frame, and that frame as Parquet and CSV.
 
-Keys that are nested in a result have dots in the frame: ``acc.dense``, ``training.dense.epochs``.
-What has no fixed shape stays whole (`WHOLE`), as the lists and dictionaries that it is; a file
-holds it as JSON text, since neither format keeps such values.
+Keys that are nested in a result have dots in the frame: ``metrics.dense.acc`` and so on. What has
+no fixed shape stays whole (`WHOLE`), as the lists and dictionaries that it is; a file holds it as
+JSON text, since neither format keeps such values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of any shape, or of more than one type (`bn_refresh`): JSON text in the files.
-WHOLE = ("widths", "proof", "details", "config", "training.budget", "bn_refresh")
+WHOLE = (
+    *("widths", "proof", "details", "config", "training.budget", "bn_refresh"),
+    *("options.method", "options.criterion"),
+)
 
 
 def flat(content: Mapping[str, Any], whole: Iterable[str] = (), prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from experiments.ground import files, paths
-from experiments.results.schema import REQUIRED, SCHEMA_VERSION, Result, checksum
+from experiments.results.schema import REQUIRED, Result, checksum
+from experiments.results.upgrade import READABLE, upgraded
 from spa.errors import InputError, SettingError
 
 if TYPE_CHECKING:
@@ -32,15 +33,20 @@ def read_result(path: Path) -> Result:
     if not isinstance(content, dict):
         raise InputError(f"{path} is torn or was edited: it does not hold a JSON object")
     version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         raise InputError(
-            f"{path} has schema_version {version!r}, but this program reads {SCHEMA_VERSION}"
+            f"{path} has schema_version {version!r}, but this program reads "
+            f"{' and '.join(map(str, READABLE))}"
         )
-    missing = [key for key in REQUIRED if key not in content]
+    if "checksum" in content and content["checksum"] != checksum(content):
+        raise InputError(f"{path} was edited: its content does not give its checksum")
+    try:
+        content = upgraded(content)
+        missing = [key for key in REQUIRED if key not in content]
+    except KeyError as error:
+        missing = [str(error.args[0])]
     if missing:
         raise InputError(f"{path} is torn or was edited: it lacks {', '.join(missing)}")
-    if content["checksum"] != checksum(content):
-        raise InputError(f"{path} was edited: its content does not give its checksum")
     return cast(Result, content)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.results.columns import COLUMNS, MISSING, Cell, exists, summarise
+from experiments.results.columns import MISSING, Cell, Column, columns, exists, summarise
 from experiments.results.literature import Published
 from experiments.times import TIMES
 
@@ -30,7 +30,8 @@ class Row:
     Attributes:
         run_id: "" where nothing was run.
         names: what it is: model, time, method, asked, and the optional settings.
-        cells: one for each of `COLUMNS`, by key.
+        cells: one for each of the columns, by key.
+        columns: of the row's table, the same in all of its rows.
         done: seeds that are finished.
         runs: seeds that were started.
         block: model, framework, data set and time.
@@ -50,6 +51,17 @@ class Row:
     by_spa: bool = False
     machines: frozenset[tuple[Any, ...]] = frozenset()
     published: tuple[Published, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def final(self) -> Cell:
+        """What the task's first metric says in the end: fine-tuned, or pruned where that is all."""
+        tuned, pruned = (self.first(stage) for stage in ("finetuned", "pruned"))
+        return tuned if tuned.exists else pruned
+
+    def first(self, stage: str) -> Cell:
+        """What the task's first metric says of a stage."""
+        return next(self.cells[c.key] for c in self.columns if c.stage == stage)
 
 
 def build(
@@ -71,8 +83,9 @@ def build(
     for status in unfinished:
         lost.setdefault(status["run_id"], []).append(status)
     shown = [key for key in OPTIONAL if len({str(r.get(key)) for r in results}) > 1]
+    heads = columns(dict.fromkeys(r["task"] for r in results) or ("classification",))
     rows = [
-        _row(run_id, groups.get(run_id, []), lost.get(run_id, []), shown)
+        _row(run_id, groups.get(run_id, []), lost.get(run_id, []), shown, heads)
         for run_id in {**groups, **lost}
     ]
     return sorted(_joined(sorted(rows, key=_order), literature, shown), key=_order)
@@ -83,6 +96,7 @@ def _row(
     done: Sequence[Mapping[str, Any]],
     lost: Sequence[Mapping[str, Any]],
     shown: Sequence[str],
+    heads: tuple[Column, ...],
 ) -> Row:
     what = (done or lost)[0]
     return Row(
@@ -92,7 +106,7 @@ def _row(
             column.key: summarise(
                 [column.get(result) for result in done], exists(column, what["time"])
             )
-            for column in COLUMNS
+            for column in heads
         },
         done=len(done),
         runs=len(done) + len(lost),
@@ -103,6 +117,7 @@ def _row(
             (r["hardware"]["cpu"], r["hardware"]["cores"], *sorted(r["latency"].items()))
             for r in done
         ),
+        columns=heads,
     )
 
 
@@ -149,7 +164,7 @@ def _joined(
         for i in beside:
             out[i] = replace(out[i], published=(*out[i].published, published))
         if not beside:
-            out.append(_unmeasured(published, out[mine[0]].block, shown))
+            out.append(_unmeasured(published, out[mine[0]], shown))
     return out
 
 
@@ -162,7 +177,7 @@ def _same(row: Row, published: Published) -> bool:
     )
 
 
-def _unmeasured(published: Published, block: tuple[str, ...], shown: Sequence[str]) -> Row:
+def _unmeasured(published: Published, beside: Row, shown: Sequence[str]) -> Row:
     names = {
         "model": published.model,
         "time": published.time,
@@ -172,9 +187,10 @@ def _unmeasured(published: Published, block: tuple[str, ...], shown: Sequence[st
     return Row(
         run_id="",
         names=names | {k: published.dataset if k == "dataset" else MISSING for k in shown},
-        cells={c.key: summarise([], exists(c, published.time)) for c in COLUMNS},
+        cells={c.key: summarise([], exists(c, published.time)) for c in beside.columns},
         done=0,
         runs=0,
-        block=block,
+        block=beside.block,
         published=(published,),
+        columns=beside.columns,
     )

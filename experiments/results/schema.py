@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # How every method's FLOPs are counted, its own count aside (`spa.graph.cost`).
 FLOPS = "1 MAC = 2 FLOPs; of convolutions, matrix products, recurrent cells and attention"
 
@@ -29,12 +29,27 @@ class Reached(TypedDict):
     rp: float
 
 
-class Accuracy(TypedDict):
-    """Top-1 on the test split, fractions in [0, 1]; None where the stage does not exist."""
+class Metrics(TypedDict, total=False):
+    """What the task's metrics measured on the test split, by their keys; only stages that exist."""
 
-    dense: float | None
-    pruned: float | None
-    finetuned: float | None
+    dense: dict[str, float]
+    pruned: dict[str, float]
+    finetuned: dict[str, float]
+
+
+class Options(TypedDict):
+    """The own settings of what was chosen; those that were left at a default of null are not."""
+
+    method: dict[str, Any]
+    criterion: dict[str, Any]
+
+
+class Seen(TypedDict):
+    """Data that a method has looked at while it pruned."""
+
+    kind: str  # labelled, calibration or training
+    source: str  # train, or how calibration inputs were made: id, ood, bn, noise, uniform
+    samples: int
 
 
 class Width(TypedDict):
@@ -69,6 +84,7 @@ class Result(TypedDict):
     model: str
     framework: str
     dataset: str
+    task: str  # of the data set; says what metrics there are
     method: str
     criterion: str | None  # None: the method takes none
     time: str
@@ -81,15 +97,17 @@ class Result(TypedDict):
     normalize: str | None
     calibration: str | None  # None: the method takes none
     bn_refresh: bool | str | None
+    options: Options
     # Measured.
     reached: Reached
-    acc: Accuracy
+    metrics: Metrics
     params: Pair
     macs: Pair  # of one sample; FLOPs = 2 x MACs
     prune_seconds: float  # scoring, planning, reconstruction, surgery and proof
     latency_ms: Pair  # median of one batch, ONNX Runtime, CPU
     latency: dict[str, int]  # batch, threads, warmup, repeats
     widths: list[Width]
+    seen: list[Seen] | None  # None: not recorded
     seconds: Seconds
     # Provenance.
     config: dict[str, Any]  # what the run id is a hash of

@@ -1,4 +1,4 @@
-"""What is measured on an ONNX file with ONNX Runtime: accuracy, and latency.
+"""What is measured on an ONNX file with ONNX Runtime: how well it answers, and latency.
 
 Nothing here knows where a file came from: every number of a table is measured on the file that
 lies in the run's folder.
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.data import Split
-from experiments.data.base import batches
 from experiments.results.schema import Pair
+from experiments.tasks import Predict
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,18 +31,24 @@ def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
     )
 
 
-def accuracy(path: Path, split: Split, batch: int = 256) -> float:
-    """Return the share of a split that the model labels correctly, in [0, 1]."""
+def predictor(path: Path) -> Predict:
+    """Return what gives a file's outputs for any number of samples."""
     net = session(path)
     name, fixed = _input(net)
-    correct = 0
-    for x, y in batches(split, fixed or batch):
-        n = len(x)
-        if fixed and n < fixed:  # a fixed batch size: fill up, then drop what was filled
-            x = np.concatenate([x, np.repeat(x[:1], fixed - n, axis=0)])
-        logits = net.run(None, {name: x})[0][:n]
-        correct += int((logits.argmax(axis=1) == y).sum())
-    return correct / len(split)
+
+    def predict(x: np.ndarray) -> list[np.ndarray]:
+        if fixed is None:
+            return list(net.run(None, {name: x}))
+        parts = []
+        for start in range(0, len(x), fixed):
+            part = x[start : start + fixed]
+            n = len(part)
+            # A fixed batch size: fill up, then drop what was filled.
+            part = np.concatenate([part, np.repeat(part[:1], fixed - n, axis=0)])
+            parts.append([output[:n] for output in net.run(None, {name: part})])
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    return predict
 
 
 def latency_ms(

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from experiments.config.settings import Settings
 from experiments.data import Dataset, load
 from experiments.ground import files, provenance
+from experiments.methods import plain
 from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds
 from experiments.runs.dense import baseline
-from experiments.runs.evaluate import accuracy, latency_ms
+from experiments.runs.evaluate import latency_ms, predictor
 from experiments.runs.job import Source
 from experiments.runs.prune import prune
+from experiments.tasks import TASKS
 from experiments.training.budget import Budget
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer, forget
@@ -90,7 +92,7 @@ def execute(
         training["finetune"] = {key: tuned[key] for key in ("epochs", "seconds", "processes")}
 
     with watch.stage("measure"):
-        acc = measure(folder, data)
+        metrics = measure(folder, data)
         latency = latency_ms(dense, folder.path / "pruned.onnx", data.shape, **settings.latency)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -100,6 +102,7 @@ def execute(
         "model": settings.model,
         "framework": settings.framework,
         "dataset": data.name,
+        "task": data.task,
         "method": settings.method,
         "criterion": settings.criterion,
         "time": settings.time,
@@ -111,14 +114,19 @@ def execute(
         "normalize": None if settings.scoring is None else settings.scoring.normalize,
         "calibration": settings.calibration,
         "bn_refresh": None if settings.calibrating is None else settings.calibrating.bn_refresh,
+        "options": {
+            "method": plain(settings.how),
+            "criterion": {} if settings.scoring is None else plain(settings.scoring.options),
+        },
         "reached": pruned["reached"],
-        "acc": acc,
+        "metrics": metrics,  # type: ignore[typeddict-item]
         "params": pruned["params"],
         "macs": pruned["macs"],
         "prune_seconds": pruned["prune_seconds"],
         "latency_ms": latency,
         "latency": settings.latency,
         "widths": pruned["widths"],
+        "seen": pruned["seen"],
         "seconds": watch.all(),
         "config": settings.semantic(),
         "flops": FLOPS,
@@ -234,14 +242,18 @@ def tune(
     }
 
 
-def measure(folder: RunFolder, data: Dataset) -> Any:
-    """Measure the accuracy of every file of the run that exists."""
-    acc: dict[str, float | None] = {}
+def measure(folder: RunFolder, data: Dataset) -> dict[str, dict[str, float]]:
+    """Measure how well every file of the run answers that exists."""
+    task = TASKS.get(data.task)()
+    names = {metric.key: metric.name for metric in task.metrics}
+    found = {}
     for stage in ("dense", "pruned", "finetuned"):
         path = folder.path / f"{stage}.onnx"
-        acc[stage] = accuracy(path, data.test) if path.is_file() else None
-        folder.log({"stage": f"test {stage}", "accuracy": acc[stage]})
-    return acc
+        if path.is_file():
+            found[stage] = task.measure(predictor(path), data.test)
+            shown = {names[key]: value for key, value in found[stage].items()}
+            folder.log({"stage": f"test {stage}", **shown})
+    return found
 
 
 def _take(source: Path, target: Path) -> Path:

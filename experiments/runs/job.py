@@ -14,6 +14,7 @@ from experiments.data import Dataset, calibration_inputs
 from experiments.ground.seeds import generator, whole
 from experiments.methods import Job, TorchNetwork
 from experiments.models.network import with_weights
+from experiments.results.schema import Seen
 from experiments.training.budget import Budget
 from experiments.training.loop import prepare
 from experiments.training.trainer import Trainer
@@ -33,6 +34,7 @@ class Source:
 
     Attributes:
         rows: of all trainings of the method, an epoch each.
+        seen: which data the method has looked at.
     """
 
     settings: Settings
@@ -40,6 +42,11 @@ class Source:
     folder: RunFolder
     trainer: Trainer
     rows: list[dict[str, Any]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+
+    def note(self, kind: str, source: str, samples: int) -> None:
+        """Have the record say that data were looked at."""
+        self.seen.append({"kind": kind, "source": source, "samples": samples})
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,16 @@ class RunJob(Job):
         """See `Job.labelled`."""
         train = self._source.data.train
         rng = generator(self._source.settings.seed, "gradient samples")
-        return train.take(np.sort(rng.permutation(len(train))[:samples]))
+        index = np.sort(rng.permutation(len(train))[:samples])
+        self._source.note("labelled", "train", len(index))
+        return train.take(index)
 
     def inputs(self) -> np.ndarray | str:
         """See `Job.inputs`."""
         settings, seen = self._source.settings, self.calibration
         if seen is None:
             return super().inputs()
+        self._source.note("calibration", seen.calibration, seen.calibration_samples)
         return calibration_inputs(
             seen.calibration,
             self._source.data,
@@ -96,6 +106,7 @@ class RunJob(Job):
             it.rows.append(row)
             it.folder.log(row)
 
+        it.note("training", "train", len(it.data.train))
         start = hashlib.sha256(model.SerializeToString()).hexdigest()
         return it.trainer.train(
             net,

@@ -6,6 +6,7 @@ import logging
 import os
 import traceback
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from experiments.config.settings import Settings, parse
 from experiments.ground.progress import Progress
 from experiments.runs import lease
 from experiments.runs.folder import RunFolder
+from experiments.tasks import TASKS
 from experiments.training.interrupts import Interrupted, Interrupts
 from experiments.training.rendezvous import meeting
 from spa.errors import SpaError
@@ -114,8 +116,10 @@ def _recorded(
         folder.fail(error)
         progress.say(f"failed; the traceback is in {folder.path / 'status.json'}")
         return "failed"
-    acc = ", ".join(f"{k} {v:.1%}" for k, v in result["acc"].items() if v is not None)
-    progress.say(f"RF {result['reached']['rf']:.2f}: {acc} ({folder.path})")
+    metric = TASKS.get(result["task"])().metrics[0]
+    found: Mapping[str, Mapping[str, float]] = result["metrics"]  # type: ignore[assignment]
+    shown = ", ".join(f"{stage} {metric.show(found[stage][metric.key])}" for stage in found)
+    progress.say(f"RF {result['reached']['rf']:.2f}: {shown} ({folder.path})")
     return "done"
 
 

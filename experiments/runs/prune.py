@@ -52,6 +52,7 @@ def prune(source: Path, given: Source) -> dict[str, Any]:
         "epochs": len(given.rows),
         "trained_seconds": trained,
         "rows": given.rows,
+        "seen": given.seen,
         "seconds": time.monotonic() - started,
     }
 

@@ -3,7 +3,7 @@
 result files -> rows -> layout -> Markdown, LaTeX, CSV.
 """
 
-from experiments.results.columns import COLUMNS, MISSING, NO_STAGE, Cell, Column, show, summarise
+from experiments.results.columns import MISSING, NO_STAGE, Cell, Column, columns, show, summarise
 from experiments.results.rows import Row, build
 from experiments.tables.as_csv import comma_separated
 from experiments.tables.as_latex import latex
@@ -13,7 +13,6 @@ from experiments.tables.command import main, write
 from experiments.tables.footnote import notes
 
 __all__ = [
-    "COLUMNS",
     "MISSING",
     "NO_STAGE",
     "Cell",
@@ -21,6 +20,7 @@ __all__ = [
     "Row",
     "best",
     "build",
+    "columns",
     "comma_separated",
     "latex",
     "main",

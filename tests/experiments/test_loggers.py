@@ -138,7 +138,7 @@ def test_the_tables_are_the_result(mirrored):
     kept = newest(mirrored, "prune")
     columns, rows = kept.table("tables/accuracy")
     assert columns == ["stage", "accuracy"]
-    assert dict(rows) == result["acc"]
+    assert dict(rows) == {stage: found["acc"] for stage, found in result["metrics"].items()}
     columns, rows = kept.table("tables/flops")
     assert columns == ["quantity", "dense", "pruned", "dense / pruned", "asked"]
     macs, params, reached = result["macs"], result["params"], result["reached"]

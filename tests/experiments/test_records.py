@@ -119,7 +119,7 @@ def test_collect_copies_what_is_finished_and_drops_what_is_gone(tmp_path, made_r
     both = [records.read_results(tmp_path / source, "made") for source in ("runs", "records")]
     assert both[0] == both[1]
     frame = records.load(tmp_path / "records", "made")
-    assert frame["acc.finetuned"].tolist() == [0.98, 0.98]
+    assert frame["metrics.finetuned.acc"].tolist() == [0.98, 0.98]
 
 
 def test_what_is_exported_is_what_was_read(tmp_path, made_result, capsys):

@@ -99,7 +99,7 @@ def test_cells_have_what_they_are_sorted_by(results):
     headings, rows = table(gather(results / "runs", EXPERIMENT).rows)
     names = [heading.text for heading in headings]
     cells = {run_id: dict(zip(names, cells, strict=True)) for run_id, cells in rows}
-    rf = next(column.heading for column in tables.COLUMNS if column.key == "rf")
+    rf = next(column.heading for column in tables.columns(["classification"]) if column.key == "rf")
     assert cells["1111111111"][rf] == ("2.00 ± 0.00", 2.0)
     assert cells["99aa"][rf] == ("—", None)
     assert cells["5555555555"]["asked"].sort > cells["1111111111"]["asked"].sort  # 10 and 2

@@ -14,7 +14,7 @@ from tests.experiments.report_files import EXPERIMENT, NASTY, results_folder
 
 pytestmark = pytest.mark.slow
 
-RF = next(column.heading for column in tables.COLUMNS if column.key == "rf")
+RF = next(column.heading for column in tables.columns(["classification"]) if column.key == "rf")
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 

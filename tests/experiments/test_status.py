@@ -32,7 +32,7 @@ def states(parsed, made_result, tmp_path):
         if name == "failed":
             folder.fail(RuntimeError("on purpose"))
     path = runs["torn"].path / "result.json"
-    path.write_text(path.read_text().replace('"pruned": 0.5', '"pruned": 0.9'))
+    path.write_text(path.read_text().replace('"acc": 0.5', '"acc": 0.9'))
     with lease.hold(runs["running"].path):
         yield runs
 
