@@ -1,7 +1,8 @@
 """What a data set is to the harness.
 
-N samples, C channels, H and W pixels. Pictures leave a split as float32 (N, C, H, W), normalised
-by the data set's mean and standard deviation; labels as int64 (N,).
+N samples, C channels, H and W pixels. What leaves a split are arrays by the name of the input that
+they are for, and targets. Pictures are float32 (N, C, H, W), normalised by the data set's mean and
+standard deviation; labels are int64 (N,).
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ import numpy as np
 
 from experiments.ground.checked import checked
 from experiments.ground.registry import Registry
+from spa.errors import SettingError
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# Arrays (N, ...) by the name of the network's input; of pictures there is one.
+Inputs = dict[str, np.ndarray]
+PICTURES = "input"
 
 
 class Split(Protocol):
     """Samples that are read by index."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The labels (N,) int64."""
-        ...
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -36,8 +36,8 @@ class Split(Protocol):
 
     def take(
         self, index: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Read samples; with a generator they are augmented as for training."""
+    ) -> tuple[Inputs, np.ndarray]:
+        """Read samples and their targets; with a generator they are augmented as for training."""
         ...
 
     def fingerprint(self) -> str:
@@ -69,13 +69,13 @@ class ArraySplit:
 
     def take(
         self, index: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Inputs, np.ndarray]:
         """Read samples; with a generator they are augmented as for training."""
         x = self.images[index]
         x = x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
         if rng is not None and self.augment is not None:
             x = self.augment(x, rng)
-        return normalise(x, self.mean, self.std), self.labels[index]
+        return {PICTURES: normalise(x, self.mean, self.std)}, self.labels[index]
 
     def fingerprint(self) -> str:
         """Hash all pictures and labels."""
@@ -109,7 +109,7 @@ class Dataset:
 
     def example(self) -> np.ndarray:
         """Return two pictures (2, C, H, W) as a network gets them."""
-        return self.test.take(np.arange(2))[0]
+        return only(self.test.take(np.arange(2))[0])
 
     def fingerprint(self) -> str:
         """Hash what is trained and tested on; no augmentation, no normalisation."""
@@ -242,7 +242,7 @@ def normalise(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 def batches(
     split: Split, size: int, rng: np.random.Generator | None = None, first: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[Inputs, np.ndarray]]:
     """Go through a split once: shuffled and augmented with a generator, in order without.
 
     Each batch is augmented with a generator of its own, so that those before the first one that is
@@ -257,6 +257,18 @@ def batches(
     bounds = zip(starts, [*starts[1:], len(order)], rngs, strict=True)
     for start, stop, own in islice(bounds, first, None):
         yield split.take(order[start:stop], own)
+
+
+def only(inputs: Inputs) -> np.ndarray:
+    """Return the one input of samples, for what takes no names.
+
+    Raises:
+        SettingError: there are several.
+    """
+    if len(inputs) != 1:
+        raise SettingError(f"one input is needed, but the data have {', '.join(inputs)}")
+    (x,) = inputs.values()
+    return x
 
 
 def crop_and_flip(

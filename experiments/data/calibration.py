@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.base import Dataset, load, normalise, resize
+from experiments.data.base import Dataset, load, normalise, only, resize
 from experiments.ground.seeds import generator
 
 
@@ -27,7 +27,7 @@ def calibration_inputs(
     """
     rng = generator(seed, "calibration")
     if kind == "id":
-        return data.train.take(_some(len(data.train), n, rng))[0]
+        return only(data.train.take(_some(len(data.train), n, rng))[0])
     if kind != "ood":
         return kind
     c, h, w = data.shape
@@ -35,7 +35,7 @@ def calibration_inputs(
         x = photo_patches(n, h, w, rng)
     else:
         other = load({"name": data.ood}, data_root)
-        x, _ = other.train.take(_some(len(other.train), n, rng))
+        x = only(other.train.take(_some(len(other.train), n, rng))[0])
         x = x * other.std[:, None, None] + other.mean[:, None, None]  # back to 0..1
         x = resize(x, h, w)
     return normalise(_channels(x, c), data.mean, data.std)

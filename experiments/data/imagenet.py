@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from experiments.data.base import Dataset, Options, dataset, normalise
+from experiments.data.base import PICTURES, Dataset, Inputs, Options, dataset, normalise
 from spa.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,7 +38,7 @@ class FolderSplit:
 
     def take(
         self, index: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Inputs, np.ndarray]:
         """Decode samples; with a generator they are augmented as for training."""
         # One generator per picture, so that the threads' order does not matter.
         rngs = [None] * len(index) if rng is None else rng.spawn(len(index))
@@ -46,7 +46,7 @@ class FolderSplit:
             pictures = list(pool.map(self._read, (self.files[i] for i in index), rngs))
         x = np.stack(pictures).astype(np.float32).transpose(0, 3, 1, 2) / 255
         mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
-        return normalise(x, mean, std), self.labels[index]
+        return {PICTURES: normalise(x, mean, std)}, self.labels[index]
 
     def fingerprint(self) -> str:
         """Hash the names and labels; reading a hundred gigabytes would take hours."""

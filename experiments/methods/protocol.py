@@ -95,8 +95,8 @@ class TorchNetwork:
 class Job:
     """What a method is given: a network, what to reach, and what it may see.
 
-    What only some who ask for a pruning can give is a method that refuses; a run of the harness
-    gives all of it (`experiments.runs.job`).
+    A job of the benchmarks has a file and perhaps a module, but no data: what it cannot give, it
+    refuses. A run of the harness gives everything (`experiments.runs.job`).
 
     Attributes:
         dense: the ONNX file to prune.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from experiments.data.base import Inputs, only
 from experiments.results.schema import Pair
 from experiments.tasks import Predict
 
@@ -34,21 +35,27 @@ def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
 def predictor(path: Path) -> Predict:
     """Return what gives a file's outputs for any number of samples."""
     net = session(path)
-    name, fixed = _input(net)
+    (first, fixed), *more = _inputs(net).items()
 
-    def predict(x: np.ndarray) -> list[np.ndarray]:
+    def predict(inputs: Inputs) -> list[np.ndarray]:
+        # A file of one input takes the data's one, whatever it is called there.
+        feed = inputs if more else {first: only(inputs)}
         if fixed is None:
-            return list(net.run(None, {name: x}))
+            return list(net.run(None, feed))
+        size = len(next(iter(feed.values())))
         parts = []
-        for start in range(0, len(x), fixed):
-            part = x[start : start + fixed]
-            n = len(part)
-            # A fixed batch size: fill up, then drop what was filled.
-            part = np.concatenate([part, np.repeat(part[:1], fixed - n, axis=0)])
-            parts.append([output[:n] for output in net.run(None, {name: part})])
+        for start in range(0, size, fixed):
+            n = min(fixed, size - start)
+            part = {name: _filled(x[start : start + n], fixed) for name, x in feed.items()}
+            parts.append([output[:n] for output in net.run(None, part)])
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     return predict
+
+
+def _filled(x: np.ndarray, size: int) -> np.ndarray:
+    """A batch of a size that a file fixes; what was filled is dropped of what comes out."""
+    return np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
 
 
 def latency_ms(
@@ -69,7 +76,7 @@ def latency_ms(
     runs = []
     for path in (dense, pruned):
         net = session(path, threads)
-        name, fixed = _input(net)
+        ((name, fixed),) = _inputs(net).items()
         x = np.random.default_rng(0).standard_normal((fixed or batch, *shape), np.float32)
         runs.append((net, {name: x}))
     times: list[list[float]] = [[], []]
@@ -83,8 +90,7 @@ def latency_ms(
     return {"dense": medians[0], "pruned": medians[1]}
 
 
-def _input(net: onnxruntime.InferenceSession) -> tuple[str, int | None]:
-    """Return the input's name, and its batch size where that is fixed."""
-    (value,) = net.get_inputs()
-    size = value.shape[0]
-    return value.name, size if isinstance(size, int) else None
+def _inputs(net: onnxruntime.InferenceSession) -> dict[str, int | None]:
+    """Return every input's batch size, None where that is free."""
+    sizes = {value.name: value.shape[0] for value in net.get_inputs()}
+    return {name: size if isinstance(size, int) else None for name, size in sizes.items()}

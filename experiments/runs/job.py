@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.config.settings import Settings
 from experiments.data import Dataset, calibration_inputs
+from experiments.data.base import only
 from experiments.ground.seeds import generator, whole
 from experiments.methods import Job, TorchNetwork
 from experiments.models.network import with_weights
@@ -80,7 +81,8 @@ class RunJob(Job):
         rng = generator(self._source.settings.seed, "gradient samples")
         index = np.sort(rng.permutation(len(train))[:samples])
         self._source.note("labelled", "train", len(index))
-        return train.take(index)
+        x, y = train.take(index)
+        return only(x), y  # JOIN: the library is to take arrays by input name
 
     def inputs(self) -> np.ndarray | str:
         """See `Job.inputs`."""

@@ -20,12 +20,12 @@ from typing import Any, Literal, Protocol
 
 import numpy.typing as npt
 
-from experiments.data.base import Split
+from experiments.data.base import Inputs, Split
 from experiments.ground.registry import Registry
 
 Array = npt.NDArray[Any]
-# All outputs of a network for inputs (N, ...).
-Predict = Callable[[Array], list[Array]]
+# All outputs of a network for inputs (N, ...) by name.
+Predict = Callable[[Inputs], list[Array]]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from experiments.data import Split
-from experiments.data.base import batches
+from experiments.data.base import batches, only
 from experiments.ground.seeds import generator, seed_torch
 from experiments.training.budget import Budget
 from spa.errors import SettingError
@@ -111,7 +111,9 @@ def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:
         steps -= 1  # as `batches` joins a last single sample to the batch before it
 
     def rest(epoch: int, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return batches(split, budget.batch, generator(seed, f"{stream} epoch {epoch}"), step)
+        drawn = generator(seed, f"{stream} epoch {epoch}")
+        # JOIN: the loop is to take arrays by input name, as splits give them.
+        return ((only(x), y) for x, y in batches(split, budget.batch, drawn, step))
 
     return Feed(
         epoch=lambda epoch: rest(epoch, 0),

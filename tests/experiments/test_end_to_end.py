@@ -59,7 +59,7 @@ def measured(path: Path) -> float:
     net = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     test = load({"name": "digits"}).test
     x, y = test.take(np.arange(len(test)))
-    return float((net.run(None, {net.get_inputs()[0].name: x})[0].argmax(1) == y).mean())
+    return float((net.run(None, {net.get_inputs()[0].name: x["input"]})[0].argmax(1) == y).mean())
 
 
 def test_train_prune_finetune_reaches_70_percent_at_rf_2(results):

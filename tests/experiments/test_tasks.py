@@ -12,7 +12,7 @@ import pytest
 
 from experiments import figures, tables
 from experiments.data import DATASETS, load
-from experiments.data.base import ArraySplit, Split
+from experiments.data.base import PICTURES, ArraySplit, Split, only
 from experiments.ground import files
 from experiments.models.network import fresh
 from experiments.results.columns import STAGES, columns
@@ -20,7 +20,7 @@ from experiments.results.records import read_result, write_result
 from experiments.results.schema import REQUIRED, SCHEMA_VERSION, checksum
 from experiments.runs.evaluate import predictor
 from experiments.tasks import TASKS, Metric, Predict
-from spa.errors import InputError
+from spa.errors import InputError, SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,7 @@ def labelled(scores: np.ndarray, labels: list[int]) -> tuple[Predict, Split]:
     plain = np.zeros(1, np.float32), np.ones(1, np.float32)
     pictures = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1)
     split = ArraySplit(pictures, np.array(labels), *plain)
-    return lambda x: [scores[x[:, 0, 0, 0].astype(int)]], split
+    return lambda inputs: [scores[inputs[PICTURES][:, 0, 0, 0].astype(int)]], split
 
 
 def test_accuracy_is_the_share_of_right_labels():
@@ -85,10 +85,28 @@ def test_a_file_of_a_fixed_batch_is_fed_whole_batches(tmp_path):
     onnx.save(free, tmp_path / "fixed.onnx")
     x = data.test.take(np.arange(10))[0]
     session = onnxruntime.InferenceSession(str(tmp_path / "free.onnx"))
-    (expected,) = session.run(None, {session.get_inputs()[0].name: x})
+    (expected,) = session.run(None, {session.get_inputs()[0].name: x[PICTURES]})
     for name in ("free", "fixed"):
         (found,) = predictor(tmp_path / f"{name}.onnx")(x)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_of_two_inputs_is_fed_by_name(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3])
+
+    node = helper.make_node("Sub", ["a", "b"], ["y"])
+    graph = helper.make_graph([node], "g", [value("a"), value("b")], [value("y")])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "two.onnx")
+    a, b = np.ones((5, 3), np.float32), np.full((5, 3), 0.25, np.float32)
+    (y,) = predictor(tmp_path / "two.onnx")({"b": b, "a": a})
+    assert y.tolist() == (a - b).tolist()
+    with pytest.raises(SettingError, match="one input is needed, but the data have a, b"):
+        only({"a": a, "b": b})
 
 
 def test_the_columns_of_a_table_are_its_tasks(guessing):
