@@ -16,6 +16,8 @@ from experiments.data.base import DATASETS, load
 from experiments.methods import METHODS, Job
 from experiments.models import MODELS
 from experiments.models.network import fresh
+from experiments.runs.evaluate import predictor
+from experiments.tasks import TASKS
 
 TEXT = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text()
 # What a file of that kind begins with.
@@ -29,17 +31,18 @@ import numpy as np
 import spa
 from pydantic import Field
 from torch import nn
-from experiments.data.base import Dataset, Options, dataset, from_arrays
+from experiments.data.base import Dataset, Options, Split, batches, dataset, from_arrays
 from experiments.methods import Job, Need, NoSettings, Outcome, method
 from experiments.methods.baselines.reach import reach
 from experiments.models import MODELS, Shape
+from experiments.tasks import TASKS, Metric, Predict
 """
 
 
 @pytest.fixture
 def added(monkeypatch, tmp_path) -> Any:
     """Adds what a section shows, for the time of a test."""
-    for registry in (METHODS, DATASETS, MODELS):
+    for registry in (METHODS, DATASETS, MODELS, TASKS):
         registry.names()
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
@@ -81,3 +84,10 @@ def test_a_data_set_and_a_model(added):
     net = MODELS.get("linear")(data.shape, data.classes)
     with torch.no_grad():
         assert net(torch.from_numpy(data.example())).shape == (2, 10)
+
+
+def test_a_task(added, dense):
+    added("A task")
+    test = load({"name": "digits"}).test
+    one, five = (TASKS.get(name)().measure(predictor(dense), test) for name in TASKS.names())
+    assert one["acc"] <= five["top5"] <= 1
