@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -235,7 +235,7 @@ class _Target:
 def _scoring(values: Mapping[str, Any]) -> Scoring:
     name = str(values["criterion"]["name"])
     kind = criteria.settings_of(name)
-    options = checked(kind, _options(values["criterion"]), f"criterion {name}")
+    options: Any = checked(kind, _options(values["criterion"]), f"criterion {name}")
     given = _picked(values, Scoring) | {"criterion": name, "options": options}
     return checked(Scoring, given)
 
@@ -273,7 +273,7 @@ def _identity(model: str) -> str:
 
 def _picked(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
     """What a dataclass's fields are called at the top of the configuration."""
-    return {key: values[key] for key in kind.__dataclass_fields__ if key in values}
+    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
 
 
 def _options(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -46,9 +47,15 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if isinstance(value, bool) and "bool" not in declared[key]:
             raise SettingError(f"{_name(where, key)} is no true or false, but is {value}")
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        made: T = _adapter(kind).validate_python(dict(values))  # type: ignore[arg-type]
     except ValidationError as error:
         raise _translated(error, where) from None
+    return made
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def stray(key: str, known: Sequence[str], where: str) -> SettingError:

@@ -61,7 +61,7 @@ def check(results: Sequence[Result]) -> None:
     for quantity in QUANTITIES:
         first: dict[tuple[Any, ...], Result] = {}
         for result in results:
-            key = (result["experiment"], result["model"], result["framework"], result["dataset"])
+            key = tuple(result[name] for name in ("experiment", "model", "framework", "dataset"))
             if quantity.by_seed:
                 key = (*key, result["seed"])
             before = first.setdefault(key, result)
