@@ -1,8 +1,8 @@
 """Networks with learned weights that others exported, pruned at RF 1.5 and proven.
 
-`experiments.carried` fetches them. Where the zeroed dense network still tells its inputs apart, the
-result is held to the independent oracle too. It cannot judge two kinds, which SPA's own proof (the
-same cut with random weights) covers:
+`experiments.bench.carried` has them. Where the zeroed dense network still tells its inputs apart,
+the result is held to the independent oracle too. It cannot judge two kinds, which SPA's own proof
+(the same cut with random weights) covers:
 
 1. The onnx package's light networks: a filled weight is the same everywhere, and so is every
    class's probability, whatever is cut.
@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import spa
-from experiments import carried
+from experiments.bench import carried
 from tests.forks import zeroed
 from tests.oracles import assert_equals_zeroed, run, zeroed_dense
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from experiments.packages import Package, folder
+from experiments.ground.packages import Package, folder
 from spa.errors import RunError
 from spa.graph.execute import session
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from experiments import provenance
 from experiments.bench.exactness import VERDICTS
 from experiments.bench.networks import LISTS, listed
 from experiments.bench.tools import TOOLS
+from experiments.ground import provenance
 
 SECONDS = 300
 MEMORY_MIB = 4096

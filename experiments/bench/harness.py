@@ -26,9 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import files, paths, records, tables
+from experiments import tables
 from experiments.bench.measure import RESULTS, goal, markdown, say, write_csv
-from experiments.schema import checksum
+from experiments.ground import files, paths
+from experiments.results import records
+from experiments.results.schema import checksum
 from spa.errors import InputError
 
 RUNS = 1000
@@ -58,7 +60,8 @@ def variations(record: dict[str, Any], count: int) -> list[dict[str, Any]]:
         result["reached"]["rf"] = target * rng.uniform(1, 1.03)
         result["macs"]["pruned"] = result["macs"]["dense"] / result["reached"]["rf"]
         accuracy = rng.gauss(0.93, 0.005)
-        result["acc"] = {"dense": accuracy, "pruned": 0.3, "finetuned": accuracy - 0.01 * target}
+        found = {"dense": accuracy, "pruned": 0.3, "finetuned": accuracy - 0.01 * target}
+        result["metrics"] = {stage: {"acc": value} for stage, value in found.items()}
         result["prune_seconds"] = rng.uniform(0.1, 1)
         result["latency_ms"]["pruned"] *= rng.uniform(0.8, 1.2)
         result["widths"] = [

@@ -26,9 +26,9 @@ import numpy as np
 import onnx
 
 import spa
-from experiments import packages
 from experiments.bench import agreement, carried_transformers, texts
 from experiments.bench.agreement import Array
+from experiments.ground import packages
 from spa.graph.execute import session
 
 RATIO = 0.2

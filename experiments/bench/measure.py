@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import files, provenance
 from experiments.bench.networks import NETWORKS, Network
 from experiments.figures.style import COLOURS, DASHES, MARKERS
+from experiments.ground import files, provenance
 from spa.graph.model import Model
 from spa.graph.nodes import Graph
 

@@ -24,7 +24,7 @@ import onnx
 
 import spa
 import spa.obspa
-from experiments import carried
+from experiments.bench import carried
 from experiments.bench.measure import RESULTS, markdown, say, write_csv
 from experiments.data.calibration import photo_patches
 from experiments.models import builder

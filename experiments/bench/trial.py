@@ -24,7 +24,8 @@ import onnx
 
 from experiments.bench.exactness import compare
 from experiments.bench.networks import NETWORKS, Network, as_file
-from experiments.bench.tools import TAKES_MODULE, TOOLS, Outcome
+from experiments.bench.tools import halved, takes_module
+from experiments.methods import Outcome
 from spa.graph.nodes import real_inputs
 
 # A network counts as smaller from this share of parameters on.
@@ -45,8 +46,8 @@ def trials(name: str, tools: Sequence[str], folder: Path) -> Iterator[dict[str, 
             yield {**result, "tool": tool, "reason": _reason(error)}
         return
     # Those that need the torch module come first; the others need not hold it in memory.
-    for tool in sorted(tools, key=lambda tool: tool not in TAKES_MODULE):
-        if tool not in TAKES_MODULE:
+    for tool in sorted(tools, key=lambda tool: not takes_module(tool)):
+        if not takes_module(tool):
             network = replace(network, module=None)
         _let_go()
         found = {**result, "tool": tool, "stage": "prune"}
@@ -54,7 +55,7 @@ def trials(name: str, tools: Sequence[str], folder: Path) -> Iterator[dict[str, 
         try:
             outcome = _timed(tool, network, dense, found)
             yield {"ends": tool}
-            _judge(dense, before, outcome, network, found)
+            _judge(dense, before, outcome.model, network, found)
         except Exception as error:  # any tool may fail in any way; that is what is measured
             found["reason"] = _reason(error)
         yield found
@@ -85,34 +86,46 @@ def _timed(tool: str, network: Network, dense: Path, found: dict[str, Any]) -> O
     _forget_peak()
     started = time.perf_counter()
     try:
-        outcome = TOOLS[tool](network, dense)
+        outcome = halved(tool, network, dense)
     finally:
         found.update(seconds=time.perf_counter() - started, peak_mib=_peak_mib())
-    found.update(proven=outcome.proven, note=outcome.note)
+    found.update(proven=None if outcome.proof is None else outcome.proof.equal)
+    found.update(note=_note(outcome, network, dense))
     return outcome
 
 
+def _note(outcome: Outcome, network: Network, dense: Path) -> str:
+    """What a tool says of its result; of SPA's unchanged ones, what was kept dense."""
+    import spa
+    from spa.coupling.kept import main_causes
+
+    if outcome.plan is not None and not outcome.plan.parameters:
+        kept = spa.find_groups(spa.load(dense, network.given)).kept
+        return f"unchanged; kept dense: {main_causes(kept)}"
+    return outcome.proof.checks[-1] if outcome.proof is not None else " ".join(outcome.notes)
+
+
 def _judge(
-    dense: Path, before: Any, outcome: Outcome, network: Network, found: dict[str, Any]
+    dense: Path, before: Any, smaller: onnx.ModelProto, network: Network, found: dict[str, Any]
 ) -> None:
     import spa
     from spa.graph.deferred import held
 
     found["stage"] = "check"
     proto = onnx.load(dense)
-    if _interface(proto) != _interface(outcome.proto):
+    if _interface(proto) != _interface(smaller):
         raise ValueError("its inputs or outputs are not what they were")
     # Loading checks the file and runs it, at two batch sizes where the batch is dynamic.
-    after = spa.load(outcome.proto, network.given)
+    after = spa.load(smaller, network.given)
     if before.varied is not None and after.varied is None:
         raise ValueError("it runs at one batch size only")
     old, new = spa.measure_cost(before), spa.measure_cost(after)
     found.update(rf=old.macs / new.macs, rp=old.params / new.params, stage="compare")
-    found["exact"] = compare(proto, held(outcome.proto), before.example)
+    found["exact"] = compare(proto, held(smaller), before.example)
     found["stage"] = "done"
     found["success"] = new.params <= (1 - LEAST_REMOVED) * old.params
     if not found["success"]:
-        why = f"; {outcome.note}" if new.params == old.params and outcome.note else ""
+        why = f"; {found['note']}" if new.params == old.params and found["note"] else ""
         found["reason"] = f"{1 - new.params / old.params:.1%} of the parameters went{why}"
 
 

@@ -40,7 +40,8 @@ from experiments.bench.measure import (
     write_csv,
 )
 from experiments.bench.networks import Network
-from experiments.bench.tools import RATIO, last_layer
+from experiments.bench.tools import RATIO
+from experiments.methods.baselines.torch_pruning import last_layer
 from spa.bridge import from_torch
 from spa.graph.write import write_model
 

@@ -1,7 +1,8 @@
 """What a data set is to the harness.
 
-N samples, C channels, H and W pixels. Pictures leave a split as float32 (N, C, H, W), normalised
-by the data set's mean and standard deviation; labels as int64 (N,).
+N samples, C channels, H and W pixels. What leaves a split are arrays by the name of the input that
+they are for, and targets. Pictures are float32 (N, C, H, W), normalised by the data set's mean and
+standard deviation; labels are int64 (N,).
 """
 
 from __future__ import annotations
@@ -9,25 +10,25 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from experiments.registry import Registry
+from experiments.ground.checked import checked
+from experiments.ground.registry import Registry
+from spa.errors import SettingError
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# Arrays (N, ...) by the name of the network's input; of pictures there is one.
+Inputs = dict[str, np.ndarray]
+PICTURES = "input"
 
 
 class Split(Protocol):
     """Samples that are read by index."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The labels (N,) int64."""
-        ...
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -35,8 +36,8 @@ class Split(Protocol):
 
     def take(
         self, index: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Read samples; with a generator they are augmented as for training."""
+    ) -> tuple[Inputs, np.ndarray]:
+        """Read samples and their targets; with a generator they are augmented as for training."""
         ...
 
     def fingerprint(self) -> str:
@@ -68,13 +69,13 @@ class ArraySplit:
 
     def take(
         self, index: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Inputs, np.ndarray]:
         """Read samples; with a generator they are augmented as for training."""
         x = self.images[index]
         x = x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
         if rng is not None and self.augment is not None:
             x = self.augment(x, rng)
-        return normalise(x, self.mean, self.std), self.labels[index]
+        return {PICTURES: normalise(x, self.mean, self.std)}, self.labels[index]
 
     def fingerprint(self) -> str:
         """Hash all pictures and labels."""
@@ -93,6 +94,7 @@ class Dataset:
         shape: (C, H, W) of one picture.
         ood: where calibration inputs of another distribution come from: ``photos`` or the name
             of a data set.
+        task: what is asked of networks, by its name.
     """
 
     name: str
@@ -103,6 +105,11 @@ class Dataset:
     mean: np.ndarray
     std: np.ndarray
     ood: str = "photos"
+    task: str = "classification"
+
+    def example(self) -> np.ndarray:
+        """Return two pictures (2, C, H, W) as a network gets them."""
+        return only(self.test.take(np.arange(2))[0])
 
     def fingerprint(self) -> str:
         """Hash what is trained and tested on; no augmentation, no normalisation."""
@@ -111,21 +118,86 @@ class Dataset:
         ).hexdigest()
 
 
-Loader = Callable[[Mapping[str, Any], Path, int], Dataset]
-DATASETS: Registry[Loader] = Registry("dataset", package="experiments.data")
+def aside(default: Any) -> Any:
+    """Declare an option that says how data are read, or what else is at hand, not what they are."""
+    return field(default=default, metadata={"aside": True})
 
 
-def find_root(data_root: str | None) -> Path:
+@dataclass(frozen=True)
+class Options:
+    """The options that every data set has; what ``dataset.<key>`` takes.
+
+    Attributes:
+        ood: where calibration inputs of another distribution come from: ``photos`` or the name
+            of a data set.
+    """
+
+    ood: str = aside("photos")
+
+
+Loader = Callable[[Any, Path, int], Dataset]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A registered data set.
+
+    Attributes:
+        load: takes its options, where data sets lie, and how many threads decode pictures.
+        options: the dataclass of its options.
+    """
+
+    load: Loader
+    options: type[Options]
+
+    def __call__(self, chosen: Mapping[str, Any], root: Path, workers: int) -> Dataset:
+        """Load it."""
+        return self.load(self._made(chosen), root, workers)
+
+    def checked(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options by name, with the data set's own name.
+
+        Raises:
+            SettingError: an option has no meaning, or is none of the data set's.
+        """
+        return {"name": chosen["name"], **vars(self._made(chosen))}
+
+    def identity(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of the options says which data they are."""
+        left_out = {f.name for f in fields(self.options) if f.metadata.get("aside")}
+        return {key: value for key, value in chosen.items() if key not in left_out}
+
+    def _made(self, chosen: Mapping[str, Any]) -> Options:
+        own = {key: value for key, value in chosen.items() if key != "name"}
+        return checked(self.options, own, "dataset")
+
+
+DATASETS: Registry[Kind] = Registry("dataset", package="experiments.data")
+
+
+def dataset(name: str, options: type[Options] = Options) -> Callable[[Loader], Loader]:
+    """Register the decorated function as what loads a data set."""
+
+    def decorate(load: Loader) -> Loader:
+        DATASETS.register(name)(Kind(load, options))
+        return load
+
+    return decorate
+
+
+def find_root(data_root: str | Path | None) -> Path:
     """Return the folder that data sets are looked for in and downloaded to."""
     default = os.environ.get("SPA_DATA") or Path.home() / ".cache" / "spa-data"
     return Path(data_root or default).expanduser()
 
 
-def load(options: Mapping[str, Any], data_root: str | None = None, workers: int = 1) -> Dataset:
+def load(
+    options: Mapping[str, Any], data_root: str | Path | None = None, workers: int = 1
+) -> Dataset:
     """Load the data set that ``options["name"]`` names.
 
     Args:
-        options: the keys of conf/dataset/<name>.yaml.
+        options: by name, the data set's own among them.
         data_root: where data sets lie; None: ``$SPA_DATA``, else a folder in the user's cache.
         workers: threads that decode pictures.
 
@@ -170,7 +242,7 @@ def normalise(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 def batches(
     split: Split, size: int, rng: np.random.Generator | None = None, first: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[Inputs, np.ndarray]]:
     """Go through a split once: shuffled and augmented with a generator, in order without.
 
     Each batch is augmented with a generator of its own, so that those before the first one that is
@@ -185,6 +257,18 @@ def batches(
     bounds = zip(starts, [*starts[1:], len(order)], rngs, strict=True)
     for start, stop, own in islice(bounds, first, None):
         yield split.take(order[start:stop], own)
+
+
+def only(inputs: Inputs) -> np.ndarray:
+    """Return the one input of samples, for what takes no names.
+
+    Raises:
+        SettingError: there are several.
+    """
+    if len(inputs) != 1:
+        raise SettingError(f"one input is needed, but the data have {', '.join(inputs)}")
+    (x,) = inputs.values()
+    return x
 
 
 def crop_and_flip(

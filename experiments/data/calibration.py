@@ -5,14 +5,16 @@ The three data-free kinds (bn, noise, uniform) are made by the library; they nee
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from experiments.data.base import Dataset, load, normalise, resize
-from experiments.seeds import generator
+from experiments.data.base import Dataset, load, normalise, only, resize
+from experiments.ground.seeds import generator
 
 
 def calibration_inputs(
-    kind: str, data: Dataset, n: int, seed: int, data_root: str | None
+    kind: str, data: Dataset, n: int, seed: int, data_root: str | Path | None
 ) -> np.ndarray | str:
     """Return ``n`` inputs (n, C, H, W), normalised like the task's; a data-free kind as it is.
 
@@ -25,7 +27,7 @@ def calibration_inputs(
     """
     rng = generator(seed, "calibration")
     if kind == "id":
-        return data.train.take(_some(len(data.train), n, rng))[0]
+        return only(data.train.take(_some(len(data.train), n, rng))[0])
     if kind != "ood":
         return kind
     c, h, w = data.shape
@@ -33,7 +35,7 @@ def calibration_inputs(
         x = photo_patches(n, h, w, rng)
     else:
         other = load({"name": data.ood}, data_root)
-        x, _ = other.train.take(_some(len(other.train), n, rng))
+        x = only(other.train.take(_some(len(other.train), n, rng))[0])
         x = x * other.std[:, None, None] + other.mean[:, None, None]  # back to 0..1
         x = resize(x, h, w)
     return normalise(_channels(x, c), data.mean, data.std)

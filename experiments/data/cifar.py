@@ -5,55 +5,68 @@ Augmentation as everywhere: a random crop out of 4 pixels of padding, and a mirr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from experiments.data.base import DATASETS, Dataset, crop_and_flip, from_arrays
+from experiments.data.base import Dataset, Options, aside, crop_and_flip, dataset, from_arrays
 from spa.errors import InputError
 
 
+@dataclass(frozen=True)
+class Cifar(Options):
+    """The options of both.
+
+    Attributes:
+        download: whether it is fetched when it is not there.
+        verify: whether the files' sums are checked.
+    """
+
+    download: bool = aside(True)
+    verify: bool = aside(True)
+
+
 def _cifar(
+    name: str,
     class_name: str,
     classes: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    options: Mapping[str, Any],
+    options: Cifar,
     root: Path,
     workers: int,
 ) -> Dataset:
     train, test = (_split(class_name, root, part, options) for part in (True, False))
     return from_arrays(
-        str(options["name"]),
+        name,
         train,
         test,
         classes,
         mean=mean,
         std=std,
         augment=crop_and_flip,
-        ood=str(options.get("ood", "photos")),
+        ood=options.ood,
     )
 
 
 # Mean and standard deviation per channel of the training pictures.
-DATASETS.register("cifar10")(
-    partial(_cifar, "CIFAR10", 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+dataset("cifar10", Cifar)(
+    partial(_cifar, "cifar10", "CIFAR10", 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 )
-DATASETS.register("cifar100")(
-    partial(_cifar, "CIFAR100", 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+dataset("cifar100", Cifar)(
+    partial(_cifar, "cifar100", "CIFAR100", 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 )
 
 
 def _split(
-    class_name: str, root: Path, train: bool, options: Mapping[str, Any]
+    class_name: str, root: Path, train: bool, options: Cifar
 ) -> tuple[np.ndarray, np.ndarray]:
     from spa.bridge.torchvision_shim import import_torchvision
 
     base = getattr(import_torchvision().datasets, class_name)
-    verify = bool(options.get("verify", True))
+    verify = options.verify
 
     class Reader(base):  # type: ignore[misc]
         """torchvision's reader, which may be told to trust the files."""
@@ -65,7 +78,7 @@ def _split(
                 return bool(super()._check_integrity())
             return (Path(root) / self.base_folder).is_dir()
 
-    download = bool(options.get("download", True))
+    download = options.download
     try:
         try:
             data = Reader(root, train=train, download=False)

@@ -5,31 +5,40 @@ The split never changes: a fixed permutation, the first 1400 to train, the other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from experiments.data.base import DATASETS, Dataset, from_arrays, resize
-from spa.errors import MissingExtra, SettingError
+from experiments.data.base import Dataset, Options, dataset, from_arrays, resize
+from spa.errors import MissingExtra
 
 N_TRAIN = 1400
 
 
-@DATASETS.register("digits")
-def digits(options: Mapping[str, Any], root: Path, workers: int) -> Dataset:
+@dataclass(frozen=True)
+class Digits(Options):
+    """The options of digits.
+
+    Attributes:
+        size: pixels per side; larger ones repeat pixels.
+    """
+
+    size: Annotated[int, Field(ge=8, multiple_of=8)] = 8
+
+
+@dataset("digits", Digits)
+def digits(options: Digits, root: Path, workers: int) -> Dataset:
     """Load the digits that scikit-learn carries; needs no file."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise MissingExtra("scikit-learn", "experiments", "the digits data set") from error
 
-    size = options.get("size", 8)
-    if not isinstance(size, int) or size < 8 or size % 8:
-        raise SettingError(f"dataset.size of digits is a multiple of 8, but is {size!r}")
     bunch = load_digits()
-    images = resize((bunch.images / 16).astype(np.float32)[:, None], size, size)
+    images = resize((bunch.images / 16).astype(np.float32)[:, None], options.size, options.size)
     labels = bunch.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(labels))
     train, test = order[:N_TRAIN], order[N_TRAIN:]
@@ -40,5 +49,5 @@ def digits(options: Mapping[str, Any], root: Path, workers: int) -> Dataset:
         10,
         mean=(0.305,),
         std=(0.376,),
-        ood=str(options.get("ood", "photos")),
+        ood=options.ood,
     )

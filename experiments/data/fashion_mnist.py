@@ -6,23 +6,21 @@ installed: unpacking it is enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from experiments.data import idx
-from experiments.data.base import DATASETS, Dataset, crop_and_flip, from_arrays
+from experiments.data.base import Dataset, Options, crop_and_flip, dataset, from_arrays
 from spa.errors import InputError
 
 _INSIDE = Path("usr/share/datasets/fashion-mnist")
 _PROBE = "train-images-idx3-ubyte"
 
 
-@DATASETS.register("fashion_mnist")
-def fashion_mnist(options: Mapping[str, Any], root: Path, workers: int) -> Dataset:
+@dataset("fashion_mnist")
+def fashion_mnist(options: Options, root: Path, workers: int) -> Dataset:
     """Load it from ``data_root`` or from where the package installs it."""
     folder = find(root)
     return from_arrays(
@@ -33,7 +31,7 @@ def fashion_mnist(options: Mapping[str, Any], root: Path, workers: int) -> Datas
         mean=(0.2860,),
         std=(0.3530,),
         augment=partial(crop_and_flip, pad=2),
-        ood=str(options.get("ood", "photos")),
+        ood=options.ood,
     )
 
 

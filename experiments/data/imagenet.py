@@ -7,17 +7,17 @@ Pictures are decoded when they are asked for, by a few threads. Training: a rand
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from experiments.data.base import DATASETS, Dataset, normalise
-from spa.errors import InputError, SettingError
+from experiments.data.base import PICTURES, Dataset, Inputs, Options, dataset, normalise
+from spa.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -38,7 +38,7 @@ class FolderSplit:
 
     def take(
         self, index: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Inputs, np.ndarray]:
         """Decode samples; with a generator they are augmented as for training."""
         # One generator per picture, so that the threads' order does not matter.
         rngs = [None] * len(index) if rng is None else rng.spawn(len(index))
@@ -46,7 +46,7 @@ class FolderSplit:
             pictures = list(pool.map(self._read, (self.files[i] for i in index), rngs))
         x = np.stack(pictures).astype(np.float32).transpose(0, 3, 1, 2) / 255
         mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
-        return normalise(x, mean, std), self.labels[index]
+        return {PICTURES: normalise(x, mean, std)}, self.labels[index]
 
     def fingerprint(self) -> str:
         """Hash the names and labels; reading a hundred gigabytes would take hours."""
@@ -88,12 +88,21 @@ def _random(picture: Image.Image, rng: np.random.Generator) -> tuple[float, floa
     return _centre(picture, 224)
 
 
-@DATASETS.register("imagenet")
-def imagenet(options: Mapping[str, Any], root: Path, workers: int) -> Dataset:
+@dataclass(frozen=True)
+class Pictures(Options):
+    """The options of folders of pictures.
+
+    Attributes:
+        size: pixels per side.
+    """
+
+    size: Annotated[int, Field(ge=8)] = 224
+
+
+@dataset("imagenet", Pictures)
+def imagenet(options: Pictures, root: Path, workers: int) -> Dataset:
     """List the folders; nothing is decoded yet."""
-    size = options.get("size", 224)
-    if not isinstance(size, int) or size < 8:
-        raise SettingError(f"dataset.size of imagenet is at least 8 pixels, but is {size!r}")
+    size = options.size
     folder = root / "imagenet" if (root / "imagenet").is_dir() else root
     names = sorted(path.name for path in folder.glob("train/*") if path.is_dir())
     if not names:
@@ -110,7 +119,7 @@ def imagenet(options: Mapping[str, Any], root: Path, workers: int) -> Dataset:
         classes=len(names),
         mean=np.array(MEAN, np.float32),
         std=np.array(STD, np.float32),
-        ood=str(options.get("ood", "photos")),
+        ood=options.ood,
     )
 
 

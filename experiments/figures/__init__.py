@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import files
-from experiments.registry import Registry
-from experiments.schema import Result
+from experiments.ground import files
+from experiments.ground.registry import Registry
+from experiments.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Accuracy over RF: a panel for each model and time, a line for each method and setting.
+"""The task's first metric over RF: a panel for each model and time, a line for each setting.
 
 Every line starts at the dense network (RF 1). The band is the mean ± the sample standard deviation
 over seeds; a row with one seed has none.
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.figures import FIGURES, series
 from experiments.figures.style import legend, look, panels, rule
-from experiments.schema import Result
-from experiments.settings import TIMES
-from experiments.tables.columns import Cell
-from experiments.tables.rows import Row
+from experiments.results.columns import Cell
+from experiments.results.rows import Row
+from experiments.results.schema import Result
+from experiments.tasks import Metric
+from experiments.times import TIMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 @FIGURES.register("accuracy_over_rf")
 def accuracy_over_rf(results: Sequence[Result]) -> Figure | None:
-    """Draw it; None where no run has an accuracy."""
-    found = [row for row in series.rows(results) if final(row).mean is not None]
+    """Draw it; None where no run was measured."""
+    found = [row for row in series.rows(results) if row.final.mean is not None]
     if not found:
         return None
     names = series.names(found)
@@ -40,29 +41,25 @@ def accuracy_over_rf(results: Sequence[Result]) -> Figure | None:
                 _line(panel, [row for row in here if names[row.run_id] == name], i)
             panel.set_title(f"{subject}, {time.replace('_', '-')}", fontsize=9)
             rule(panel)
-        lowest = _lowest(mine)
-        axes[0].set_ylim(lowest, 100 + (100 - lowest) * 0.03)
-        axes[0].set_ylabel("test accuracy, %")
+        _limits(axes[0], mine)
+        metric = _metric(mine[0])
+        unit = f", {metric.unit}" if metric.unit else ""
+        axes[0].set_ylabel(f"test {metric.name}{unit}")
     for panel in grid[-1]:
         panel.set_xlabel("RF (dense / pruned FLOPs)")
     legend(figure, grid[0][0], lines)
     return figure
 
 
-def final(row: Row) -> Cell:
-    """Return the accuracy that a row ends with: fine-tuned, or pruned where nothing follows."""
-    tuned = row.cells["acc_finetuned"]
-    return tuned if tuned.exists else row.cells["acc_pruned"]
-
-
 def _line(panel: Any, rows: Sequence[Row], i: int) -> None:
     points = []
     for row in rows:
-        points.append((row.cells["rf"].mean, *_percent(final(row))))
+        points.append((row.cells["rf"].mean, *_shown(row, row.final)))
     # One dense network, whatever the rows: but a row may have other seeds than the next.
-    starts = [row.cells["acc_dense"] for row in rows if row.cells["acc_dense"].mean is not None]
+    starts = [row for row in rows if row.first("dense").mean is not None]
     if starts:
-        points.append((1.0, *_percent(max(starts, key=lambda cell: cell.n))))
+        best = max(starts, key=lambda row: row.first("dense").n)
+        points.append((1.0, *_shown(best, best.first("dense"))))
     if not points:
         return
     x, y, spread = zip(*sorted(points), strict=True)
@@ -74,13 +71,21 @@ def _line(panel: Any, rows: Sequence[Row], i: int) -> None:
         panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def _percent(cell: Cell) -> tuple[float, float]:
+def _metric(row: Row) -> Metric:
+    return next(column.metric for column in row.columns if column.metric is not None)
+
+
+def _shown(row: Row, cell: Cell) -> tuple[float, float]:
     assert cell.mean is not None
-    return 100 * cell.mean, 100 * (cell.std or 0)
+    scale = _metric(row).scale
+    return scale * cell.mean, scale * (cell.std or 0)
 
 
-def _lowest(rows: Sequence[Row]) -> float:
-    """Return where the axis starts: at a ten below all lines and bands."""
-    cells = [cell for row in rows for cell in (final(row), row.cells["acc_dense"])]
-    least = min(sum((m, -s)) for m, s in (_percent(c) for c in cells if c.mean is not None))
-    return max(0, 10 * math.floor(least / 10 - 0.2))
+def _limits(panel: Any, rows: Sequence[Row]) -> None:
+    """Have the axis of a percentage start at a ten below all lines and bands, and end at 100."""
+    if _metric(rows[0]).unit != "%":
+        return
+    cells = [(row, cell) for row in rows for cell in (row.final, row.first("dense"))]
+    least = min(sum((m, -s)) for m, s in (_shown(*c) for c in cells if c[1].mean is not None))
+    lowest = max(0, 10 * math.floor(least / 10 - 0.2))
+    panel.set_ylim(lowest, 100 + (100 - lowest) * 0.03)

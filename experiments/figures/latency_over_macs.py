@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.figures import FIGURES, series
 from experiments.figures.style import legend, look, panels, rule
-from experiments.schema import Result
-from experiments.tables.columns import summarise
-from experiments.tables.rows import Row
+from experiments.results.columns import summarise
+from experiments.results.rows import Row
+from experiments.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

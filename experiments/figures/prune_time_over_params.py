@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.figures import FIGURES, series
 from experiments.figures.style import legend, look, panels, rule
-from experiments.schema import Result
+from experiments.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

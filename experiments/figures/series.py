@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.schema import Result
-from experiments.tables.rows import Row, build
+from experiments.results.rows import Row, build
+from experiments.results.schema import Result
 
 # What a line's name leaves out: it has a panel of its own, or is the axis.
 ELSEWHERE = ("model", "time", "method", "asked", "dataset")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.figures import FIGURES, series
 from experiments.figures.style import COLOURS, GREY, rule
-from experiments.schema import Result
-from experiments.tables.rows import Row
+from experiments.results.rows import Row
+from experiments.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

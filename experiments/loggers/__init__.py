@@ -1,6 +1,7 @@
 """Who else hears of a run. The files come first; a logger only mirrors them.
 
-A logger is a file here, an entry in LOGGERS and a file conf/logger/<name>.yaml.
+A logger is a file here and an entry in LOGGERS, with a file conf/logger/<name>.yaml where it has
+settings.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.config.settings import Settings
 from experiments.loggers.careful import Careful
 from experiments.loggers.csv import CsvLogger
 from experiments.loggers.protocol import Logger
 from experiments.loggers.wandb import WandbLogger
-from experiments.settings import Settings
 
 __all__ = ["LOGGERS", "Careful", "CsvLogger", "Logger", "WandbLogger", "make"]
 

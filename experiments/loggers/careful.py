@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.loggers.protocol import Logger
-from experiments.schema import Result
+from experiments.results.schema import Result
 from spa.errors import SpaError
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import provenance
-from experiments.schema import Result
-from experiments.settings import Settings
+from experiments.config.settings import Settings
+from experiments.ground import provenance
+from experiments.results.columns import STAGES
+from experiments.results.schema import Result
+from experiments.tasks import TASKS
 
-# Which stage a measured test accuracy belongs to; a row of training belongs to its own.
+# Which stage a number of the test split belongs to; a row of training belongs to its own.
 _TESTS = {"test dense": "dense", "test pruned": "prune", "test finetuned": "finetune"}
 
 
@@ -41,7 +43,7 @@ def config(settings: Settings) -> dict[str, Any]:
     return {
         **settings.semantic(),
         **{"run_id": settings.run_id, "seed": settings.seed, "experiment": settings.experiment},
-        **{"device": settings.device, "threads": settings.threads, "workers": settings.workers},
+        **{key: getattr(settings.place, key) for key in ("device", "threads", "workers")},
         **{"hardware": provenance.hardware(), "code": provenance.code()},
     }
 
@@ -49,7 +51,7 @@ def config(settings: Settings) -> dict[str, Any]:
 def numbers(row: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
     """Split a line of metrics into the stage that it belongs to and its named numbers.
 
-    A test accuracy is ``test/accuracy`` in every stage, so that stages can be drawn together.
+    A metric is ``test/<name>`` in every stage, so that stages can be drawn together.
     """
     name = str(row.get("stage", "run"))
     stage = _TESTS.get(name, name)
@@ -59,7 +61,7 @@ def numbers(row: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
 
 
 def tables(result: Result) -> dict[str, Table]:
-    """Make the tables of one result; accuracies are fractions, costs those of one sample."""
+    """Make the tables of one result; metrics as measured, costs of one sample."""
     asked, reached = result["asked"], result["reached"]
     macs, params = result["macs"], result["params"]
     costs: list[list[Any]] = [
@@ -71,7 +73,13 @@ def tables(result: Result) -> dict[str, Table]:
         costs.append(["removed share of channels", None, None, None, asked["ratio"]])
     widths = [[width["name"], width["dense"], width["pruned"]] for width in result["widths"]]
     return {
-        "accuracy": Table(["stage", "accuracy"], [[k, v] for k, v in result["acc"].items()]),
+        **{
+            metric.name: Table(
+                ["stage", metric.name],
+                [[stage, _measured(result, stage).get(metric.name)] for stage in STAGES],
+            )
+            for metric in TASKS.get(result["task"])().metrics
+        },
         "flops": Table(["quantity", "dense", "pruned", "dense / pruned", "asked"], costs),
         "widths": Table(["group", "dense", "pruned"], widths),
     }
@@ -79,12 +87,12 @@ def tables(result: Result) -> dict[str, Table]:
 
 def artifacts(settings: Settings, folder: Path, result: Result) -> dict[str, list[File]]:
     """List the files that are kept, by stage; those that the run has not are left out."""
-    name, acc = key(settings), result["acc"]
+    name = key(settings)
     what = {"run_id": result["run_id"], "seed": result["seed"]}
     cost = {"macs": result["macs"]["pruned"], "params": result["params"]["pruned"]}
     plan = {"reached": result["reached"], "plan_input": result["plan_input"]}
-    pruned = {**cost, "accuracy": acc["pruned"]}
-    tuned = {**cost, "accuracy": acc["finetuned"]}
+    pruned = {**cost, **_measured(result, "pruned")}
+    tuned = {**cost, **_measured(result, "finetuned")}
     every = {
         "prune": [
             File(folder / "plan.json", f"plan-{name}", "plan", {**what, **plan}),
@@ -95,3 +103,10 @@ def artifacts(settings: Settings, folder: Path, result: Result) -> dict[str, lis
         ],
     }
     return {stage: [f for f in files if f.path.is_file()] for stage, files in every.items()}
+
+
+def _measured(result: Result, stage: str) -> dict[str, float]:
+    """What was measured of a stage, by the metrics' names."""
+    found: Mapping[str, float] = result["metrics"].get(stage, {})  # type: ignore[assignment]
+    metrics = TASKS.get(result["task"])().metrics
+    return {metric.name: found[metric.key] for metric in metrics if metric.key in found}

@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from experiments.schema import Result
-from experiments.settings import Settings
+from experiments.config.settings import Settings
+from experiments.results.schema import Result
 
 
 class CsvLogger:

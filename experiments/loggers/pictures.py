@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.schema import Result
+from experiments.results.schema import Result
+from experiments.tasks import TASKS, Metric
 
 BLUE = "#0072B2"  # the first of the colours of all figures
 
@@ -23,19 +25,23 @@ def draw(result: Result, folder: Path) -> dict[str, Path]:
 
     drawn = figures.draw([result], folder / "figure")
     made = {name: path.with_suffix(".png") for name, path in drawn.items()}
-    made["accuracy_by_stage"] = _accuracy(result, folder / "accuracy_by_stage.png")
+    metric = TASKS.get(result["task"])().metrics[0]
+    name = f"{metric.name}_by_stage"
+    made[name] = _by_stage(result, metric, folder / f"{name}.png")
     return made
 
 
-def _accuracy(result: Result, path: Path) -> Path:
+def _by_stage(result: Result, metric: Metric, path: Path) -> Path:
     from matplotlib.figure import Figure
 
-    stages = {stage: 100 * value for stage, value in result["acc"].items() if value is not None}
+    found: Mapping[str, Mapping[str, float]] = result["metrics"]  # type: ignore[assignment]
+    stages = {stage: metric.scale * values[metric.key] for stage, values in found.items()}
     figure = Figure(figsize=(3.4, 2.6), layout="constrained")
     axes = figure.subplots()
     bars = axes.bar(list(stages), list(stages.values()), width=0.6, color=BLUE)
-    axes.bar_label(bars, fmt="%.1f", fontsize=8)
-    axes.set_ylim(0, 108)  # room for the number over a full bar
-    axes.set_ylabel("test accuracy, %")
+    axes.bar_label(bars, fmt=f"%.{metric.digits}f", fontsize=8)
+    if metric.unit == "%":
+        axes.set_ylim(0, 108)  # room for the number over a full bar
+    axes.set_ylabel(f"test {metric.name}{f', {metric.unit}' if metric.unit else ''}")
     figure.savefig(path, dpi=150, metadata={"Software": None})
     return path

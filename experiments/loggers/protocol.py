@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from experiments.schema import Result
+from experiments.results.schema import Result
 
 
 class Logger(Protocol):

@@ -18,9 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from experiments.config.settings import Settings
 from experiments.loggers import content, pictures
-from experiments.schema import Result, checksum
-from experiments.settings import Settings
+from experiments.results.schema import Result, checksum
 from spa.errors import MissingExtra, SettingError
 
 MODES = ("online", "offline", "disabled")

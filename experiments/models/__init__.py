@@ -10,11 +10,12 @@ the same names. Those files run in environments of their own and are never impor
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.registry import Registry, unknown
+from experiments.ground.registry import Registry, unknown
 
 Shape = tuple[int, int, int]  # (C, H, W) of one picture
 Factory = Callable[..., Any]
@@ -22,6 +23,13 @@ Factory = Callable[..., Any]
 MODELS: Registry[Factory] = Registry("model", package="experiments.models")
 
 FOLDERS = {"tensorflow": "keras", "jax": "flax", "mxnet": "gluon"}
+
+
+def names() -> tuple[str, ...]:
+    """List the networks without open families, sorted; read off the files, as torch is heavy."""
+    decorator = re.compile(r'^@MODELS\.register\("([^"/]+)"\)$', re.MULTILINE)
+    files = Path(__file__).parent.glob("*.py")
+    return tuple(sorted(name for path in files for name in decorator.findall(path.read_text())))
 
 
 def builder(framework: str, model: str) -> str:

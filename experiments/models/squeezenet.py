@@ -2,8 +2,8 @@
 
 Iandola et al. (arXiv 1602.07360), in the authors' later version. As their own code has it, the
 first convolution does not pad, pools take what is left over at the border (``ceil_mode``), and the
-last convolution is the head. Small pictures keep their size in the stem. `experiments.carried` has
-the ImageNet weights.
+last convolution is the head. Small pictures keep their size in the stem. The ImageNet weights are
+in `experiments.bench.carried`.
 """
 
 from __future__ import annotations

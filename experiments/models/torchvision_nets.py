@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from torch import nn
 
+from experiments.ground.registry import unknown
 from experiments.models import MODELS, Shape
-from experiments.registry import unknown
 
 SMALL = 64  # below this many pixels the stem keeps the resolution
 LEAST = 32  # what torchvision's own classifiers need, most of them

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments import files, paths, which
+from experiments.ground import files, paths
 from experiments.report.content import gather
 from experiments.report.page import render
+from experiments.results import which
 from spa.errors import SpaError
 
 
@@ -31,7 +32,7 @@ def write(
         results: the folder to write in.
         source: results/runs or results/records.
         experiment: its name.
-        conditions: which runs are meant (`experiments.where`).
+        conditions: which runs are meant (`experiments.results.where`).
 
     Raises:
         SettingError: there are no runs, or they must not be compared.

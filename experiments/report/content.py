@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import guard, records, tables, where
-from experiments.schema import Result
+from experiments import tables
+from experiments.results import guard, records, where
+from experiments.results.schema import Result
 from experiments.tables.footnote import commit
 from spa.errors import InputError
 from spa.pruning.plan import Plan

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.schema import Result
+from experiments.results.schema import Result
 from spa.errors import MissingExtra
 
 TITLES = {

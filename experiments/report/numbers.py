@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from experiments.report.content import commit, hardware
-from experiments.schema import Result
+from experiments.results.columns import STAGES
+from experiments.results.schema import Result
+from experiments.tasks import TASKS
 
 ABSENT = "not recorded"
 
 
 def summary(result: Result) -> list[tuple[str, str]]:
-    """What is read at a glance: accuracy by stage, RF, RP and latency."""
-    stages = [acc for acc in result["acc"].values() if acc is not None]
-    latency = result["latency_ms"]
+    """What is read at a glance: the task's first metric by stage, RF, RP and latency."""
+    metric, latency = TASKS.get(result["task"])().metrics[0], result["latency_ms"]
+    values = [_stage(result, stage)[metric.key] for stage in STAGES if _stage(result, stage)]
+    shown = " → ".join(f"{value * metric.scale:.{metric.digits}f}" for value in values)
     return [
-        ("accuracy", f"{' → '.join(f'{100 * acc:.1f}' for acc in stages)} %"),
+        (metric.name, f"{shown} {metric.unit}".rstrip()),
         ("RF", f"{result['reached']['rf']:.2f}"),
         ("RP", f"{result['reached']['rp']:.2f}"),
         ("latency", f"{_pair(latency, '.2f')} ms"),
@@ -25,13 +28,11 @@ def summary(result: Result) -> list[tuple[str, str]]:
 
 def measured(result: Result) -> list[tuple[str, str]]:
     """Everything that was measured, and with what."""
-    acc, latency = result["acc"], result["latency"]
+    latency = result["latency"]
     threads = f"{latency['threads']} thread{'' if latency['threads'] == 1 else 's'}"
     asked = ", ".join(f"{quantity} {value:g}" for quantity, value in result["asked"].items())
     return [
-        ("accuracy, dense", _percent(acc["dense"])),
-        ("accuracy, pruned", _percent(acc["pruned"])),
-        ("accuracy, fine-tuned", _percent(acc["finetuned"], "no such stage")),
+        *_metrics(result),
         ("asked", asked),
         ("RF", f"{result['reached']['rf']:.4f}"),
         ("RP", f"{result['reached']['rp']:.4f}"),
@@ -54,8 +55,18 @@ def measured(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def _percent(value: float | None, absent: str = ABSENT) -> str:
-    return absent if value is None else f"{100 * value:.2f} %"
+def _metrics(result: Result) -> Iterator[tuple[str, str]]:
+    for metric in TASKS.get(result["task"])().metrics:
+        for stage, name in STAGES.items():
+            value = _stage(result, stage).get(metric.key)
+            absent = "no such stage" if stage == "finetuned" else ABSENT
+            shown = f"{(value or 0) * metric.scale:.{metric.digits + 1}f} {metric.unit}".rstrip()
+            yield f"{metric.name}, {name}", absent if value is None else shown
+
+
+def _stage(result: Result, stage: str) -> Mapping[str, float]:
+    found: Mapping[str, float] = result["metrics"].get(stage, {})  # type: ignore[assignment]
+    return found
 
 
 def _pair(pair: Mapping[str, Any], how: str = ",.0f") -> str:

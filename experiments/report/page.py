@@ -104,14 +104,14 @@ def table(rows: Sequence[tables.Row]) -> tuple[list[Heading], list[tuple[str, li
         choices = tuple(values) if 1 < len(values) <= _FEW else ()
         headings.append(Heading(key, choices=choices))
         ranks.append({value: float(rank) for rank, value in enumerate(values)})
-    headings += [Heading(column.heading, number=True) for column in tables.COLUMNS]
+    headings += [Heading(column.heading, number=True) for column in rows[0].columns]
     body = []
     for row in rows:
         cells = [
             Cell(row.names[key], rank[row.names[key]])
             for key, rank in zip(keys, ranks, strict=True)
         ]
-        for column in tables.COLUMNS:
+        for column in row.columns:
             cell = row.cells[column.key]
             cells.append(Cell(tables.show(column, cell), cell.mean))
         count = str(row.done) if row.done == row.runs else f"{row.done} of {row.runs}"

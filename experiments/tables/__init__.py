@@ -3,17 +3,16 @@
 result files -> rows -> layout -> Markdown, LaTeX, CSV.
 """
 
+from experiments.results.columns import MISSING, NO_STAGE, Cell, Column, columns, show, summarise
+from experiments.results.rows import Row, build
 from experiments.tables.as_csv import comma_separated
 from experiments.tables.as_latex import latex
 from experiments.tables.as_markdown import markdown
 from experiments.tables.best import best
-from experiments.tables.columns import COLUMNS, MISSING, NO_STAGE, Cell, Column, show, summarise
 from experiments.tables.command import main, write
 from experiments.tables.footnote import notes
-from experiments.tables.rows import Row, build
 
 __all__ = [
-    "COLUMNS",
     "MISSING",
     "NO_STAGE",
     "Cell",
@@ -21,6 +20,7 @@ __all__ = [
     "Row",
     "best",
     "build",
+    "columns",
     "comma_separated",
     "latex",
     "main",

@@ -7,10 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.tables import literature
-from experiments.tables.columns import COLUMNS
+from experiments.results import literature
+from experiments.results.rows import Row
 from experiments.tables.layout import paper, sources
-from experiments.tables.rows import Row
 
 ASKED = ("rf", "rp", "ratio")
 
@@ -21,7 +20,8 @@ def comma_separated(rows: Sequence[Row]) -> str:
     names = list(rows[0].names) if rows else []
     numbers = sources(rows)
     heads = ["run_id", *names, *(f"asked_{key}" for key in ASKED), "runs", "done"]
-    for column in COLUMNS:
+    columns = rows[0].columns if rows else ()
+    for column in columns:
         heads += [f"{column.key}_mean", f"{column.key}_std", f"{column.key}_n"]
     heads += ["literature", "literature_source"] if numbers else []
     writer = csv.writer(out, lineterminator="\n")
@@ -29,7 +29,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
     for row in rows:
         line: list[Any] = [row.run_id, *row.names.values(), *map(row.asked.get, ASKED)]
         line += [row.runs, row.done]
-        for column in COLUMNS:
+        for column in columns:
             cell = row.cells[column.key]
             line += [cell.mean, cell.std, cell.n]
         if numbers:

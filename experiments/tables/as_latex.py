@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.tables.columns import MISSING
+from experiments.results.columns import MISSING
+from experiments.results.rows import Row
 from experiments.tables.layout import Text, lay_out
-from experiments.tables.rows import Row
 
 _MARKS = {
     **{mark: f"\\{mark}" for mark in "&%#_${}"},

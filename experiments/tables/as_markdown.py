@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from experiments.results.rows import Row
 from experiments.tables.layout import Text, lay_out
-from experiments.tables.rows import Row
 
 
 def markdown(

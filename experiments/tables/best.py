@@ -2,7 +2,7 @@
 
 Compared are rows of one block that asked for the same target, in columns that have a better and a
 worse (`Column.better`), by what is shown: what reads the same is best together. A value alone is
-best of nothing. Three things are not compared: the accuracy of a network pruned before it was
+best of nothing. Three things are not compared: what a network answers that was pruned before it was
 trained, which is chance; times of rows that were not timed alike on the same processor; and what
 is published, which was measured elsewhere.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.tables.columns import COLUMNS, Column
-from experiments.tables.rows import Row
+from experiments.results.columns import Column
+from experiments.results.rows import Row
+from experiments.times import TIMES
 
 
 def best(rows: Sequence[Row]) -> set[tuple[int, str]]:
@@ -24,13 +25,13 @@ def best(rows: Sequence[Row]) -> set[tuple[int, str]]:
     return {
         (i, column.key)
         for members in groups.values()
-        for column in COLUMNS
+        for column in rows[members[0]].columns
         for i in _best(rows, members, column)
     }
 
 
 def _best(rows: Sequence[Row], members: Sequence[int], column: Column) -> list[int]:
-    untrained = column.key == "acc_pruned" and rows[members[0]].block[-1] == "prune_train"
+    untrained = column.stage == "pruned" and _fresh(rows[members[0]].block[-1])
     if column.better is None or untrained:
         return []
     shown = {}
@@ -43,3 +44,7 @@ def _best(rows: Sequence[Row], members: Sequence[int], column: Column) -> list[i
         return []
     first = (max if column.better == "more" else min)(shown.values())
     return [i for i in shown if shown[i] == first]
+
+
+def _fresh(time: str) -> bool:
+    return time in TIMES and TIMES[time].fresh

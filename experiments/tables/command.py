@@ -6,7 +6,7 @@ A table is <experiment>.{md,csv,tex}; beside it lie its figures, <experiment>_<f
     python -m experiments.tables --experiment adhoc --where trainer=cpu
 
 Nothing is measured or guessed here: the same files give the same tables. Runs that must not be
-compared are refused (experiments/guard.py); --where says which of them are meant.
+compared are refused (experiments/results/guard.py); --where says which of them are meant.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import figures, files, guard, paths, records, where, which
-from experiments.tables import literature
+from experiments import figures
+from experiments.ground import files, paths
+from experiments.results import guard, literature, records, where, which
+from experiments.results.rows import build
 from experiments.tables.as_csv import comma_separated
 from experiments.tables.as_latex import latex
 from experiments.tables.as_markdown import markdown
 from experiments.tables.footnote import notes
-from experiments.tables.rows import build
 from spa.errors import SpaError
 
 
@@ -39,7 +40,7 @@ def write(
         results: the folder to write in, and that of the literature.
         source: results/runs or results/records.
         experiment: its name.
-        conditions: which runs are meant (`experiments.where`).
+        conditions: which runs are meant (`experiments.results.where`).
 
     Raises:
         SettingError: there is nothing to tabulate, or the runs must not be compared.

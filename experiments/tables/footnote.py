@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.tables.columns import MISSING, NO_STAGE
+from experiments.results.columns import MISSING, NO_STAGE
+from experiments.results.rows import Row
 from experiments.tables.layout import NOT_AVAILABLE, sources
-from experiments.tables.rows import Row
+from experiments.tasks import TASKS
 
 
 def notes(
@@ -30,7 +31,7 @@ def notes(
     lines = [
         "Mean ± sample standard deviation over n seeds, without a spread for one seed; "
         f"{MISSING}: missing (the run failed or is not there); {NO_STAGE}: no such stage.",
-        "RF and RP are dense / pruned FLOPs and parameters. Accuracies are top-1 on the test "
+        f"RF and RP are dense / pruned FLOPs and parameters. {_measured(results)} on the test "
         "split, measured with ONNX Runtime on each run's own files.",
     ]
     latency = sorted({(r["latency"]["batch"], r["latency"]["threads"]) for r in results})
@@ -63,6 +64,10 @@ def notes(
         f"{'; '.join(cpus)}."
     )
     return lines
+
+
+def _measured(results: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(TASKS.get(task)().said for task in dict.fromkeys(r["task"] for r in results))
 
 
 def commit(code: Mapping[str, Any]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.tables import literature
+from experiments.results import literature
+from experiments.results.columns import MISSING, show
+from experiments.results.rows import Row
 from experiments.tables.best import best
-from experiments.tables.columns import COLUMNS, MISSING, show
-from experiments.tables.rows import Row
 
 NOT_AVAILABLE = "not available"
 
@@ -53,8 +53,9 @@ def lay_out(rows: Sequence[Row]) -> Layout:
     """Say what stands in every cell. The literature has a column where there is any."""
     names = list(rows[0].names) if rows else []
     numbers, bold = sources(rows), best(rows)
-    heads = [*names, *(column.heading for column in COLUMNS)]
-    right = [False] * len(names) + [True] * len(COLUMNS)
+    columns = rows[0].columns if rows else ()
+    heads = [*names, *(column.heading for column in columns)]
+    right = [False] * len(names) + [True] * len(columns)
     heads += ["literature: acc. % at RF, source"] if numbers else []
     heads += ["SPA paper", "n", "run"]
     right += [False] * (len(heads) - len(right) - 2) + [True, False]
@@ -63,7 +64,7 @@ def lay_out(rows: Sequence[Row]) -> Layout:
     lines = []
     for i, row in enumerate(rows):
         cells = [Text(name) for name in row.names.values()]
-        cells += [Text(show(c, row.cells[c.key]), (i, c.key) in bold) for c in COLUMNS]
+        cells += [Text(show(c, row.cells[c.key]), (i, c.key) in bold) for c in columns]
         if numbers:
             quoted = [literature.show(p, numbers[p.title, p.source]) for p in row.published]
             cells.append(Text("; ".join(quoted) or MISSING))

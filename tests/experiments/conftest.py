@@ -45,7 +45,7 @@ def composed() -> Iterator[Compose]:
 @pytest.fixture
 def parsed(composed: Compose) -> Callable[..., Any]:
     """Compose and check, giving Settings."""
-    from experiments.settings import parse
+    from experiments.config.settings import parse
 
     return lambda *overrides: parse(composed(*overrides))
 
@@ -53,7 +53,7 @@ def parsed(composed: Compose) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def made_result() -> Callable[..., dict[str, Any]]:
     """Make the content of a result file by hand."""
-    from experiments.schema import FLOPS, SCHEMA_VERSION, checksum
+    from experiments.results.schema import FLOPS, SCHEMA_VERSION, checksum
 
     def make(**changes: Any) -> dict[str, Any]:
         result: dict[str, Any] = {
@@ -63,6 +63,7 @@ def made_result() -> Callable[..., dict[str, Any]]:
             "model": "resnet8",
             "framework": "pytorch",
             "dataset": "digits",
+            "task": "classification",
             "method": "spa",
             "criterion": "l1",
             "time": "train_prune_finetune",
@@ -74,14 +75,16 @@ def made_result() -> Callable[..., dict[str, Any]]:
             "normalize": None,
             "calibration": None,
             "bn_refresh": None,
+            "options": {"method": {}, "criterion": {}},
             "reached": {"rf": 2.01, "rp": 1.9},
-            "acc": {"dense": 0.99, "pruned": 0.5, "finetuned": 0.98},
+            "metrics": {"dense": {"acc": 0.99}, "pruned": {"acc": 0.5}, "finetuned": {"acc": 0.98}},
             "params": {"dense": 1000, "pruned": 526},
             "macs": {"dense": 4020, "pruned": 2000},
             "prune_seconds": 0.25,
             "latency_ms": {"dense": 2.0, "pruned": 1.5},
             "latency": {"batch": 32, "threads": 1, "warmup": 10, "repeats": 50},
             "widths": [{"name": "conv1.weight", "dense": 16, "pruned": 8}],
+            "seen": [],
             "seconds": {"total": 9.0, "dense": 4.0, "prune": 0.5, "finetune": 3.0, "measure": 1.0},
             "config": {},
             "flops": FLOPS,
@@ -97,6 +100,9 @@ def made_result() -> Callable[..., dict[str, Any]]:
             "started": "2026-01-02T03:03:56+00:00",
             "finished": "2026-01-02T03:04:05+00:00",
         }
+        if (acc := changes.pop("acc", None)) is not None:  # None: no such stage
+            found = {stage: {"acc": value} for stage, value in acc.items() if value is not None}
+            result["metrics"] = found
         made = {**result, **changes}
         return {**made, "checksum": checksum(made)}
 

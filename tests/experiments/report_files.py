@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from experiments import files, paths, records
+from experiments.ground import files, paths
+from experiments.results import records
 from spa.pruning.plan import Plan, PlannedGroup, Removal
 
 NASTY = "</script><img src=x onerror=alert(1)>"

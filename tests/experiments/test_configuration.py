@@ -1,31 +1,37 @@
-"""Every group file and every experiment composes, and names are the registries' names."""
+"""Every registered name and every experiment composes; what is wrong is named in one line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import spa.importance.registry
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 from hydra.utils import instantiate
 from hydra_plugins.spa_harness.grid_sweeper import expand
 from omegaconf import OmegaConf
 
-from experiments import arguments
+from experiments.config import arguments
+from experiments.config.settings import dense_key
 from experiments.data import DATASETS
 from experiments.loggers import LOGGERS
 from experiments.methods import METHODS
 from experiments.models import MODELS
-from experiments.settings import TIMES, dense_key
+from experiments.sweeps import choices
+from experiments.times import TIMES
 from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LAUNCHERS = CONF / "hydra/launcher"
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+GROUPS = sorted({path.name for path in CONF.iterdir() if path.is_dir()} | set(choices.NAMES))
 
 
 def stems(group: str) -> set[str]:
@@ -34,29 +40,47 @@ def stems(group: str) -> set[str]:
 
 def every(*skip: str) -> list[str]:
     return [
-        f"{group}={name}" for group in GROUPS if group not in skip for name in sorted(stems(group))
+        f"{group}={name}"
+        for group in GROUPS
+        if group not in skip
+        for name in sorted(stems(group) | set(choices.names(group)))
     ]
 
 
-@pytest.mark.parametrize(
-    ("group", "names"),
-    [
-        ("model", lambda: {name for name in MODELS.names() if not name.endswith("/")}),
-        ("dataset", DATASETS.names),
-        ("method", METHODS.names),
-        ("time", lambda: TIMES),
-        ("logger", lambda: LOGGERS),
-        ("framework", lambda: FRAMEWORKS),
-    ],
-)
-def test_registry_names_are_the_yaml_stems(group, names):
-    assert stems(group) == set(names())
+def test_every_registered_name_is_a_choice():
+    registered = {
+        "model": {name for name in MODELS.names() if not name.endswith("/")},
+        "dataset": set(DATASETS.names()),
+        "method": set(METHODS.names()),
+        "time": set(TIMES),
+        "logger": set(LOGGERS),
+        "framework": set(FRAMEWORKS),
+        "criterion": set(spa.importance.registry.names()),
+    }
+    assert {group: set(choices.names(group)) for group in choices.NAMES} == registered
 
 
-def test_criteria_of_the_library_are_the_yaml_stems():
-    import spa.importance.criterion
+def test_a_file_in_conf_holds_values():
+    for path in CONF.glob("*/*.yaml"):
+        if path.parent.name != "experiment":
+            assert len(yaml.safe_load(path.read_text())) > 1, path
 
-    assert stems("criterion") == set(spa.importance.criterion.names())
+
+def test_names_are_completed_and_listed_without_a_file(composed):
+    composed()
+    loader = GlobalHydra.instance().config_loader()
+    for group in choices.NAMES:
+        found = loader.get_group_options(group, ObjectType.CONFIG)
+        assert set(choices.names(group)) <= set(found)
+    assert set(choices.NAMES) <= set(loader.get_group_options("", ObjectType.GROUP))
+    completed = DefaultCompletionPlugin(loader)._query("config", "criterion=sn")
+    assert completed == ["criterion=snip"]
+
+
+def test_a_choice_comes_with_the_defaults_of_its_settings(composed):
+    assert composed("method=obspa", "time=train_prune").method.selection is None
+    assert composed("method.steps=4").method == {"name": "spa", "steps": 4, "attention": "heads"}
+    assert composed("dataset=cifar10").dataset.download is True
 
 
 @pytest.mark.parametrize("override", every("experiment"))
@@ -247,7 +271,7 @@ def test_obspa_needs_a_trained_network(parsed):
 )
 def test_a_wrong_name_on_the_command_line_is_one_line(argument, words):
     with pytest.raises(SettingError) as caught:
-        arguments.check([argument], CONF)
+        arguments.check([argument], CONF, choices.NAMES, choices.OPEN)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -261,7 +285,7 @@ def test_a_wrong_name_on_the_command_line_is_one_line(argument, words):
     ],
 )
 def test_what_hydra_understands_is_left_alone(argument):
-    arguments.check([argument], CONF)
+    arguments.check([argument], CONF, choices.NAMES, choices.OPEN)
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in LAUNCHERS.glob("*.yaml")))

@@ -9,18 +9,20 @@ import time
 import onnx
 import pytest
 
-from experiments import dense, files, provenance
+from experiments.config.settings import dense_key
 from experiments.data import load
-from experiments.interrupts import Interrupts
-from experiments.lease import Lost
-from experiments.progress import Progress
-from experiments.settings import dense_key
-from experiments.trainer import Trainer
+from experiments.ground import files, provenance
+from experiments.ground.progress import Progress
+from experiments.runs import dense
+from experiments.runs.execute import trainer_of
+from experiments.runs.lease import Lost
+from experiments.training.interrupts import Interrupts
+from experiments.training.trainer import Trainer
 from spa.errors import OutputError
 
 
 def trainer(settings) -> Trainer:
-    return Trainer(settings, Progress("test"), Interrupts())
+    return trainer_of(settings, Progress("test"), Interrupts())
 
 
 @pytest.fixture

@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import rendezvous
-from experiments.distributed import Processes
+from experiments.training import rendezvous
+from experiments.training.team import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
 # Trains a network without batch norm, keeps its state in the middle, goes on; prints the weights.
 PROGRAM = """
 import json, sys
 import numpy as np, torch
-from experiments.checkpoints import Checkpoint
+from experiments.training.checkpoints import Checkpoint
 from experiments.data import load
-from experiments.distributed import processes
-from experiments.progress import Progress
-from experiments.rendezvous import meeting
-from experiments.settings import Budget
-from experiments.train import fit
+from experiments.training.team import processes
+from experiments.ground.progress import Progress
+from experiments.training.rendezvous import meeting
+from experiments.training.budget import Budget
+from experiments.training.loop import fit
 from pathlib import Path
 from spa.training.loop import Stopped
 
@@ -116,10 +116,10 @@ def test_two_processes_learn_what_one_does(tmp_path):
 FULL_DISK = """
 import torch
 from experiments.data import load
-from experiments.distributed import processes
-from experiments.rendezvous import meeting
-from experiments.settings import Budget
-from experiments.train import fit
+from experiments.training.team import processes
+from experiments.training.rendezvous import meeting
+from experiments.training.budget import Budget
+from experiments.training.loop import fit
 from spa.errors import OutputError
 from spa.training.loop import Stopped
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import guard, records, where
+from experiments.results import guard, records, where
 from spa.errors import SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +72,17 @@ def test_every_seed_has_its_own_dense_network_but_one_budget(made_result):
 
 def test_a_budget_is_what_it_says_whatever_its_name(made_result):
     guard.check([made_result(training=budget(30)), made_result(training=budget(30, "other"))])
+
+
+def test_epochs_of_the_method_itself_count_as_training(made_result):
+    def trained(tuned, own=0):
+        parts = {"train": {"epochs": 30}, "finetune": {"epochs": tuned}}
+        more = {"prune": {"epochs": own}} if own else {}
+        return {"training": {"budget": parts, **more}}
+
+    guard.check([made_result(**trained(15)), made_result(**trained(10, own=5), run_id="b")])
+    with pytest.raises(SettingError, match="finetune, epochs: 15 in run aaaaaaaaaa, 20 in run b"):
+        guard.check([made_result(**trained(15)), made_result(**trained(15, own=5), run_id="b")])
 
 
 def test_a_budget_is_found_in_the_configuration_too(made_result):

@@ -11,14 +11,15 @@ from contextlib import suppress
 import pytest
 import torch
 
-from experiments import run, stages
-from experiments.checkpoints import Checkpoint
+from experiments import run
 from experiments.data import load
-from experiments.folder import RunFolder
-from experiments.interrupts import Interrupted
-from experiments.progress import Progress
-from experiments.settings import Budget
-from experiments.train import fit
+from experiments.ground.progress import Progress
+from experiments.runs import execute as stages
+from experiments.runs.folder import RunFolder
+from experiments.training.budget import Budget
+from experiments.training.checkpoints import Checkpoint
+from experiments.training.interrupts import Interrupted
+from experiments.training.loop import fit
 from spa.training.loop import Stopped
 
 BUDGET = Budget(epochs=2, batch=600)  # of three steps

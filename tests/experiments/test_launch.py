@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from experiments import run, stages
-from experiments.folder import RunFolder
+from experiments import loggers, run
+from experiments.runs import execute as stages
+from experiments.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_wrong_names_and_values_are_one_line(pretend, command, tmp_path):
         assert code == 1
         assert "error: " in said
         assert "Traceback" not in said
-    assert "seed is a finite number" in said
+    assert "seed is a whole number" in said
 
 
 def test_a_read_only_results_folder_is_one_line(pretend, command, tmp_path):
@@ -130,7 +131,7 @@ def test_a_logger_that_fails_does_not_fail_the_run(pretend, command, tmp_path, m
     def broken(*_):
         raise ConnectionError("no network")
 
-    monkeypatch.setitem(run.loggers.LOGGERS, "csv", broken)
+    monkeypatch.setitem(loggers.LOGGERS, "csv", broken)
     code, said = command("criterion=l1", "logger=csv")
     assert code == 0
     assert "logger switched off: ConnectionError: no network" in said

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import lease
+from experiments.runs import lease
 from spa.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[2]

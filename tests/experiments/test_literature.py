@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tables import literature
+from experiments.results import literature
 from spa.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

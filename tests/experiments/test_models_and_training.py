@@ -8,12 +8,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from experiments import seeds
 from experiments.data import load
+from experiments.ground import seeds
+from experiments.ground.progress import Progress
 from experiments.models import MODELS
-from experiments.progress import Progress
-from experiments.settings import Budget
-from experiments.train import fit, learning_rate
+from experiments.training.budget import Budget
+from experiments.training.loop import fit, learning_rate
 from spa.errors import InputError, ModelError, SettingError
 
 NAMED = [name for name in MODELS.names() if not name.endswith("/")]

@@ -7,9 +7,11 @@ import os
 
 import pytest
 
-from experiments import files, paths, provenance, records
-from experiments.folder import RunFolder
-from experiments.records import read_result
+from experiments import records as command
+from experiments.ground import files, paths, provenance
+from experiments.results import records
+from experiments.results.records import read_result
+from experiments.runs.folder import RunFolder
 from spa.errors import InputError, OutputError, SettingError
 
 
@@ -111,13 +113,13 @@ def test_collect_copies_what_is_finished_and_drops_what_is_gone(tmp_path, made_r
         path = paths.run(tmp_path, "made", "aaaaaaaaaa", seed) / "result.json"
         files.write_json(path, made_result(seed=seed))
     files.write_json(tmp_path / "records/made/old_seed_0.json", {})
-    assert records.main(["collect", "made", "--results", str(tmp_path)]) == 0
+    assert command.main(["collect", "made", "--results", str(tmp_path)]) == 0
     names = sorted(path.name for path in (tmp_path / "records/made").iterdir())
     assert names == ["aaaaaaaaaa_seed_-1.json", "aaaaaaaaaa_seed_0.json"]
     both = [records.read_results(tmp_path / source, "made") for source in ("runs", "records")]
     assert both[0] == both[1]
     frame = records.load(tmp_path / "records", "made")
-    assert frame["acc.finetuned"].tolist() == [0.98, 0.98]
+    assert frame["metrics.finetuned.acc"].tolist() == [0.98, 0.98]
 
 
 def test_what_is_exported_is_what_was_read(tmp_path, made_result, capsys):
@@ -138,7 +140,7 @@ def test_what_is_exported_is_what_was_read(tmp_path, made_result, capsys):
         name = f"{result['run_id']}_seed_{result['seed']}.json"
         files.write_json(tmp_path / "records" / result["experiment"] / name, result)
     source = ["--source", str(tmp_path / "records"), "--to", str(tmp_path / "out")]
-    assert records.main(["export", *source]) == 0
+    assert command.main(["export", *source]) == 0
     assert "2 runs in" in capsys.readouterr().err
     frame = records.load(tmp_path / "records")
     assert frame["experiment"].tolist() == ["made", "other"]
@@ -157,7 +159,7 @@ def test_what_is_exported_is_what_was_read(tmp_path, made_result, capsys):
                     assert found is None or pd.isna(found)
                 else:
                     assert found == expected
-    assert records.main(["export", "other", *source]) == 0
+    assert command.main(["export", "other", *source]) == 0
     assert pd.read_parquet(tmp_path / "out/runs.parquet")["run_id"].tolist() == ["b"]
 
 
@@ -173,8 +175,8 @@ def test_a_file_that_cannot_be_trusted_is_named_in_one_line(
     edited = json.dumps({**made_result(), "prune_seconds": 0.1})
     files.write_text(path, content or edited)
     arguments = ["--results", str(tmp_path), "--to", str(tmp_path / "out")]
-    for command in (["export"], ["export", "made"]):
-        assert records.main([*command, *arguments]) == 1
+    for each in (["export"], ["export", "made"]):
+        assert command.main([*each, *arguments]) == 1
         text = capsys.readouterr().err
         assert text.startswith(f"error: {path} {said}")
         assert text.count("\n") == 1
@@ -182,16 +184,16 @@ def test_a_file_that_cannot_be_trusted_is_named_in_one_line(
 
 
 def test_nothing_to_export_or_collect_is_an_error(tmp_path, capsys):
-    assert records.main(["export", "--results", str(tmp_path)]) == 1
+    assert command.main(["export", "--results", str(tmp_path)]) == 1
     assert "there is no finished run in" in capsys.readouterr().err
-    assert records.main(["collect", "--results", str(tmp_path)]) == 1
+    assert command.main(["collect", "--results", str(tmp_path)]) == 1
     assert "collect needs an experiment" in capsys.readouterr().err
 
 
 def test_collecting_nothing_is_an_error(tmp_path, capsys):
     with pytest.raises(SettingError, match="no finished run"):
         records.collect(tmp_path, "nothing")
-    assert records.main(["collect", "nothing", "--results", str(tmp_path)]) == 1
+    assert command.main(["collect", "nothing", "--results", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: there is no finished run")
 
 

@@ -9,12 +9,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import files, paths, records, tables
+from experiments import tables
+from experiments.ground import files, paths
 from experiments.report.__main__ import main
 from experiments.report.content import facts, gather, natural
 from experiments.report.embedded import Embedded, ranges
 from experiments.report.figures import inline
 from experiments.report.page import HERE, anchor, render, table
+from experiments.results import records
 from tests.experiments.report_files import (
     EXPERIMENT,
     NASTY,
@@ -97,7 +99,7 @@ def test_cells_have_what_they_are_sorted_by(results):
     headings, rows = table(gather(results / "runs", EXPERIMENT).rows)
     names = [heading.text for heading in headings]
     cells = {run_id: dict(zip(names, cells, strict=True)) for run_id, cells in rows}
-    rf = next(column.heading for column in tables.COLUMNS if column.key == "rf")
+    rf = next(column.heading for column in tables.columns(["classification"]) if column.key == "rf")
     assert cells["1111111111"][rf] == ("2.00 ± 0.00", 2.0)
     assert cells["99aa"][rf] == ("—", None)
     assert cells["5555555555"]["asked"].sort > cells["1111111111"]["asked"].sort  # 10 and 2

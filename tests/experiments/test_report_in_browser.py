@@ -7,13 +7,14 @@ import shutil
 
 import pytest
 
-from experiments import paths, tables
+from experiments import tables
+from experiments.ground import paths
 from experiments.report.__main__ import main
 from tests.experiments.report_files import EXPERIMENT, NASTY, results_folder
 
 pytestmark = pytest.mark.slow
 
-RF = next(column.heading for column in tables.COLUMNS if column.key == "rf")
+RF = next(column.heading for column in tables.columns(["classification"]) if column.key == "rf")
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import files
-from experiments.checkpoints import Checkpoint
-from experiments.progress import Progress
+from experiments.ground import files
+from experiments.ground.progress import Progress
+from experiments.training.checkpoints import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import records, status, tables
+from experiments import tables
+from experiments.results import records
+from experiments.sweeps.survey import survey
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -62,7 +64,7 @@ def start_again(job: str) -> None:
 
 
 def states(results: Path) -> dict[str, str]:
-    return {f"{s.run_id} {s.seed}": s.state for s in status.survey(results, "adhoc")}
+    return {f"{s.run_id} {s.seed}": s.state for s in survey(results, "adhoc")}
 
 
 def ended(results: Path) -> Counter[str]:
@@ -102,7 +104,7 @@ def test_a_sweep_with_a_failure_and_a_requeued_job(tmp_path):
     complete = [row for row in rows if "no_such_network" not in row and "---" not in row]
     assert len(complete) == 4
     assert not any("—" in row.split("|")[5:9] for row in complete)
-    failed = [state for state in status.survey(tmp_path, "adhoc") if state.state == "failed"]
+    failed = [state for state in survey(tmp_path, "adhoc") if state.state == "failed"]
     assert all("no_such_network" in state.what for state in failed)
 
 

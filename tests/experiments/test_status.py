@@ -7,16 +7,20 @@ import shlex
 
 import pytest
 
-from experiments import lease, manifest, paths, status
-from experiments.folder import RunFolder
-from experiments.manifest import Entry
+from experiments import status
+from experiments.ground import paths
+from experiments.runs import lease
+from experiments.runs.folder import RunFolder
+from experiments.sweeps import manifest
+from experiments.sweeps.manifest import Entry
+from experiments.sweeps.survey import STATES, survey
 
 
 @pytest.fixture
 def states(parsed, made_result, tmp_path):
     """One run in every state; their folders by state."""
     runs = {}
-    for seed, name in enumerate(status.STATES):
+    for seed, name in enumerate(STATES):
         settings = parsed(f"results_dir={tmp_path}", f"seed={seed}")
         folder = runs[name] = RunFolder(settings)
         overrides = (f"results_dir={tmp_path}", f"seed={seed}")
@@ -28,14 +32,14 @@ def states(parsed, made_result, tmp_path):
         if name == "failed":
             folder.fail(RuntimeError("on purpose"))
     path = runs["torn"].path / "result.json"
-    path.write_text(path.read_text().replace('"pruned": 0.5', '"pruned": 0.9'))
+    path.write_text(path.read_text().replace('"acc": 0.5', '"acc": 0.9'))
     with lease.hold(runs["running"].path):
         yield runs
 
 
 def test_every_state_is_told(states, tmp_path):
-    found = {run.state: run for run in status.survey(tmp_path, "adhoc")}
-    assert set(found) == set(status.STATES)
+    found = {run.state: run for run in survey(tmp_path, "adhoc")}
+    assert set(found) == set(STATES)
     assert {name: run.seed for name, run in found.items()} == {
         name: folder.settings.seed for name, folder in states.items()
     }
@@ -61,8 +65,8 @@ def test_the_command_lists_them_and_how_to_run_the_failed_again(states, tmp_path
 def test_json(states, tmp_path, capsys):
     assert status.main(["--results", str(tmp_path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["counts"] == dict.fromkeys(status.STATES, 1)
-    assert {run["state"] for run in document["runs"]} == set(status.STATES)
+    assert document["counts"] == dict.fromkeys(STATES, 1)
+    assert {run["state"] for run in document["runs"]} == set(STATES)
 
 
 def test_an_unknown_experiment_is_one_line(tmp_path, capsys):

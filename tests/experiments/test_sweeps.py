@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import status
-from experiments.sweep import _time_left
+from experiments.sweeps.survey import survey
+from experiments.sweeps.sweep import _time_left
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = (
@@ -43,7 +43,7 @@ def ended(said: str) -> Counter[str]:
 
 
 def states(results: Path) -> list[str]:
-    return [state.state for state in status.survey(results, "adhoc")]
+    return [state.state for state in survey(results, "adhoc")]
 
 
 @pytest.mark.slow
@@ -90,14 +90,14 @@ def test_the_command_for_a_failed_run_runs_that_run_alone(tmp_path):
     )
     said = process.communicate()[1]
     assert process.returncode == 1, said
-    (failed,) = status.survey(tmp_path, "demo")
+    (failed,) = survey(tmp_path, "demo")
     assert failed.state == "failed"
     assert '"no_such_name" matches no parameter' in failed.what
     words = ["-m", "experiments.run", *shlex.split(failed.command)[3:]]
     again = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 1
     assert "[run] resnet8 on digits, train_prune, l1, rf 2, seed 0" in again.stderr
-    assert len(status.survey(tmp_path, "demo")) == 1
+    assert len(survey(tmp_path, "demo")) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import statistics
 
 import pytest
 
-from experiments import files, paths, tables
-from experiments.schema import checksum
+from experiments import tables
+from experiments.ground import files, paths
+from experiments.results.literature import Published
+from experiments.results.schema import checksum
 from experiments.tables import Cell, build, comma_separated, latex, markdown, show, summarise
-from experiments.tables.literature import Published
 
-COLUMN = {column.key: column for column in tables.COLUMNS}
+COLUMN = {column.key: column for column in tables.columns(["classification"])}
 
 
 def accuracies(made_result, *values, **more):
@@ -94,7 +95,9 @@ def test_failed_runs_are_counted_and_shown(made_result):
     some, none = cells(markdown(rows, "made"))
     assert some["fine-tuned acc. %"] == "97.5 ± 0.7"
     assert (some["n"], none["n"]) == ("2 of 3", "0 of 1")
-    assert [none[column.heading] for column in tables.COLUMNS] == ["—"] * len(tables.COLUMNS)
+    assert [none[column.heading] for column in tables.columns(["classification"])] == ["—"] * len(
+        tables.columns(["classification"])
+    )
     assert (none["method"], none["run"]) == ("snip", "b")
 
 
@@ -267,7 +270,9 @@ def test_published_values_stand_in_a_column_of_their_own(made_result):
         *("99.99 ± 0.1 (dense 93.53) at RF 1.7 [1]", "92.90 (dense 93.53) at RF 2.57, RP 3 [2]"),
     ]
     for line in published:
-        assert [line[column.heading] for column in tables.COLUMNS] == ["—"] * len(tables.COLUMNS)
+        assert [line[column.heading] for column in tables.columns(["classification"])] == [
+            "—"
+        ] * len(tables.columns(["classification"]))
         assert (line["n"], line["run"], line["SPA paper"]) == ("—", "—", "")
     remarks = tables.notes([made_result()], rows)
     assert "[1] DepGraph. Source: a readme" in remarks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import carried
+from experiments.bench import carried
 from experiments.bench.pretrained import SHAPE, dense, hits, labelled
 from spa.graph.execute import run
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import spa
-from experiments import carried
+from experiments.bench import carried
 from spa.cli.main import main
 from spa.frameworks import Source, framework
 from spa.graph.execute import run

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from experiments.registry import Registry
+from experiments.ground.registry import Registry
 from spa.errors import BridgeError
 
 

@@ -1,6 +1,6 @@
 """Networks with learned weights that packages carry, and the structures that onnx carries.
 
-They were exported by Paddle, TensorFlow, PyTorch and Caffe2; `experiments.carried` fetches them.
+They were exported by Paddle, TensorFlow, PyTorch and Caffe2; `experiments.bench.carried` has them.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from experiments import carried as files
+from experiments.bench import carried as files
 from experiments.bench.networks import LISTS, NETWORKS, Network
-from experiments.registry import unknown
+from experiments.ground.registry import unknown
 
 _LIGHT = (
     "bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet",

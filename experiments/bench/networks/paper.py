@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from experiments.bench.networks import LISTS, NETWORKS, Network
 from experiments.bench.networks.waking import wake
-from experiments.registry import unknown
+from experiments.ground.registry import unknown
 
 
 @NETWORKS.register("paper/")

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.bench.networks import LISTS, NETWORKS, Network
 from experiments.bench.networks.waking import wake
-from experiments.registry import unknown
+from experiments.ground.registry import unknown
 
 BATCH, TOKENS, VOCABULARY = 2, 8, 100
 Inputs = Callable[[], dict[str, Any]]

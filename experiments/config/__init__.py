@@ -1,0 +1,1 @@
+"""What a run is: its settings, checked and hashed."""

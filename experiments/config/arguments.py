@@ -1,0 +1,67 @@
+"""A look at the command line before Hydra sees it, for one clear line about a wrong name.
+
+Hydra's own messages are right, but long. Only what is surely wrong is refused here: a choice
+that its group does not offer, and a key that the configuration does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from experiments.ground.registry import unknown
+from spa.errors import SettingError
+
+
+def check(
+    argv: list[str],
+    conf: Path,
+    registered: Mapping[str, Callable[[], Iterable[str]]],
+    families: tuple[str, ...] = (),
+) -> None:
+    """Check overrides of the form key=value.
+
+    Args:
+        argv: the command line.
+        conf: the folder of the configuration; its files are choices too.
+        registered: by group, what lists the names that need no file; asked where they matter.
+        families: what a model may begin with, whatever follows.
+
+    Raises:
+        SettingError: a name is unknown; near matches are offered.
+    """
+    stored = {path.name: {file.stem for file in path.glob("*.yaml")} for path in conf.iterdir()}
+    groups = {group for group, names in stored.items() if names} | set(registered)
+    config = yaml.safe_load((conf / "config.yaml").read_text())
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if argument.startswith("-") or not equals or key.startswith(("+", "~")) or "@" in key:
+            continue
+        head, _, rest = key.partition(".")
+        if head.partition("/")[0] == "hydra":
+            continue
+        if head not in groups and head not in config:
+            raise unknown("setting", head, [*groups, *(key for key in config if key != "defaults")])
+        section = config.get(head)
+        if rest and head not in groups and rest not in (section or {}):
+            raise unknown("setting", key, [f"{head}.{name}" for name in section or {}])
+        if head in groups and not rest:
+            more = registered.get(head, tuple)()
+            _check_choices(head, value, stored.get(head, set()) | set(more), families)
+
+
+def _check_choices(group: str, value: str, names: set[str], families: tuple[str, ...]) -> None:
+    if any(mark in value for mark in "(*{["):  # choice(...), glob(...): Hydra's own
+        return
+    if group == "experiment" and "," in value:
+        raise SettingError(f"one experiment at a time, but experiment={value} is given")
+    for choice in value.split(","):
+        name = choice.strip().strip("'\"")
+        if not name:
+            raise SettingError(f"{group}= needs a name; known: {', '.join(sorted(names))}")
+        if group == "model" and families and name.startswith(families):
+            continue
+        if name not in names:
+            raise unknown(group, name, names)

@@ -1,0 +1,1 @@
+"""What everything stands on: names, files, places, seeds, where a number comes from."""

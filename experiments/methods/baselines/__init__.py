@@ -1,0 +1,1 @@
+"""What others wrote, to compare with: a file each, the package imported only where it is used."""

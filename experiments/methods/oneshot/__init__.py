@@ -1,0 +1,1 @@
+"""Methods that score the weights as they are, cut, and train nothing."""

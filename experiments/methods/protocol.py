@@ -1,0 +1,232 @@
+"""What a method of pruning is: a function from a job to an outcome, registered under its own name.
+
+    @method(needs=Need.TRAINED | Need.LIMITS, settings=Mine, source="Author et al. 2026, eq. 3")
+    def mine(job: Job, how: Mine) -> Outcome:
+        return Outcome(smaller(onnx.load(job.dense), how.strength))
+
+`needs` says which of a run's settings the method uses; those, and the fields of its own settings,
+make the run's id. All that a method must give back is the smaller model: what it costs, reaches
+and how wide it is, is measured from the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy.typing as npt
+from pydantic import Field
+
+from experiments.ground.registry import Registry
+from experiments.training.budget import Budget
+from spa import Limits, Plan, Proof, Target
+from spa.errors import SettingError
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+Array = npt.NDArray[Any]
+
+
+class Need(Flag):
+    """What a method takes of a run, besides the dense file and the target."""
+
+    NONE = 0
+    TRAINED = auto()  # it makes no sense on fresh weights
+    LIMITS = auto()  # scope, round_to, min_channels, max_ratio, include, exclude
+    CRITERION = auto()  # criterion, aggregate, normalize, and data where the criterion sees them
+    CALIBRATION = auto()  # calibration, calibration_samples, bn_refresh
+    MODULE = auto()  # it prunes the torch module, not the file
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What ranks channels.
+
+    Attributes:
+        criterion: its name.
+        options: its own settings, a dataclass.
+        aggregate: how slices are folded; None: the criterion's own.
+        normalize: how groups are made comparable; None: the criterion's own.
+        gradient_samples: labelled training samples that it sees, if it sees any.
+    """
+
+    criterion: str
+    options: Any = None
+    aggregate: str | None = None
+    normalize: str | None = None
+    gradient_samples: Annotated[int, Field(ge=1)] = 256
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What refitting looks at.
+
+    Attributes:
+        calibration: no data: ``bn``, ``noise`` or ``uniform``; data: ``id`` or ``ood``.
+        calibration_samples: how many inputs.
+        bn_refresh: whether batch norms get the statistics of these inputs, or are moved.
+    """
+
+    calibration: Literal["bn", "noise", "uniform", "id", "ood"] = "bn"
+    calibration_samples: Annotated[int, Field(ge=2)] = 256
+    bn_refresh: bool | Literal["relative"] = False
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A torch network with dense weights, in eval mode.
+
+    Attributes:
+        inputs: an example.
+        batched: whether its inputs begin with a batch; a detector takes one image.
+    """
+
+    net: nn.Module
+    inputs: tuple[Any, ...]
+    batched: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a method is given: a network, what to reach, and what it may see.
+
+    A job of the benchmarks has a file and perhaps a module, but no data: what it cannot give, it
+    refuses. A run of the harness gives everything (`experiments.runs.job`).
+
+    Attributes:
+        dense: the ONNX file to prune.
+        target: what to reach.
+        seed: for whatever the method draws.
+        limits: what holds whatever the scores say.
+        scoring: what ranks channels; of methods that need a criterion.
+        calibration: what refitting looks at; of methods that need it.
+        device: where tensors live, as torch names it.
+        given: shapes or arrays by input name that `spa.load` needs, where it cannot guess them.
+    """
+
+    dense: Path
+    target: Target
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    scoring: Scoring | None = None
+    calibration: Calibration | None = None
+    device: str = "cpu"
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def module(self) -> TorchNetwork:
+        """Return the torch network with the dense weights, which the method may not change.
+
+        Raises:
+            SettingError: there is none.
+        """
+        raise SettingError(f"{self.dense.name} came as a file, so there is no torch module of it")
+
+    def labelled(self, samples: int) -> tuple[Array, Array]:
+        """Return labelled training samples, x (n, C, H, W) and y (n,).
+
+        Raises:
+            SettingError: there is no data.
+        """
+        raise SettingError(f"there is no data for {self.dense.name}, but {samples} are asked for")
+
+    def inputs(self) -> Array | str:
+        """Return the calibration's inputs (n, C, H, W), or the name of a data-free kind.
+
+        Raises:
+            SettingError: there is no data.
+        """
+        raise SettingError(f"there are no calibration inputs for {self.dense.name}")
+
+    def train(
+        self, net: nn.Module, model: onnx.ModelProto, budget: Budget, *, stream: str
+    ) -> nn.Module:
+        """Train a network in place, as a run's own trainings are; its epochs count as such.
+
+        Args:
+            net: what `spa.bridge.to_torch` made of ``model``.
+            model: the file.
+            budget: how long, and how.
+            stream: the method's name of this training, to draw by.
+
+        Raises:
+            SettingError: there is no data.
+        """
+        raise SettingError(f"there is no data to train {self.dense.name} on")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made.
+
+    Attributes:
+        model: the smaller network.
+        plan: what went, where the method made a plan of SPA's.
+        proof: that nothing else changed.
+        reconstructed: the dense-shaped model that the plan was applied to, where weights changed.
+        seconds: what the method itself took; None: all that its call took, but for trainings.
+        details: what else it says of itself.
+        notes: sentences for people.
+    """
+
+    model: onnx.ModelProto
+    plan: Plan | None = None
+    proof: Proof | None = None
+    reconstructed: onnx.ModelProto | None = None
+    seconds: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of what has no settings of its own."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method.
+
+    Attributes:
+        needs: which of a run's settings it uses.
+        settings: the dataclass of its own settings; conf, the command line and the run's id come
+            from its fields.
+        source: where it is described.
+    """
+
+    name: str
+    run: Callable[[Job, Any], Outcome]
+    needs: Need
+    settings: type
+    source: str
+
+    def __call__(self, job: Job, how: Any = None) -> Outcome:
+        """Prune; its own settings are the defaults where they are left out."""
+        return self.run(job, self.settings() if how is None else how)
+
+
+METHODS: Registry[Method] = Registry("method", package="experiments.methods")
+
+Function = Callable[[Job, Any], Outcome]
+
+
+def method(
+    *, needs: Need = Need.NONE, settings: type = NoSettings, source: str
+) -> Callable[[Function], Function]:
+    """Register the decorated function as a method, under its own name."""
+
+    def decorate(run: Function) -> Function:
+        made = Method(run.__name__, run, needs, settings, source)
+        METHODS.register(made.name)(made)
+        return run
+
+    return decorate
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Return what was chosen in a dataclass of settings; None is the default, and left out."""
+    return {} if settings is None else {k: v for k, v in vars(settings).items() if v is not None}

@@ -1,0 +1,1 @@
+"""Methods that refit the weights that stay, without gradients."""

@@ -1,0 +1,135 @@
+"""result.json: every key, with its unit. results/README.md is the long form.
+
+Raise SCHEMA_VERSION when a key is renamed or changes its meaning; adding keys needs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+SCHEMA_VERSION = 3
+# How every method's FLOPs are counted, its own count aside (`spa.graph.cost`).
+FLOPS = "1 MAC = 2 FLOPs; of convolutions, matrix products, recurrent cells and attention"
+
+
+class Pair(TypedDict):
+    """A number of the dense and of the pruned network."""
+
+    dense: float
+    pruned: float
+
+
+class Reached(TypedDict):
+    """What the plan reached, dense / pruned, at least 1."""
+
+    rf: float
+    rp: float
+
+
+class Metrics(TypedDict, total=False):
+    """What the task's metrics measured on the test split, by their keys; only stages that exist."""
+
+    dense: dict[str, float]
+    pruned: dict[str, float]
+    finetuned: dict[str, float]
+
+
+class Options(TypedDict):
+    """The own settings of what was chosen; those that were left at a default of null are not."""
+
+    method: dict[str, Any]
+    criterion: dict[str, Any]
+
+
+class Seen(TypedDict):
+    """Data that a method has looked at while it pruned."""
+
+    kind: str  # labelled, calibration or training
+    source: str  # train, or how calibration inputs were made: id, ood, bn, noise, uniform
+    samples: int
+
+
+class Width(TypedDict):
+    """A group of coupled channels: how many there are of them."""
+
+    name: str  # the parameter that is first in the group, by its name in plan_input's file
+    dense: int
+    pruned: int
+
+
+class Seconds(TypedDict):
+    """Wall clock of one run, waiting for a shared baseline and what was done before a resume too.
+
+    What is left of the total is the harness's own.
+    """
+
+    total: float | None
+    dense: float | None  # until the dense baseline was there
+    prune: float
+    finetune: float
+    measure: float | None  # accuracy and latency
+
+
+class Result(TypedDict):
+    """One finished run."""
+
+    schema_version: int
+    checksum: str  # sha256 of everything else; see `checksum`
+    run_id: str
+    experiment: str
+    # As typed.
+    model: str
+    framework: str
+    dataset: str
+    task: str  # of the data set; says what metrics there are
+    method: str
+    criterion: str | None  # None: the method takes none
+    time: str
+    trainer: str
+    seed: int
+    # Asked: exactly one of rf, rp, ratio; settings as given, None = the default.
+    asked: dict[str, float]
+    scope: str | None  # None: the method plans otherwise, as for what follows
+    aggregate: str | None
+    normalize: str | None
+    calibration: str | None  # None: the method takes none
+    bn_refresh: bool | str | None
+    options: Options
+    # Measured.
+    reached: Reached
+    metrics: Metrics
+    params: Pair
+    macs: Pair  # of one sample; FLOPs = 2 x MACs
+    prune_seconds: float  # scoring, planning, reconstruction, surgery and proof
+    latency_ms: Pair  # median of one batch, ONNX Runtime, CPU
+    latency: dict[str, int]  # batch, threads, warmup, repeats
+    widths: list[Width]
+    seen: list[Seen] | None  # None: not recorded
+    seconds: Seconds
+    # Provenance.
+    config: dict[str, Any]  # what the run id is a hash of
+    flops: str  # the convention by which FLOPs are counted
+    data_sha256: str | None  # of the data set's samples; None: not recorded
+    dense_sha256: str  # of dense.onnx
+    plan_input: dict[str, str]  # file and sha256 of what plan.json applies to; weights: see README
+    proof: list[Any]
+    scores: str | None  # OBSPA: static or renewed; None elsewhere
+    details: dict[str, Any]  # what else the method says about itself
+    training: dict[str, Any]  # epochs, seconds, processes of each stage, and the budget
+    hardware: dict[str, Any]
+    code: dict[str, Any]  # git commit, whether the tree had changes, version
+    started: str | None  # UTC, ISO 8601; of the first try that was gone on with
+    finished: str
+
+
+REQUIRED = tuple(Result.__annotations__)
+
+
+def checksum(result: Mapping[str, Any]) -> str:
+    """Hash a result without its own checksum, whatever the order of its keys."""
+    content = {key: value for key, value in result.items() if key != "checksum"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

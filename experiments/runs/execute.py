@@ -1,0 +1,262 @@
+"""One run, from top to bottom. Everything that it makes lies in its folder.
+
+What is pruned, and what is trained afterwards, is the time's to say (`experiments.times`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config.settings import Settings
+from experiments.data import Dataset, load
+from experiments.ground import files, provenance
+from experiments.methods import plain
+from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds
+from experiments.runs.dense import baseline
+from experiments.runs.evaluate import latency_ms, predictor
+from experiments.runs.job import Source
+from experiments.runs.prune import prune
+from experiments.tasks import TASKS
+from experiments.training.budget import Budget
+from experiments.training.interrupts import Interrupts
+from experiments.training.trainer import Trainer, forget
+
+if TYPE_CHECKING:
+    from experiments.ground.progress import Progress
+    from experiments.runs.folder import RunFolder
+    from experiments.training.team import Processes
+
+
+def execute(
+    settings: Settings,
+    folder: RunFolder,
+    progress: Progress,
+    interrupts: Interrupts,
+    team: Processes | None = None,
+) -> Result:
+    """Do what the settings say and return what result.json holds.
+
+    A stage whose files are there from an earlier try is not done again.
+    """
+    import spa.bridge  # noqa: F401  (takes seconds, which are no method's own)
+    from experiments.training.loop import prepare
+
+    watch = Watch()
+    prepare(settings.place.device, settings.place.threads)
+    data = load(settings.dataset, settings.place.data_root, settings.place.workers)
+    trainer = trainer_of(settings, progress, interrupts, team)
+    with watch.stage("dense"):
+        base = baseline(settings, data, trainer)
+    for row in base.metrics:
+        folder.log(row)
+    dense = _take(base.dense, folder.path / "dense.onnx")
+    when = settings.when
+    source = _take(base.init, folder.path / "init.onnx") if when.fresh else dense
+
+    given = Source(settings, data, folder, trainer)
+    with watch.stage("prune") as took:
+        pruned = folder.stage(
+            "prune",
+            source,
+            lambda: prune(source, given),
+            makes=("pruned.onnx", "plan.json", "reconstructed.onnx"),
+        )
+        took(pruned["seconds"])
+    if given.rows:  # else the state that may lie there is the fine-tuning's
+        forget(folder.path)
+
+    training: dict[str, Any] = {"dense": base.training}
+    if pruned["epochs"]:
+        training["prune"] = {
+            "epochs": pruned["epochs"],
+            "seconds": pruned["trained_seconds"],
+            "processes": trainer.processes,
+        }
+    if when.then is not None:
+        budget = settings.budget(when.then)
+        smaller = folder.path / "pruned.onnx"
+        with watch.stage("finetune") as took:
+            tuned = folder.stage(
+                "finetune",
+                smaller,
+                lambda: tune(smaller, folder, data, budget, trainer),
+                makes=("finetuned.onnx",),
+            )
+            took(tuned["seconds"])
+        forget(folder.path)
+        training["finetune"] = {key: tuned[key] for key in ("epochs", "seconds", "processes")}
+
+    with watch.stage("measure"):
+        metrics = measure(folder, data)
+        latency = latency_ms(dense, folder.path / "pruned.onnx", data.shape, **settings.latency)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "checksum": "",  # written with the file
+        "run_id": settings.run_id,
+        "experiment": settings.experiment,
+        "model": settings.model,
+        "framework": settings.framework,
+        "dataset": data.name,
+        "task": data.task,
+        "method": settings.method,
+        "criterion": settings.criterion,
+        "time": settings.time,
+        "trainer": settings.trainer,
+        "seed": settings.seed,
+        "asked": settings.asked,
+        "scope": None if settings.limits is None else settings.limits.scope,
+        "aggregate": None if settings.scoring is None else settings.scoring.aggregate,
+        "normalize": None if settings.scoring is None else settings.scoring.normalize,
+        "calibration": settings.calibration,
+        "bn_refresh": None if settings.calibrating is None else settings.calibrating.bn_refresh,
+        "options": {
+            "method": plain(settings.how),
+            "criterion": {} if settings.scoring is None else plain(settings.scoring.options),
+        },
+        "reached": pruned["reached"],
+        "metrics": metrics,  # type: ignore[typeddict-item]
+        "params": pruned["params"],
+        "macs": pruned["macs"],
+        "prune_seconds": pruned["prune_seconds"],
+        "latency_ms": latency,
+        "latency": settings.latency,
+        "widths": pruned["widths"],
+        "seen": pruned["seen"],
+        "seconds": watch.all(),
+        "config": settings.semantic(),
+        "flops": FLOPS,
+        "data_sha256": data.fingerprint(),
+        "dense_sha256": files.sha256(dense),
+        "plan_input": pruned["plan_input"],
+        "proof": pruned["proof"],
+        "scores": pruned["details"].get("scores"),
+        "details": pruned["details"],
+        "training": training | {"budget": _budgets(settings)},
+        "hardware": provenance.hardware(),
+        "code": provenance.code(),
+        "started": folder.started,
+        "finished": now(),
+    }
+
+
+def trainer_of(
+    settings: Settings,
+    progress: Progress,
+    interrupts: Interrupts,
+    team: Processes | None = None,
+) -> Trainer:
+    """Return what trains as the settings say."""
+    return Trainer(
+        settings.seed,
+        settings.place.device,
+        settings.place.threads,
+        settings.place.checkpoint_seconds,
+        progress,
+        interrupts,
+        team,
+    )
+
+
+def _budgets(settings: Settings) -> dict[str, Any]:
+    """The whole budget, used or not: runs of one budget are compared, whatever their times."""
+    parts = {"train": settings.train.plain(), "finetune": settings.finetune.plain()}
+    return {"name": settings.trainer, **parts}
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Watch:
+    """Wall clock by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("dense", "prune", "finetune", "measure"), 0.0)
+        self._began = time.monotonic()
+        self._before = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[float], None]]:
+        """Time the body; gives a function that takes what an earlier try's share makes of it."""
+        began = time.monotonic()
+        whole = 0.0
+
+        def took(seconds: float) -> None:
+            nonlocal whole
+            whole = seconds
+
+        try:
+            yield took
+        finally:
+            now = time.monotonic() - began
+            self.seconds[name] = max(now, whole)
+            self._before += self.seconds[name] - now
+
+    def all(self) -> Seconds:
+        """Return the seconds of every stage, and those of the whole run, earlier tries too."""
+        total = time.monotonic() - self._began + self._before
+        return {"total": total, **self.seconds}  # type: ignore[typeddict-item]
+
+
+def tune(
+    smaller: Path, folder: RunFolder, data: Dataset, budget: Budget, trainer: Trainer
+) -> dict[str, Any]:
+    """Train a pruned file through the bridge; the weights go back into the file by name."""
+    import onnx
+
+    from spa.bridge import to_onnx, to_torch
+
+    started = time.monotonic()
+    rows: list[dict[str, Any]] = []
+
+    def report(row: dict[str, Any]) -> None:
+        rows.append(row)
+        folder.log(row)
+
+    model = onnx.load(smaller)
+    net = to_torch(model)
+    trainer.train(
+        net,
+        data.train,
+        budget,
+        stream="finetune",
+        folder=folder.path,
+        of=files.sha256(smaller),
+        report=report,
+        model=model,
+    )
+    folder.write_model("finetuned.onnx", to_onnx(net, model))
+    # The rows have the seconds of before an interruption too.
+    seconds = max(time.monotonic() - started, sum(row["seconds"] for row in rows))
+    return {
+        "rows": rows,
+        "epochs": budget.epochs,
+        "seconds": seconds,
+        "processes": trainer.processes,
+    }
+
+
+def measure(folder: RunFolder, data: Dataset) -> dict[str, dict[str, float]]:
+    """Measure how well every file of the run answers that exists."""
+    task = TASKS.get(data.task)()
+    names = {metric.key: metric.name for metric in task.metrics}
+    found = {}
+    for stage in ("dense", "pruned", "finetuned"):
+        path = folder.path / f"{stage}.onnx"
+        if path.is_file():
+            found[stage] = task.measure(predictor(path), data.test)
+            shown = {names[key]: value for key, value in found[stage].items()}
+            folder.log({"stage": f"test {stage}", **shown})
+    return found
+
+
+def _take(source: Path, target: Path) -> Path:
+    """Copy a shared file into the run's folder, so that nobody who edits it there harms others."""
+    files.write_bytes(target, source.read_bytes())
+    return target

@@ -1,0 +1,1 @@
+"""Many runs: launched, written down, looked at."""

@@ -1,0 +1,148 @@
+"""One plain training loop, for fresh networks and for what the bridge makes of an ONNX file.
+
+The order of the samples and the augmentation come from the seed and the stream's name, so that
+two runs with the same seed see the same batches, whatever the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from experiments.data import Split
+from experiments.data.base import batches, only
+from experiments.ground.seeds import generator, seed_torch
+from experiments.training.budget import Budget
+from spa.errors import SettingError
+from spa.training.feed import Feed
+from spa.training.how import Training
+
+if TYPE_CHECKING:
+    from experiments.ground.progress import Progress
+    from spa.training.loop import Keeper, Team
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def prepare(name: str, threads: int | None) -> torch.device:
+    """Return the device to train on (``auto``: a GPU where there is one) and set the threads."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device=cuda, but torch sees no GPU; use device=cpu or device=auto")
+    return torch.device(name)
+
+
+def fit(
+    net: nn.Module,
+    split: Split,
+    budget: Budget,
+    *,
+    seed: int,
+    stream: str,
+    device: torch.device,
+    report: Report = lambda row: None,
+    progress: Progress | None = None,
+    keeper: Keeper | None = None,
+    team: Team | None = None,
+) -> nn.Module:
+    """Train a network in place.
+
+    Args:
+        net: gives logits (N, classes) for pictures (N, C, H, W).
+        split: what it is trained on.
+        budget: how long, and how.
+        seed: the run's seed.
+        stream: name of this use of it, ``dense`` or ``finetune``.
+        device: where it is trained; it comes back on the CPU, in eval mode.
+        report: takes one dict an epoch: epoch, loss, accuracy (of the augmented training
+            batches, in train mode), lr, seconds.
+        progress: where the user sees it.
+        keeper: keeps the training's state.
+        team: the processes that train together.
+    """
+    from spa.training.loop import fit as fit_feed
+
+    seed_torch(seed, stream)  # dropout
+    fed = feed(split, budget, seed, stream)
+
+    def on_step(epoch: int, step: int) -> None:
+        if progress is not None:
+            where = f"epoch {epoch + 1}/{budget.epochs}, step {step + 1}/{fed.steps}"
+            progress.step(f"{stream}: {where}")
+
+    return fit_feed(
+        net,
+        fed,
+        training(budget),
+        device=device,
+        report=listener(stream, budget, report, progress),
+        on_step=on_step,
+        keeper=keeper,
+        team=team,
+    )
+
+
+def listener(stream: str, budget: Budget, report: Report, progress: Progress | None) -> Report:
+    """What takes a row an epoch from any framework, records it and shows it."""
+
+    def listen(row: dict[str, Any]) -> None:
+        report({"stage": stream, **row})
+        if progress is not None:
+            progress.step(
+                f"{stream}: epoch {row['epoch']}/{budget.epochs}, "
+                f"loss {row['loss']:.3f}, training accuracy {row['accuracy']:.1%}"
+            )
+
+    return listen
+
+
+def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:
+    """What any framework trains on: the same batches in the same order, with the same rates."""
+    steps = max(1, math.ceil(len(split) / budget.batch))
+    if steps > 1 and len(split) % budget.batch == 1:
+        steps -= 1  # as `batches` joins a last single sample to the batch before it
+
+    def rest(epoch: int, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        drawn = generator(seed, f"{stream} epoch {epoch}")
+        # JOIN: the loop is to take arrays by input name, as splits give them.
+        return ((only(x), y) for x, y in batches(split, budget.batch, drawn, step))
+
+    return Feed(
+        epoch=lambda epoch: rest(epoch, 0),
+        rate=lambda epoch, step: learning_rate(budget, epoch + step / steps),
+        epochs=budget.epochs,
+        steps=steps,
+        batch=budget.batch,
+        rest=rest,
+    )
+
+
+def training(budget: Budget) -> Training:
+    """How any framework trains."""
+    return Training(
+        optimizer=budget.optimizer,
+        momentum=budget.momentum,
+        weight_decay=budget.weight_decay,
+        label_smoothing=budget.label_smoothing,
+        clip=budget.clip,
+    )
+
+
+def learning_rate(budget: Budget, epoch: float) -> float:
+    """Return the learning rate at a point in time, measured in epochs from 0."""
+    if epoch < budget.warmup:
+        return budget.lr * (epoch + 0.1) / (budget.warmup + 0.1)
+    if budget.schedule == "cosine":
+        done = (epoch - budget.warmup) / max(budget.epochs - budget.warmup, 1e-9)
+        return budget.lr * 0.5 * (1 + math.cos(math.pi * done))
+    if budget.schedule == "multistep":
+        return budget.lr * budget.gamma ** sum(epoch >= at for at in budget.milestones)
+    return budget.lr

@@ -1,0 +1,186 @@
+"""All methods: they reach a target and say enough, whatever they give back."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import spa
+from experiments.data import load
+from experiments.ground.progress import Progress
+from experiments.methods import METHODS, Job, Need, Outcome, Scoring, criteria, method
+from experiments.models.network import fresh, with_weights
+from experiments.runs.execute import trainer_of
+from experiments.runs.folder import RunFolder
+from experiments.runs.job import Source, job
+from experiments.runs.prune import measure, prune
+from experiments.training.interrupts import Interrupts
+from spa.errors import InfeasibleTarget, SettingError
+
+TIME = "time=train_prune"
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load({"name": "digits"})
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory, data) -> Path:
+    path = tmp_path_factory.mktemp("dense") / "dense.onnx"
+    onnx.save(fresh("resnet8", data.example(), data.classes, 0)[1], path)
+    return path
+
+
+@pytest.fixture
+def source(parsed, data, tmp_path):
+    def make(*overrides: str) -> Source:
+        settings = parsed(*overrides, f"results_dir={tmp_path}")
+        folder = RunFolder(settings)
+        folder.path.mkdir(parents=True)
+        return Source(settings, data, folder, trainer_of(settings, Progress("test"), Interrupts()))
+
+    return make
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers methods for the time of a test."""
+    METHODS.names()
+    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
+    return method
+
+
+def installed(name: str) -> bool:
+    return name in ("spa", "obspa") or importlib.util.find_spec(name) is not None
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_every_method_reaches_the_target_and_is_measured(dense, source, name):
+    if not installed(name):
+        pytest.skip(f"{name} is not installed")
+    given = source(f"method={name}", TIME, "target.rf=1.5", "calibration_samples=32")
+    made = prune(dense, given)
+    pruned = given.folder.path / "pruned.onnx"
+    onnx.checker.check_model(onnx.load(pruned), full_check=True)
+    assert 1.5 <= made["reached"]["rf"] < 2.5
+    assert made["reached"]["rp"] == made["params"]["dense"] / made["params"]["pruned"] > 1
+    assert made["macs"]["pruned"] < made["macs"]["dense"]
+    assert all(1 <= width["pruned"] <= width["dense"] for width in made["widths"])
+    assert any(width["pruned"] < width["dense"] for width in made["widths"])
+    assert made["prune_seconds"] > 0
+    json.dumps(made)
+
+
+@pytest.mark.parametrize("name", ["spa", "obspa"])
+def test_what_is_measured_is_what_the_plan_says(dense, source, name):
+    given = source(f"method={name}", TIME, "calibration_samples=32")
+    made = prune(dense, given)
+    plan = json.loads((given.folder.path / "plan.json").read_text())
+    assert made["reached"] == pytest.approx(plan["reached"])
+    assert [(w["dense"], w["pruned"]) for w in made["widths"]] == [
+        (group["channels"], group["channels"] - len(group["removed"])) for group in plan["groups"]
+    ]
+
+
+def test_a_method_that_gives_back_a_model_alone_is_one(dense, source, registered):
+    @registered(source="here")
+    def bare(job: Job, how: object) -> Outcome:
+        return Outcome(spa.prune(job.dense, target=job.target).model)
+
+    given = source(TIME)
+    given = Source(_called(given.settings, "bare"), given.data, given.folder, given.trainer)
+    made = prune(dense, given)
+    assert made["reached"]["rf"] >= 2
+    assert made["widths"]
+    assert made["proof"] == []
+    assert not (given.folder.path / "plan.json").exists()
+
+
+def _called(settings, name):
+    from dataclasses import replace
+
+    return replace(settings, method=name, how=METHODS.get(name).settings())
+
+
+def test_a_method_may_not_change_what_goes_in_and_out(dense, tmp_path, data):
+    other = fresh("resnet8", np.concatenate([data.example()] * 3, axis=1), data.classes, 0)[1]
+    other.graph.output[0].name = "renamed"
+    for node in other.graph.node:
+        node.output[:] = ["renamed" if name == "output" else name for name in node.output]
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(SettingError, match=r"other.onnx is no smaller dense.onnx: its inputs and"):
+        measure(dense, tmp_path / "other.onnx")
+
+
+def test_a_plan_says_what_ranked_and_the_record_which_method(dense, source):
+    given = source("method=obspa", TIME, "calibration_samples=32")
+    prune(dense, given)
+    assert json.loads((given.folder.path / "plan.json").read_text())["criterion"] == "l1"
+
+
+def test_epochs_of_a_method_are_told_apart_and_logged(dense, source, registered):
+    from spa.bridge import to_onnx, to_torch
+
+    @registered(needs=Need.TRAINED, source="here")
+    def training(job: Job, how: object) -> Outcome:
+        model = onnx.load(job.dense)
+        budget = given.settings.finetune
+        net = job.train(to_torch(model), model, budget, stream="training")
+        return Outcome(spa.prune(to_onnx(net, model), target=job.target).model)
+
+    given = source(TIME, "trainer=smoke", "trainer.finetune.epochs=2")
+    given = Source(_called(given.settings, "training"), given.data, given.folder, given.trainer)
+    made = prune(dense, given)
+    assert made["epochs"] == 2
+    assert made["trained_seconds"] > 0
+    lines = (given.folder.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == ["training"] * 2
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp"])
+def test_a_criterion_that_sees_data_gets_none_made_up(dense, name):
+    bare = Job(dense, spa.Target(rf=1.5), scoring=Scoring(name))
+    with pytest.raises(SettingError, match="there is no data for dense.onnx"):
+        METHODS.get("spa")(bare)
+
+
+def test_a_criterion_says_itself_whether_it_sees_data(monkeypatch):
+    class Declared:
+        needs = 2  # as a flag that is not empty
+
+    monkeypatch.setattr(criteria, "_registered", lambda name: Declared())
+    assert criteria.sees_data("one that nobody here knows")
+
+
+def test_a_network_has_its_own_weights_back(dense, data):
+    net = with_weights("resnet8", data.example(), data.classes, dense)
+    x = torch.from_numpy(data.example())
+    with torch.no_grad():
+        ours = net(x).numpy()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(dense))
+    theirs = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.skipif(not installed("torch_pruning"), reason="Torch-Pruning is not installed")
+def test_a_peer_that_cannot_reach_a_target_says_how_far_it_gets(dense, source):
+    with pytest.raises(InfeasibleTarget, match=r"rf 1e\+06 is out of reach: up to a share of 0.99"):
+        prune(dense, source("method=torch_pruning", TIME, "target.rf=1e6"))
+
+
+def test_a_file_has_no_torch_module(dense, source):
+    given = source("method=spa", TIME)
+    from dataclasses import replace
+
+    file = replace(given.settings, model=f"onnx/{dense}", method="torch_pruning")
+    with pytest.raises(SettingError, match="prunes torch modules, but model=onnx/"):
+        job(dense, replace(given, settings=file)).module()

@@ -1,0 +1,171 @@
+"""Tasks: what they measure, and how it goes through records, tables and figures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from experiments import figures, tables
+from experiments.data import DATASETS, load
+from experiments.data.base import PICTURES, ArraySplit, Split, only
+from experiments.ground import files
+from experiments.models.network import fresh
+from experiments.results.columns import STAGES, columns
+from experiments.results.records import read_result, write_result
+from experiments.results.schema import REQUIRED, SCHEMA_VERSION, checksum
+from experiments.runs.evaluate import predictor
+from experiments.tasks import TASKS, Metric, Predict
+from spa.errors import InputError, SettingError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """A task with two metrics, of which less is better in the first."""
+
+    said: str = "Doubts are mean entropies"
+    metrics: tuple[Metric, ...] = (
+        Metric("doubt", "doubt", "doubt", "less", digits=3),
+        Metric("hits", "hits", "hits", "more"),
+    )
+
+    def measure(self, predict: Predict, split: Split) -> dict[str, float]:
+        return {"doubt": float(np.mean(predict(split.take(np.arange(2))[0])[0])), "hits": 1.0}
+
+
+@pytest.fixture
+def guessing(monkeypatch):
+    TASKS.names()
+    monkeypatch.setattr(TASKS, "_entries", {**TASKS._entries, "guessing": Guessing})
+
+
+def labelled(scores: np.ndarray, labels: list[int]) -> tuple[Predict, Split]:
+    """A network that gives these scores, and a split that has these labels."""
+    plain = np.zeros(1, np.float32), np.ones(1, np.float32)
+    pictures = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1)
+    split = ArraySplit(pictures, np.array(labels), *plain)
+    return lambda inputs: [scores[inputs[PICTURES][:, 0, 0, 0].astype(int)]], split
+
+
+def test_accuracy_is_the_share_of_right_labels():
+    scores = np.eye(4, dtype=np.float32)
+    predict, split = labelled(scores, [0, 1, 2, 0])
+    assert TASKS.get("classification")().measure(predict, split) == {"acc": 0.75}
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_every_task_measures_what_it_says(name):
+    task = TASKS.get(name)()
+    predict, split = labelled(np.eye(3, dtype=np.float32), [0, 1, 2])
+    assert set(task.measure(predict, split)) == {metric.key for metric in task.metrics}
+    assert task.said
+    assert len({metric.key for metric in task.metrics}) == len(task.metrics) > 0
+
+
+def test_every_data_set_names_a_task():
+    for name in DATASETS.names():
+        assert DATASETS.get(name)
+    assert load({"name": "digits"}).task in TASKS.names()
+
+
+def test_a_file_of_a_fixed_batch_is_fed_whole_batches(tmp_path):
+    import onnx
+
+    data = load({"name": "digits"})
+    free = fresh("resnet8", data.example(), data.classes, 0)[1]
+    onnx.save(free, tmp_path / "free.onnx")
+    for value in (*free.graph.input, *free.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(free, tmp_path / "fixed.onnx")
+    x = data.test.take(np.arange(10))[0]
+    session = onnxruntime.InferenceSession(str(tmp_path / "free.onnx"))
+    (expected,) = session.run(None, {session.get_inputs()[0].name: x[PICTURES]})
+    for name in ("free", "fixed"):
+        (found,) = predictor(tmp_path / f"{name}.onnx")(x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_of_two_inputs_is_fed_by_name(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3])
+
+    node = helper.make_node("Sub", ["a", "b"], ["y"])
+    graph = helper.make_graph([node], "g", [value("a"), value("b")], [value("y")])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "two.onnx")
+    a, b = np.ones((5, 3), np.float32), np.full((5, 3), 0.25, np.float32)
+    (y,) = predictor(tmp_path / "two.onnx")({"b": b, "a": a})
+    assert y.tolist() == (a - b).tolist()
+    with pytest.raises(SettingError, match="one input is needed, but the data have a, b"):
+        only({"a": a, "b": b})
+
+
+def test_the_columns_of_a_table_are_its_tasks(guessing):
+    keys = [column.key for column in columns(["classification", "guessing"])]
+    metrics = [f"{key}_{stage}" for key in ("acc", "doubt", "hits") for stage in STAGES]
+    assert keys[: len(metrics)] == metrics
+    assert keys[len(metrics) :] == [column.key for column in columns([])]
+
+
+def test_another_task_goes_through_tables_and_figures(guessing, made_result, tmp_path):
+    results = []
+    for run_id, doubt in (("a", 2.0), ("b", 3.0)):
+        values = {"doubt": doubt, "hits": 0.5}
+        metrics = dict.fromkeys(STAGES, values)
+        results.append(made_result(run_id=run_id, task="guessing", metrics=metrics))
+    rows = tables.build(results)
+    text = tables.markdown(rows, "made", tables.notes(results, rows))
+    assert "| fine-tuned doubt |" in text
+    assert "**2.000**" in text  # less is better
+    assert "Doubts are mean entropies on the test split" in text
+    assert "acc." not in text
+    assert set(figures.draw(results, tmp_path / "made")) >= {"accuracy_over_rf", "widths"}
+
+
+def old(made_result, **changes) -> dict[str, object]:
+    """A result as schema version 2 had it."""
+    result = made_result(**changes)
+    metrics = result.pop("metrics")
+    for key in ("task", "options", "seen", "checksum"):
+        result.pop(key, None)
+    acc = {stage: metrics.get(stage, {}).get("acc") for stage in STAGES}
+    result |= {"schema_version": 2, "acc": acc}
+    return {**result, "checksum": checksum(result)}
+
+
+def test_a_result_of_version_2_is_read_as_one_of_today(made_result, tmp_path):
+    before = old(made_result, time="train_prune", acc={"dense": 0.9, "pruned": 0.8})
+    files.write_json(tmp_path / "result.json", before)
+    now = read_result(tmp_path / "result.json")
+    assert now["schema_version"] == SCHEMA_VERSION == 3
+    assert now["metrics"] == {"dense": {"acc": 0.9}, "pruned": {"acc": 0.8}}
+    assert (now["task"], now["seen"]) == ("classification", None)
+    assert set(REQUIRED) <= set(now)
+    assert {key: now[key] for key in before if key not in ("acc", "schema_version")} == {
+        key: before[key] for key in before if key not in ("acc", "schema_version")
+    }
+    write_result(tmp_path / "again.json", now)
+    assert read_result(tmp_path / "again.json")["metrics"] == now["metrics"]
+
+
+def test_an_edited_result_of_version_2_is_refused(made_result, tmp_path):
+    files.write_json(tmp_path / "result.json", {**old(made_result), "prune_seconds": 9})
+    with pytest.raises(InputError, match="was edited"):
+        read_result(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/records/*/*.json"))[::7])
+def test_committed_records_are_read(path):
+    result, stored = read_result(path), json.loads(path.read_text())
+    acc = {stage: found["acc"] for stage, found in result["metrics"].items()}
+    if stored["schema_version"] == 2:
+        assert acc == {k: v for k, v in stored["acc"].items() if v is not None}
