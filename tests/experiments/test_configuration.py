@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import spa.importance.registry
+import spa.importance.criterion
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -55,7 +55,7 @@ def test_every_registered_name_is_a_choice():
         "time": set(TIMES),
         "logger": set(LOGGERS),
         "framework": set(FRAMEWORKS),
-        "criterion": set(spa.importance.registry.names()),
+        "criterion": set(spa.importance.criterion.names()),
     }
     assert {group: set(choices.names(group)) for group in choices.NAMES} == registered
 
