@@ -1,4 +1,4 @@
-"""A run's settings: what Hydra composed, checked, typed, and hashed.
+"""A run's settings, typed and hashed; `experiments.config.parsing` makes them.
 
 The run id is a hash of what a run *is*: the union of what the chosen things declare. Where its
 files go, what it runs on, who watches it and its seed are not part of that, and neither is a
@@ -10,26 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from experiments.data import DATASETS
-from experiments.ground import files
-from experiments.ground.checked import checked
-from experiments.ground.registry import unknown
-from experiments.methods import METHODS, Calibration, Need, Scoring, criteria, plain
-from experiments.models import FOLDERS, builder
+from experiments.methods import Calibration, Scoring, criteria, plain
 from experiments.times import TIMES, Time
 from experiments.training.budget import Budget
 from spa import Limits
-from spa.errors import SettingError
 
 # Raised by one when the meaning of an unchanged configuration changes, so that old runs are not
 # taken for new ones. 2: the id holds what a run uses, and no more.
@@ -170,128 +162,3 @@ def dense_key(settings: Settings) -> str:
         {key: what[key] for key in ("version", "model", "framework", "dataset")}
         | {"train": what["trainer"].get("train"), "seed": settings.seed}
     )
-
-
-def parse(cfg: DictConfig) -> Settings:
-    """Check what Hydra composed.
-
-    Raises:
-        SettingError: a value has no meaning, or a setting is nobody's; the message names it.
-    """
-    values = _mapping(cfg)
-    method, time = METHODS.get(str(cfg.method.name)), str(cfg.time.name)
-    if time not in TIMES:
-        raise unknown("time", time, TIMES)
-    if TIMES[time].fresh and Need.TRAINED in method.needs:
-        raise SettingError(
-            f"method={method.name} works on a trained model, so time={time} has no meaning for it; "
-            "use time=train_prune or time=train_prune_finetune"
-        )
-    # All is checked, also what is not used.
-    limits = checked(Limits, _picked(values, Limits) | _globs(values))
-    scoring = _scoring(values)
-    calibrating = checked(Calibration, _picked(values, Calibration))
-    trainer = values["trainer"]
-    model, framework = str(cfg.model.name), str(cfg.framework.name)
-    if framework not in ("pytorch", *FOLDERS):
-        raise unknown("framework", framework, ("pytorch", *FOLDERS))
-    if framework != "pytorch":
-        builder(framework, model)
-    return Settings(
-        experiment=str(cfg.experiment_name),
-        model=model,
-        model_is=_identity(model),
-        framework=framework,
-        dataset=DATASETS.get(str(cfg.dataset.name)).checked(values["dataset"]),
-        method=method.name,
-        how=checked(method.settings, _options(values["method"]), f"method {method.name}"),
-        time=time,
-        trainer=str(cfg.trainer.name),
-        train=_budget("trainer.train", trainer.get("train")),
-        finetune=_budget("trainer.finetune", trainer.get("finetune")),
-        logger=values["logger"],
-        seed=checked(_Seed, {"seed": values["seed"]}).seed,
-        asked=_asked(values["target"]),
-        limits=limits if Need.LIMITS in method.needs else None,
-        scoring=scoring if Need.CRITERION in method.needs else None,
-        calibrating=calibrating if Need.CALIBRATION in method.needs else None,
-        latency=asdict(checked(Latency, values["latency"], "latency")),
-        place=checked(Place, _picked(values, Place) | {"threads": trainer.get("threads")}),
-    )
-
-
-@dataclass(frozen=True)
-class _Seed:
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Target:
-    rf: float | None = None
-    rp: float | None = None
-    ratio: float | None = None
-
-
-def _scoring(values: Mapping[str, Any]) -> Scoring:
-    name = str(values["criterion"]["name"])
-    kind = criteria.settings_of(name)
-    options: Any = checked(kind, _options(values["criterion"]), f"criterion {name}")
-    given = _picked(values, Scoring) | {"criterion": name, "options": options}
-    return checked(Scoring, given)
-
-
-def _asked(target: dict[str, Any]) -> dict[str, float]:
-    asked: dict[str, float] = plain(checked(_Target, target, "target")) or {"rf": 2.0}
-    if len(asked) > 1:
-        names = " and ".join(f"target.{key}" for key in asked)
-        raise SettingError(f"one target at a time, but {names} are given; set the others to null")
-    ((key, value),) = asked.items()
-    if not math.isfinite(value):
-        raise SettingError(f"target.{key} is a finite number, but is {value}")
-    if key == "ratio" and not 0 <= value < 1:
-        raise SettingError(f"target.ratio is the removed share, in [0, 1), but is {value}")
-    if key != "ratio" and value < 1:
-        raise SettingError(f"target.{key} is dense divided by pruned, at least 1, but is {value}")
-    return asked
-
-
-def _budget(key: str, values: Any) -> Budget:
-    if not isinstance(values, dict):
-        raise SettingError(f"{key} needs at least epochs and batch, but is {values}")
-    return checked(Budget, {k: v for k, v in values.items() if v is not None}, key)
-
-
-def _identity(model: str) -> str:
-    """Name a model by what it is: a file by its content, not by where it lies."""
-    if not model.startswith("onnx/"):
-        return model
-    path = Path(model.removeprefix("onnx/"))
-    if not path.is_file():
-        raise SettingError(f"model={model}: there is no file {path}")
-    return f"onnx/sha256:{files.sha256(path)}"
-
-
-def _picked(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """What a dataclass's fields are called at the top of the configuration."""
-    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
-
-
-def _options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a group's file and the command line say beside the name; null: the default."""
-    return {key: value for key, value in values.items() if key != "name" and value is not None}
-
-
-def _globs(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Globs may be given as one, or as none."""
-    found: dict[str, tuple[str, ...]] = {}
-    for key in ("include", "exclude"):
-        value = values[key]
-        one = () if value is None else (value,)
-        found[key] = one if value is None or isinstance(value, str) else tuple(map(str, value))
-    return found
-
-
-def _mapping(cfg: DictConfig) -> dict[str, Any]:
-    values = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}

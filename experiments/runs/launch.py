@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import loggers
-from experiments.config.settings import Settings, parse
+from experiments.config.parsing import parse
+from experiments.config.settings import Settings
 from experiments.ground.progress import Progress
 from experiments.runs import lease
 from experiments.runs.folder import RunFolder

@@ -15,7 +15,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from experiments.config.settings import Settings, parse
+from experiments.config.parsing import parse
+from experiments.config.settings import Settings
 from experiments.runs.folder import RunFolder
 from experiments.sweeps import manifest
 from experiments.sweeps.manifest import Entry

@@ -45,7 +45,7 @@ def composed() -> Iterator[Compose]:
 @pytest.fixture
 def parsed(composed: Compose) -> Callable[..., Any]:
     """Compose and check, giving Settings."""
-    from experiments.config.settings import parse
+    from experiments.config.parsing import parse
 
     return lambda *overrides: parse(composed(*overrides))
 
