@@ -82,7 +82,7 @@ class RunJob(Job):
         index = np.sort(rng.permutation(len(train))[:samples])
         self._source.note("labelled", "train", len(index))
         x, y = train.take(index)
-        return only(x), y  # JOIN: the library is to take arrays by input name
+        return only(x), y
 
     def inputs(self) -> np.ndarray | str:
         """See `Job.inputs`."""

@@ -112,7 +112,7 @@ def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:
 
     def rest(epoch: int, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         drawn = generator(seed, f"{stream} epoch {epoch}")
-        # JOIN: the loop is to take arrays by input name, as splits give them.
+        # The loop takes the arrays of one input.
         return ((only(x), y) for x, y in batches(split, budget.batch, drawn, step))
 
     return Feed(

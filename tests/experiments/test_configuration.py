@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import spa.importance.criterion
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -18,6 +17,7 @@ from hydra.utils import instantiate
 from hydra_plugins.spa_harness.grid_sweeper import expand
 from omegaconf import OmegaConf
 
+import spa.importance.criterion
 from experiments.config import arguments
 from experiments.config.settings import dense_key
 from experiments.data import DATASETS

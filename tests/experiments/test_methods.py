@@ -152,11 +152,13 @@ def test_a_criterion_that_sees_data_gets_none_made_up(dense, name):
 
 
 def test_a_criterion_says_itself_whether_it_sees_data(monkeypatch):
-    class Declared:
-        needs = 2  # as a flag that is not empty
+    def unknown_here(view):
+        return Channels(np.zeros(1))
 
-    monkeypatch.setattr(criteria, "_registered", lambda name: Declared())
-    assert criteria.sees_data("one that nobody here knows")
+    for needs, sees in ((registry.Need.ACTIVATIONS, True), (registry.Need.TRAINED, False)):
+        declared = registry.of_function(unknown_here, needs=needs)
+        monkeypatch.setitem(registry._CRITERIA, "unknown_here", declared)
+        assert criteria.sees_data("unknown_here") is sees
 
 
 def test_a_network_has_its_own_weights_back(dense, data):

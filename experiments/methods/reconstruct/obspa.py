@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from experiments.methods import Job, Need, Outcome, method, plain
@@ -54,8 +54,7 @@ def obspa(job: Job, how: Obspa) -> Outcome:
     details = dict(pruned.details or {})
     return Outcome(
         pruned.model,
-        # A plan says what ranked its channels; which method asked for that, the record says.
-        replace(pruned.plan, criterion=details["selection"]),
+        pruned.plan,
         pruned.proof,
         pruned.reconstructed,
         pruned.seconds,
