@@ -22,6 +22,8 @@ from experiments.runs.job import Source, job
 from experiments.runs.prune import measure, prune
 from experiments.training.interrupts import Interrupts
 from spa.errors import InfeasibleTarget, SettingError
+from spa.importance import criterion as registry
+from spa.importance.values import Channels
 
 TIME = "time=train_prune"
 
