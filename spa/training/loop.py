@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 from spa.errors import SettingError
 from spa.training.feed import Array, Feed
+from spa.training.hooks import Hook, HookSpec, Moment, made
 from spa.training.how import Report, Training
+
+if TYPE_CHECKING:
+    from spa.coupling.groups import Groups
 
 
 class Keeper(Protocol):
@@ -73,6 +77,8 @@ def fit(
     on_step: Callable[[int, int], None] = lambda epoch, step: None,
     keeper: Keeper | None = None,
     team: Team | None = None,
+    hooks: Sequence[HookSpec] = (),
+    groups: Groups | None = None,
 ) -> nn.Module:
     """Trains a classifier in place.
 
@@ -88,6 +94,8 @@ def fit(
             with the same weights, to the last bit where the operators are deterministic.
         team: with whom; each process calls this with the same arguments, and all of them leave it
             at the same point, by an error too; but for one in a step itself.
+        hooks: what happens besides (`spa.training.hooks`), in this order.
+        groups: the coupled sets of the network's file, for hooks that ask for their norms.
 
     Returns:
         The same module, on the CPU and in eval mode.
@@ -102,10 +110,16 @@ def fit(
     at = _At()
     kept = team.same(keeper is not None)
     state = team.same(keeper.load() if keeper is not None else None)
+    watching = made(hooks)
     if state is not None:
         at = _restore(state, net, optimizer, team.leads)
+        for each, its_state in zip(watching, state.get("hooks", []), strict=True):
+            each.restore(its_state)
         for old in at.rows:
             _led(team, partial(report, old))
+    moment = Moment(net, feed.epochs, feed.steps, groups=groups)
+    for each in watching:
+        each.begin(moment)
     trained = team.wrap(net)
     while at.epoch < feed.epochs:
         started, rate = time.monotonic(), 0.0
@@ -121,11 +135,21 @@ def fit(
             loss = nn.functional.cross_entropy(
                 logits, labels, label_smoothing=training.label_smoothing, reduction="sum"
             )
+            moment.epoch, moment.step, moment.rate = at.epoch, at.step, rate
+            whole = loss * weight
+            if watching:
+                # Gradients are summed over the team, so each part of it adds its share.
+                penalty = sum((each.penalty(moment) for each in watching), 0.0)
+                whole = whole + penalty * (weight * len(mine_y))
             optimizer.zero_grad(set_to_none=True)
-            (loss * weight).backward()  # type: ignore[no-untyped-call]
+            whole.backward()  # type: ignore[no-untyped-call]
+            for each in watching:
+                each.gradients(moment)
             if training.clip is not None:
                 nn.utils.clip_grad_norm_(net.parameters(), training.clip)
             optimizer.step()
+            for each in watching:
+                each.stepped(moment)
             at.loss += float(loss.detach())
             at.correct += int((logits.detach().argmax(1) == labels).sum())
             at.seen += len(mine_y)
@@ -134,7 +158,9 @@ def fit(
             if kept and at.step < feed.steps:
                 at.seconds += time.monotonic() - started
                 started = time.monotonic()
-                _keep(keeper, team, at, net, optimizer)
+                _keep(keeper, team, at, net, optimizer, watching)
+        for each in watching:
+            each.epoch(moment)
         at.seconds += time.monotonic() - started
         loss_sum, correct, seen = team.total([at.loss, at.correct, at.seen])
         row: dict[str, Any] = {
@@ -152,7 +178,7 @@ def fit(
         _led(team, partial(report, row))
         at = _At(at.epoch + 1, rows=[*at.rows, row])
         if kept:  # after the last epoch too: it may have been asked to end in the last step
-            _keep(keeper, team, at, net, optimizer)
+            _keep(keeper, team, at, net, optimizer, watching)
     return net.to("cpu").eval()
 
 
@@ -179,7 +205,12 @@ class _At:
 
 
 def _keep(
-    keeper: Keeper | None, team: Team, at: _At, net: nn.Module, optimizer: torch.optim.Optimizer
+    keeper: Keeper | None,
+    team: Team,
+    at: _At,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    hooks: Sequence[Hook],
 ) -> None:
     """Keeps the whole team's sums with the leader's weights, if it is time; all have the same."""
     asked = (keeper.due(), keeper.stops()) if keeper is not None else None
@@ -198,6 +229,7 @@ def _keep(
             "optimizer": optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": cuda,
+            "hooks": [each.state() for each in hooks],
         })  # fmt: skip
 
     _led(team, save)

@@ -1,0 +1,1 @@
+"""One file per hook; each is imported when somebody asks for it."""

@@ -1,0 +1,137 @@
+"""Hooks of the training loop: each goes on to the same bits, and does what it says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import spa
+from spa.bridge import to_torch
+from spa.training.feed import Batch, Feed
+from spa.training.hooks import Hook, HookSpec, Moment, hook, made, names
+from spa.training.how import Training
+from spa.training.loop import Stopped, fit
+from tests.graphs import classifier
+
+EPOCHS, STEPS, BATCH = 2, 3, 8
+
+
+@hook("test/shrinking")
+class Shrinking(Hook):
+    """Has all that a hook may have: a penalty, edits, and a state of its own."""
+
+    def __init__(self, strength: float = 1e-2) -> None:
+        self.strength, self.seen = strength, 0.0
+
+    def penalty(self, at: Moment):
+        return self.strength * sum(norms.sqrt().sum() for norms in at.norms().values())
+
+    def stepped(self, at: Moment) -> None:
+        self.seen += float(next(iter(at.weights().values())).detach().abs().sum())
+        with torch.no_grad():
+            for weight in at.weights().values():
+                weight.mul_(1 - 1e-3 * np.tanh(self.seen))
+
+    def epoch(self, at: Moment) -> None:
+        self.seen /= 2
+
+    def state(self):
+        return {"seen": self.seen}
+
+    def restore(self, state) -> None:
+        self.seen = state["seen"]
+
+
+def feed() -> Feed:
+    def epoch(number: int) -> Iterator[Batch]:
+        rng = np.random.default_rng(number)
+        for _ in range(STEPS):
+            yield (
+                rng.standard_normal((BATCH, 3, 8, 8)).astype(np.float32),
+                rng.integers(0, 5, BATCH),
+            )
+
+    return Feed(epoch, lambda epoch, step: 0.05, EPOCHS, STEPS, BATCH)
+
+
+class Keeping:
+    """Ends a training after so many steps; keeps its state."""
+
+    def __init__(self, steps: int | None = None, state=None) -> None:
+        self.left, self.state = steps, state
+
+    def load(self):
+        return copy.deepcopy(self.state)
+
+    def due(self) -> bool:
+        return False
+
+    def stops(self) -> bool:
+        if self.left is None:
+            return False
+        self.left -= 1
+        return self.left == 0
+
+    def save(self, state) -> None:
+        self.state = copy.deepcopy(state)
+
+
+def trained(specs, keeper=None):
+    proto = classifier()
+    net = to_torch(proto)
+    torch.manual_seed(0)
+    groups = spa.find_groups(spa.load(proto))
+    fit(net, feed(), Training(), report=lambda row: None, keeper=keeper, hooks=specs, groups=groups)
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", [*names(), "test/shrinking"])
+def test_resumed_is_uninterrupted_to_the_bit(name):
+    specs = [HookSpec(name)]
+    whole, plain = trained(specs), trained([])
+    assert any(not torch.equal(whole[key], plain[key]) for key in whole)
+    for steps in range(1, EPOCHS * STEPS + 1):
+        keeper = Keeping(steps)
+        with pytest.raises(Stopped):
+            trained(specs, keeper)
+        again = trained(specs, Keeping(state=keeper.state))
+        assert all(torch.equal(whole[key], again[key]) for key in whole), steps
+
+
+def test_slimming_adds_the_sign_of_every_scale():
+    """One step of plain SGD, with and without, differs by rate * strength * sign(gamma)."""
+    one = Feed(feed().epoch, lambda epoch, step: 0.1, 1, 1, BATCH)
+    one = Feed(lambda number: list(feed().epoch(number))[:1], one.rate, 1, 1, BATCH)
+    nets = []
+    for specs in ([], [HookSpec("slimming", {"strength": 0.5})]):
+        net = to_torch(classifier())
+        before = {k: v.detach().clone() for k, v in net.weights.items()}
+        fit(net, one, Training(momentum=0.0), report=lambda row: None, hooks=specs)
+        nets.append(net.weights)
+    scales = {s.inputs[1] for s in net.steps if s.op == "BatchNormalization"}
+    assert scales
+    for key in before:
+        gap = (nets[0][key] - nets[1][key]).detach()
+        want = 0.1 * 0.5 * torch.sign(before[key]) if key in scales else torch.zeros_like(gap)
+        torch.testing.assert_close(gap, want, atol=1e-6, rtol=1e-4)
+
+
+def test_norms_are_those_of_the_coupled_sets():
+    proto = classifier()
+    groups = spa.find_groups(spa.load(proto))
+    found = Moment(to_torch(proto), 1, 1, groups=groups).norms()
+    want = spa.score(spa.load(proto), groups, "l2", normalize="none").by_group
+    for key, values in want.items():
+        np.testing.assert_allclose(found[key].detach().numpy(), values, rtol=1e-5)
+        assert found[key].requires_grad
+
+
+def test_what_cannot_be_made_says_so():
+    with pytest.raises(spa.SettingError, match=r"Did you mean.*slimming"):
+        made([HookSpec("sliming")])
+    with pytest.raises(spa.SettingError, match="Hook slimming: .*strenth"):
+        made([HookSpec("slimming", {"strenth": 1})])
