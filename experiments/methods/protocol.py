@@ -11,7 +11,7 @@ and how wide it is, is measured from the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from pathlib import Path
@@ -28,6 +28,8 @@ from spa.errors import SettingError
 if TYPE_CHECKING:
     import onnx
     from torch import nn
+
+    from spa.training.hooks import HookSpec
 
 Array = npt.NDArray[Any]
 
@@ -143,7 +145,13 @@ class Job:
         raise SettingError(f"there are no calibration inputs for {self.dense.name}")
 
     def train(
-        self, net: nn.Module, model: onnx.ModelProto, budget: Budget, *, stream: str
+        self,
+        net: nn.Module,
+        model: onnx.ModelProto,
+        budget: Budget,
+        *,
+        stream: str,
+        hooks: Sequence[HookSpec] = (),
     ) -> nn.Module:
         """Train a network in place, as a run's own trainings are; its epochs count as such.
 
@@ -152,6 +160,7 @@ class Job:
             model: the file.
             budget: how long, and how.
             stream: the method's name of this training, to draw by.
+            hooks: what happens besides (`spa.training.hooks`).
 
         Raises:
             SettingError: there is no data.

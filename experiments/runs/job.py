@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.runs.folder import RunFolder
+    from spa.training.hooks import HookSpec
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,13 @@ class RunJob(Job):
         )
 
     def train(
-        self, net: nn.Module, model: onnx.ModelProto, budget: Budget, *, stream: str
+        self,
+        net: nn.Module,
+        model: onnx.ModelProto,
+        budget: Budget,
+        *,
+        stream: str,
+        hooks: Sequence[HookSpec] = (),
     ) -> nn.Module:
         """See `Job.train`."""
         it = self._source
@@ -119,6 +127,7 @@ class RunJob(Job):
             of=f"{stream} {start}",
             report=report,
             model=model,
+            hooks=hooks,
         )
 
 

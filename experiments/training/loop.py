@@ -7,7 +7,7 @@ two runs with the same seed see the same batches, whatever the network.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from spa.training.how import Training
 
 if TYPE_CHECKING:
     from experiments.ground.progress import Progress
+    from spa.training.hooks import HookSpec
     from spa.training.loop import Keeper, Team
 
 Report = Callable[[dict[str, Any]], None]
@@ -52,6 +53,7 @@ def fit(
     progress: Progress | None = None,
     keeper: Keeper | None = None,
     team: Team | None = None,
+    hooks: Sequence[HookSpec] = (),
 ) -> nn.Module:
     """Train a network in place.
 
@@ -67,6 +69,7 @@ def fit(
         progress: where the user sees it.
         keeper: keeps the training's state.
         team: the processes that train together.
+        hooks: what happens besides (`spa.training.hooks`).
     """
     from spa.training.loop import fit as fit_feed
 
@@ -87,6 +90,7 @@ def fit(
         on_step=on_step,
         keeper=keeper,
         team=team,
+        hooks=hooks,
     )
 
 

@@ -5,7 +5,7 @@ Every training of a torch module in the harness goes through here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from experiments.data import Split
     from experiments.training.team import Processes
+    from spa.training.hooks import HookSpec
 
 STATE = "checkpoint.pt"
 
@@ -62,6 +63,7 @@ class Trainer:
         of: str,
         report: Callable[[dict[str, Any]], None],
         model: onnx.ModelProto | None = None,
+        hooks: Sequence[HookSpec] = (),
     ) -> nn.Module:
         """Train a network in place, from where an interrupted training was, if there was one.
 
@@ -74,6 +76,7 @@ class Trainer:
             of: what the training starts from, such as a hash.
             report: takes one dict an epoch.
             model: the file that the network was made of; None for the run's fresh network.
+            hooks: what happens besides (`spa.training.hooks`).
 
         The state stays until `forget`: what came of the training is not written yet.
 
@@ -87,7 +90,8 @@ class Trainer:
         with self.interrupts.gently() as asked:
             if self.team is not None:
                 content = None if model is None else model.SerializeToString()
-                self.team.same({"model": content, "budget": budget, "stream": stream})
+                what = {"model": content, "budget": budget, "stream": stream, "hooks": hooks}
+                self.team.same(what)
             checkpoint = Checkpoint(
                 folder / STATE,
                 of,
@@ -107,6 +111,7 @@ class Trainer:
                     progress=self.progress,
                     keeper=checkpoint,
                     team=self.team,
+                    hooks=hooks,
                 )
             except Stopped:
                 self.progress.say(f"asked to end; going on from {checkpoint.path} the next time")

@@ -1,0 +1,1 @@
+"""Methods that train, and prune what training made sparse."""
