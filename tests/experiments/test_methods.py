@@ -59,8 +59,12 @@ def registered(monkeypatch):
     return method
 
 
+# Methods that are another package's.
+PEERS = {"onnxsim", "torch_pruning"}
+
+
 def installed(name: str) -> bool:
-    return name in ("spa", "obspa") or importlib.util.find_spec(name) is not None
+    return name not in PEERS or importlib.util.find_spec(name) is not None
 
 
 @pytest.mark.parametrize("name", METHODS.names())
@@ -109,6 +113,32 @@ def _called(settings, name):
     from dataclasses import replace
 
     return replace(settings, method=name, how=METHODS.get(name).settings())
+
+
+def test_uniform_scales_every_layer_alike_and_keeps_the_first_channels(dense, source):
+    given = source("method=uniform", TIME, "target.rf=2.0")
+    made = prune(dense, given)
+    shares = [width["pruned"] / width["dense"] for width in made["widths"]]
+    narrowest = min(width["dense"] for width in made["widths"])
+    assert max(shares) - min(shares) <= 2 / narrowest
+    plan = json.loads((given.folder.path / "plan.json").read_text())
+    for group in plan["groups"]:
+        kept = group["channels"] - len(group["removed"])
+        assert group["removed"] == list(range(kept, group["channels"]))
+
+
+def test_slimming_makes_scales_small_before_it_prunes(dense, source):
+    """With a strong penalty, and nothing else changed, scales are smaller; epochs count."""
+    sums = []
+    for strength in (1e-9, 1.0):
+        options = (f"method.strength={strength}", "method.epochs=1")
+        given = source("method=slimming", TIME, "target.rf=1.5", *options)
+        made = prune(dense, given)
+        assert made["epochs"] == 1
+        sparse = spa.load(given.folder.path / "reconstructed.onnx")
+        names = {n.inputs[1] for n in sparse.graph.nodes if n.op == "BatchNormalization"}
+        sums.append(sum(float(np.abs(sparse.array(name)).sum()) for name in names))
+    assert sums[1] < 0.98 * sums[0]
 
 
 def test_a_method_may_not_change_what_goes_in_and_out(dense, tmp_path, data):
