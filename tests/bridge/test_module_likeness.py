@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 import spa
-from spa.bridge import OnnxModule, rebuild
+from spa.bridge import OnnxModule
 from spa.graph.execute import run
+from spa.modules import rebuild
 from spa.modules.drawing import draw, holding
 from spa.modules.likeness import equals
 

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import spa
-from spa.bridge import OnnxModule, rebuild
+from spa.bridge import OnnxModule
 from spa.errors import BridgeError
 from spa.graph.execute import run
+from spa.modules import rebuild
 
 
 class Residual(nn.Module):

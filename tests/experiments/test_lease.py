@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from experiments import lease
+from experiments.runs import lease
 try:
     with lease.hold(Path(sys.argv[1])):
         print("mine", flush=True)
