@@ -125,11 +125,15 @@ def of_function(
     if not dataclasses.is_dataclass(options):
         options = NoOptions
     folds = hints.get("return") is Channels
-    scorer = function if len(parameters) > 1 else lambda view, _: function(view)  # type: ignore
+    scorer = function if len(parameters) > 1 else _without_options(function)
     return Criterion(
         function.__name__.rstrip("_"), scorer, typing.cast(type[Any], options), needs, source,
         "" if folds else aggregate, normalize,
     )  # fmt: skip
+
+
+def _without_options(function: Callable[..., Scored]) -> Score:
+    return lambda view, _: function(view)
 
 
 def _names_of(function: Score) -> dict[str, Any]:

@@ -7,6 +7,7 @@ that a fresh network's signals stay in range, or the stored ones; the model itse
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -184,10 +185,8 @@ class Differentiated:
 
 
 def _open(model: Model, statistics: Statistics) -> OnnxModule:
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("PyTorch", "torch", "A criterion with gradients") from error
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("PyTorch", "torch", "A criterion with gradients")
     from spa.bridge import to_torch
 
     net = to_torch(_untied(model))

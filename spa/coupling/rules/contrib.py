@@ -29,11 +29,8 @@ def biased_gelu(node: Node, tracker: Tracker) -> None:  # 1
     tracker.write(node, align(tracker, node, operands, len(tracker.out_shape(node))))
 
 
-@rule(
-    "com.microsoft::SkipLayerNormalization",
-    "com.microsoft::SkipSimplifiedLayerNormalization",
-    affine=(2, 3),
-)
+@rule("com.microsoft::SkipLayerNormalization", affine=(2, 3))
+@rule("com.microsoft::SkipSimplifiedLayerNormalization", affine=(2,))
 def skip_norm(node: Node, tracker: Tracker) -> None:
     """x, skip: (B, T, C)   vectors: (C,)   outputs: normed, mean, deviation, sum."""  # 2
     rank = len(tracker.shape(node, 0))
