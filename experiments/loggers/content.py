@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from experiments.config.settings import Settings
 from experiments.ground import provenance
 from experiments.results.columns import STAGES
-from experiments.results.schema import Result
+from experiments.results.schema import Result, by_stage
 from experiments.tasks import TASKS
 
 # Which stage a number of the test split belongs to; a row of training belongs to its own.
@@ -107,6 +107,6 @@ def artifacts(settings: Settings, folder: Path, result: Result) -> dict[str, lis
 
 def _measured(result: Result, stage: str) -> dict[str, float]:
     """What was measured of a stage, by the metrics' names."""
-    found: Mapping[str, float] = result["metrics"].get(stage, {})  # type: ignore[assignment]
+    found = by_stage(result).get(stage, {})
     metrics = TASKS.get(result["task"])().metrics
     return {metric.name: found[metric.key] for metric in metrics if metric.key in found}

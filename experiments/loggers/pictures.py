@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.results.schema import Result
+from experiments.results.schema import Result, by_stage
 from experiments.tasks import TASKS, Metric
 
 BLUE = "#0072B2"  # the first of the colours of all figures
@@ -34,7 +33,7 @@ def draw(result: Result, folder: Path) -> dict[str, Path]:
 def _by_stage(result: Result, metric: Metric, path: Path) -> Path:
     from matplotlib.figure import Figure
 
-    found: Mapping[str, Mapping[str, float]] = result["metrics"]  # type: ignore[assignment]
+    found = by_stage(result)
     stages = {stage: metric.scale * values[metric.key] for stage, values in found.items()}
     figure = Figure(figsize=(3.4, 2.6), layout="constrained")
     axes = figure.subplots()

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.report.content import commit, hardware
 from experiments.results.columns import STAGES
-from experiments.results.schema import Result
+from experiments.results.schema import Result, by_stage
 from experiments.tasks import TASKS
 
 ABSENT = "not recorded"
@@ -65,8 +65,7 @@ def _metrics(result: Result) -> Iterator[tuple[str, str]]:
 
 
 def _stage(result: Result, stage: str) -> Mapping[str, float]:
-    found: Mapping[str, float] = result["metrics"].get(stage, {})  # type: ignore[assignment]
-    return found
+    return by_stage(result).get(stage, {})
 
 
 def _pair(pair: Mapping[str, Any], how: str = ",.0f") -> str:

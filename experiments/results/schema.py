@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 SCHEMA_VERSION = 3
 # How every method's FLOPs are counted, its own count aside (`spa.graph.cost`).
@@ -133,3 +133,8 @@ def checksum(result: Mapping[str, Any]) -> str:
     content = {key: value for key, value in result.items() if key != "checksum"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def by_stage(result: Result) -> Mapping[str, Mapping[str, float]]:
+    """What the task's metrics measured, by stage; only stages that exist."""
+    return cast(Mapping[str, Mapping[str, float]], result["metrics"])

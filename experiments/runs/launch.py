@@ -6,7 +6,6 @@ import logging
 import os
 import traceback
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +16,7 @@ from experiments import loggers
 from experiments.config.parsing import parse
 from experiments.config.settings import Settings
 from experiments.ground.progress import Progress
+from experiments.results.schema import by_stage
 from experiments.runs import lease
 from experiments.runs.folder import RunFolder
 from experiments.tasks import TASKS
@@ -118,7 +118,7 @@ def _recorded(
         progress.say(f"failed; the traceback is in {folder.path / 'status.json'}")
         return "failed"
     metric = TASKS.get(result["task"])().metrics[0]
-    found: Mapping[str, Mapping[str, float]] = result["metrics"]  # type: ignore[assignment]
+    found = by_stage(result)
     shown = ", ".join(f"{stage} {metric.show(found[stage][metric.key])}" for stage in found)
     progress.say(f"RF {result['reached']['rf']:.2f}: {shown} ({folder.path})")
     return "done"
