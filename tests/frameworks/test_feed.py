@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from spa.frameworks import feed as feeding
 from spa.frameworks.process import WORKERS
+from spa.training import feed as feeding
 from spa.training.feed import Feed, fed
 
 

@@ -234,6 +234,15 @@ def unet(g: Builder) -> tuple[str, tuple[Input, ...]]:
     return g.conv(concat(g, [x, back], 1), 14, 3, 1), inputs
 
 
+@network("patches", H=(8, 12, 16, 20), W=(8, 16, 12, 24))
+def patches(g: Builder) -> tuple[str, tuple[Input, ...]]:
+    """A picture cut into tokens; how many there are is left to the Reshape (its -1)."""
+    x, inputs = picture(g, 3, "H", "W")
+    x = block(g, x, 3, 12, stride=4)
+    tokens = g.node("Reshape", [x, concat(g, [shape_part(g, x, 0), g.ints([12, -1])], 0)])
+    return linear(g, permute(g, tokens, 0, 2, 1), 12, 5), inputs
+
+
 @network("detector", H=(8, 12, 16, 20), W=(8, 16, 12, 24))
 def detector(g: Builder) -> tuple[str, tuple[Input, ...]]:
     """Boxes in pixels beside scores of about 0.01, of two levels, one behind the other."""
