@@ -188,13 +188,19 @@ class Prover:
         one, three, *more = sorted(next(batch.ladder())[:WANTED])
         whole = values.feed(self._model, self._ranges, self._shapes(batch, three), "mixed", 0)
         part = self._rows_of(whole, batch, one)
+        # What is inside is looked into by the way: one session of the dense model is enough.
+        inside = None if self._looked or self._blocked or not self._inner else self._inside()
         try:
-            wide, narrow = self._pair.dense.run(whole), self._pair.dense.run(part)
+            wide, narrow = (inside or self._pair).dense.run_all([whole, part])
         except RunError:
             return False
         names = self._given_out(wide)
         if not self._same_rows({n: wide[n] for n in names}, {n: narrow[n] for n in names}, three):
             return False
+        if inside:
+            self._compare_inside(inside, part, narrow)
+            wide = {n: wide[n] for n in self._pair.names}
+            narrow = {n: narrow[n] for n in self._pair.names}
         self._compare(part, narrow)
         plain = self._compare(whole, wide)
         for number in more:
@@ -372,14 +378,21 @@ class Prover:
         feed, rows = self._smallest(1), self._smallest(2)
         if self._blocked:
             self._with_random(rows, self._blocked, [0])
-        if self._inner and not found.blocked and not self._looked:
-            pair = self._pair_of(self._with_inner(), self._dense, self._pruned, optimize=False)
-            found.closeness |= self._closeness(pair, feed, pair.dense.run(feed))
-            found.inner = len(self._inner)
+        if self._inner and not found.blocked and not found.inner:
+            pair = self._inside()
+            self._compare_inside(pair, feed, pair.dense.run(feed))
         found.flat = self._is_flat()
         if found.flat:
             names = {axis.tensor for axis in self._cut.coupling.axes if axis.is_parameter}
             found.drawn = self._with_random(rows, frozenset(names), range(DRAWS))
+
+    def _inside(self) -> Pair:
+        """Both models as they are, with the tensors inside that are compared."""
+        return self._pair_of(self._with_inner(), self._dense, self._pruned, optimize=False)
+
+    def _compare_inside(self, pair: Pair, feed: Example, tensors: Tensors) -> None:
+        self._found.closeness |= self._closeness(pair, feed, tensors)
+        self._found.inner = len(self._inner)
 
     def _smallest(self, rows: int) -> Example:
         """The cheapest of the inputs with so many rows, by which outputs can be seen to vary."""

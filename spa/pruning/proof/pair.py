@@ -65,8 +65,17 @@ class Pair:
     @cached_property
     def dense(self) -> Opened:
         """The zeroed dense model, which says what is fixed, and to what."""
-        wanted = (*self.fixed.outputs, *self.fixed.watched)
-        return Opened(self.dense_proto, wanted, optimize=self.optimize)
+        return Opened(self.dense_proto, self._wanted, optimize=self.optimize)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a run of `dense` gives."""
+        outputs = (value.name for value in self.dense_proto.graph.output)
+        return tuple(dict.fromkeys((*outputs, *self._wanted)))
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        return (*self.fixed.outputs, *self.fixed.watched)
 
     @cached_property
     def plain(self) -> Opened:
