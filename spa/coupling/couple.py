@@ -14,12 +14,13 @@ import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.mixing import mixed_remarks
+from spa.coupling.operators import operator
 from spa.coupling.places import NO_LABELS
 from spa.coupling.remarks import Floor, Remark
 from spa.coupling.rules.base import RULES
 from spa.coupling.rules.dense import KEPT_DENSE
 from spa.coupling.tracker import Tracker
-from spa.coupling.zeros import POLES, multiplied_parameters, note_poles, table_parameters
+from spa.coupling.zeros import multiplied_parameters, note_poles, table_parameters
 from spa.errors import PlanError, SettingError, unknown
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
@@ -172,7 +173,7 @@ def _visit(node: Node, tracker: Tracker, contracted: frozenset[str], unseen: Set
         tracker.keep_inputs(node, f'"{strange}" is not a plain tensor')
     else:
         RULES[node.op](node, tracker)
-        if node.op in POLES:
+        if operator(node.op).pole is not None:
             note_poles(node, tracker, contracted)
         tracker.zeros.follow(node)
         return

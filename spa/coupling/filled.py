@@ -9,15 +9,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from spa.coupling.operators import operator
 from spa.graph.model import Model
 
 # Larger parameters are weights; they are not looked through for zeros.
 MOST_ENTRIES = 65536
-# What moves zeros, or makes more of them.
-CARRIES_ZEROS = frozenset({
-    "Cast", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile",
-    "Transpose", "Unsqueeze",
-})  # fmt: skip
 
 
 def is_zero_fill(name: str, model: Model) -> bool:
@@ -37,4 +33,4 @@ def _is_zero(name: str, model: Model) -> bool:
         return fill is None or not onnx.numpy_helper.to_array(fill).any()
     if node.op == "Concat":
         return all(_is_zero(part, model) for part in node.inputs)
-    return node.op in CARRIES_ZEROS and _is_zero(node.inputs[0], model)
+    return operator(node.op).moves and _is_zero(node.inputs[0], model)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spa.coupling.labels import support
+from spa.coupling.operators import contracts, operator
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 from spa.graph.quantised import SCALING
@@ -31,32 +32,10 @@ from spa.graph.quantised import SCALING
 if TYPE_CHECKING:
     from spa.coupling.tracker import Tracker
 
-# Operators that read weights and biases, and at which inputs (None: at any). Where these are
-# constant, the zeroed dense model has them zeroed. Filled by `spa.coupling.rules.base.rule`.
-CONTRACTIONS: dict[str, tuple[int, ...] | None] = {}
-# f(0) = 0, or a movement, or a mean, maximum or sum over other entries of the same channel.
-KEEPS_ZERO = frozenset({
-    "Abs", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Cast", "CastLike", "Ceil", "Celu",
-    "CenterCropPad", "Col2Im", "Compress", "DFT",
-    "GatherElements", "GatherND", "GridSample", "MaxRoiPool", "MaxUnpool", "ReverseSequence",
-    "RoiAlign", "Trilu",
-    "DepthToSpace", "Expand", "SpaceToDepth",
-    "Dropout", "Elu", "Erf", "Flatten", "Floor", "Gather", "Gelu", "GlobalAveragePool",
-    "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "Mish", "Neg", "PRelu",
-    "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare",
-    "Relu", "Reshape", "Round", "Selu", "Sign", "Sin", "Sinh", "Slice", "Softsign", "Split", "Sqrt",
-    "Squeeze", "Swish", "Tan", "Tanh", "Tile", "Transpose", "Unsqueeze",
-    "com.microsoft::Gelu", "com.microsoft::QuickGelu",
-})  # fmt: skip
-# What they divide by, or take the logarithm of, must not be zero.
-POLES = frozenset({"Div", "Log", "Pow", "Reciprocal"})
-# Zero where every operand is.
-KEEPS_COMMON_ZERO = frozenset({"Add", "Max", "Mean", "Min", "Sub", "Sum"})
-
 
 def weights_of(node: Node) -> tuple[str, ...]:
     """What a contracting node reads as weights or biases, constant or not; () for other nodes."""
-    positions = CONTRACTIONS.get(node.op, ())
+    positions = operator(node.op).weights
     if positions is None:
         return tuple(filter(None, node.inputs))
     count = len(node.inputs)
@@ -108,7 +87,8 @@ def note_poles(node: Node, tracker: Tracker, contracted: frozenset[str]) -> None
     """
     if node.op == "Pow" and _exponents_stay(node, tracker):
         return
-    i = 1 if node.op == "Div" else 0
+    i = operator(node.op).pole
+    assert i is not None, node
     if node.inputs[i] in tracker.zeros or _is_zeroed(node.inputs[i], tracker.model, contracted):
         for layer in tracker.read(node, i):
             tracker.mark_inexact(layer, node, "zeroed entries have no quotient or logarithm")
@@ -118,7 +98,7 @@ def _is_zeroed(name: str, model: Model, contracted: frozenset[str]) -> bool:
     """Whether a tensor is a norm of a zeroed weight, or another map of it that keeps zero."""
     while name in model.constants and model.root(name) not in model.parameters:
         producer = model.graph.producers[name]
-        if producer.op not in KEEPS_ZERO:
+        if operator(producer.op).zero != "each":
             return False
         name = producer.inputs[0]
     return model.root(name) in contracted
@@ -148,7 +128,7 @@ def bias_of(node: Node, model: Model) -> str | None:
     for i in (0, 1):
         producer = model.graph.producers.get(node.inputs[i])
         other = node.inputs[1 - i]
-        if producer is None or producer.op not in CONTRACTIONS or producer.op == "Gather":
+        if producer is None or not contracts(producer.op) or producer.op == "Gather":
             continue  # what is added to rows of a table is another table
         if other in model.constants:
             return other
@@ -168,7 +148,7 @@ def multiplied_parameters(model: Model) -> frozenset[str]:
     constants = model.constants
     pending: list[str] = []
     for node in model.graph.nodes:
-        if node.op in CONTRACTIONS and node.op != "Gather":
+        if contracts(node.op) and node.op != "Gather":
             pending += [name for name in weights_of(node) if name in constants]
         elif node.op == "Add" and (bias := bias_of(node, model)) is not None:
             pending.append(bias)
@@ -205,7 +185,8 @@ def _is_zero(node: Node, tracker: Tracker) -> bool:
     zeros, model = tracker.zeros, tracker.model
     if node.outputs and node.outputs[0] in model.dequantised:
         return model.dequantised[node.outputs[0]] in zeros
-    if node.op in KEEPS_ZERO:
+    facts = operator(node.op)
+    if facts.zero == "each":
         integers = model.quantised.get(model.root(node.inputs[0]))
         if integers is not None and integers.zero_point.any():
             return False
@@ -217,7 +198,7 @@ def _is_zero(node: Node, tracker: Tracker) -> bool:
         return node.inputs[0] in zeros and _contains_zero(node, model)
     if node.op == "Concat":
         return all(name in zeros or not tracker.read(node, i) for i, name in enumerate(node.inputs))
-    if node.op in KEEPS_COMMON_ZERO:
+    if facts.zero == "all":
         bias = bias_of(node, model)
         axes = _followed(node, tracker)
         known = all(name in zeros or name == bias for name in node.inputs)

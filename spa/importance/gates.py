@@ -22,8 +22,7 @@ import numpy.typing as npt
 from spa.coupling.couple import Coupling
 from spa.coupling.groups import Group, Groups, Member
 from spa.coupling.labels import Labels
-from spa.coupling.rules.base import AFFINE, BIASES
-from spa.coupling.zeros import CONTRACTIONS
+from spa.coupling.operators import contracts, operator
 from spa.graph.model import Array
 from spa.graph.nodes import Node, Use
 from spa.importance.fold import Fold
@@ -78,7 +77,7 @@ class Slices:
         #: By cut, whether a label belongs to it.
         self.labels: dict[Where, Mask] = {way: np.zeros(count, dtype=bool) for way in _ORDER}
         for node in coupling.model.graph.nodes:
-            if node.op in CONTRACTIONS and node.op != "Gather":
+            if contracts(node.op) and node.op != "Gather":
                 self._take_contraction(node)
             else:
                 self._take_affine(node)
@@ -101,7 +100,7 @@ class Slices:
         given = self._on_outputs(node)
         grouped = int(node.attr("group", 1)) > 1
         for i, layers in self._parameters(node):
-            added = i in BIASES.get(node.op, ())
+            added = i in operator(node.op).biases
             for layer in layers:
                 follows = added or bool(np.isin(layer, given).any())
                 if follows and grouped and not added:
@@ -112,7 +111,7 @@ class Slices:
         """A norm's scale and shift, or Mul and Add by constants, unless a later norm undoes it."""
         shift = node.op in ("Add", "Sub")
         scale = node.op in ("Mul", "Div")
-        positions = (0, 1) if shift or scale else AFFINE.get(node.op, ())
+        positions = (0, 1) if shift or scale else operator(node.op).affine
         found = [(i, layers) for i, layers in self._parameters(node) if i in positions]
         if len(found) == len(node.inputs) or not found:
             return  # computed from constants alone
@@ -142,9 +141,10 @@ class Slices:
                     continue
                 seen.add(use.node)
                 reader = graph.nodes[use.node]
-                if reader.op in AFFINE and use.position not in AFFINE[reader.op]:
+                affine = operator(reader.op).affine
+                if affine and use.position not in affine:
                     return True
-                if reader.op in CONTRACTIONS and int(reader.attr("group", 1)) == 1:
+                if contracts(reader.op) and int(reader.attr("group", 1)) == 1:
                     continue
                 for name in filter(None, reader.outputs):
                     layers = self._coupling.layers.get(name, [])

@@ -16,16 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa.coupling.couple import Cut
+from spa.coupling.operators import operator
 from spa.graph.deferred import cut_slices
 from spa.graph.model import Array, Model
 from spa.graph.nodes import RANDOM_OPS, Node
-
-JUMPING_OPS = frozenset({
-    "ArgMax", "ArgMin", "Ceil", "Compress", "Det", "DynamicQuantizeLinear", "Equal", "Floor",
-    "Greater", "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual", "Mod", "NonMaxSuppression",
-    "NonZero", "QuantizeLinear", "Round", "Sign", "ThresholdedRelu", "TopK", "Unique",
-    "com.microsoft::QuantizeLinear",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def jumping_nodes(model: Model) -> list[Node]:
     return [
         node
         for node in model.graph.nodes
-        if node.op in JUMPING_OPS and not model.constants.issuperset(node.outputs)
+        if operator(node.op).jumps and not model.constants.issuperset(node.outputs)
     ]
 
 

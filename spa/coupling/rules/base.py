@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from spa.coupling.operators import Operator, describe
 from spa.coupling.tracker import Shape, Tracker
-from spa.coupling.zeros import CONTRACTIONS
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 
@@ -94,10 +94,6 @@ Resize = Callable[[Node, Cutter], None]
 
 RULES: dict[str, Rule] = {}
 RESIZES: dict[str, Resize] = {}
-# Where contractions read what they add.
-BIASES: dict[str, tuple[int, ...]] = {}
-# Norms, and where they read their scales and shifts.
-AFFINE: dict[str, tuple[int, ...]] = {}
 
 
 def rule(
@@ -105,27 +101,34 @@ def rule(
     weights: tuple[int, ...] | None = (),
     biases: tuple[int, ...] = (),
     affine: tuple[int, ...] = (),
+    zero: Literal["", "each", "all"] = "",
+    pole: int | None = None,
+    moves: bool = False,
+    steady: bool = False,
+    bounded: bool = False,
+    jumps: bool = False,
 ) -> Callable[[Rule], Rule]:
-    """Registers a rule for operators; other domains read ``domain::Op``.
+    """Registers a rule for operators, and what these are; other domains read ``domain::Op``.
 
     Args:
-        ops: the operators.
-        weights: positions of the inputs that hold weights and biases where they are constant; None
-            for all of them. See `spa.coupling.zeros`.
-        biases: those of them that are added, and not multiplied with.
-        affine: of a norm, positions of the scale and the shift of what it normalised.
+        ops: the operators; those that differ in what they are take a decorator each.
+        weights: see `spa.coupling.operators.Operator`, as for all that follows.
+        biases: those of the weights that are added.
+        affine: of a norm, the scale and the shift.
+        zero: which zeros they keep.
+        pole: the input that must not be zero.
+        moves: whether they hand entries on.
+        steady: whether they make no difference larger.
+        bounded: whether their values are no larger than 1.
+        jumps: whether a last bit decides.
     """
+    facts = Operator(weights, biases, affine, zero, pole, moves, steady, bounded, jumps)
 
     def register(function: Rule) -> Rule:
         for op in ops:
             assert op not in RULES, f"two rules for {op}"
             RULES[op] = function
-            if weights != ():
-                CONTRACTIONS[op] = weights
-            if biases:
-                BIASES[op] = biases
-            if affine:
-                AFFINE[op] = affine
+            describe(op, facts)
         return function
 
     return register

@@ -16,7 +16,7 @@ from spa.coupling.tracker import Shape, Tracker
 from spa.graph.nodes import Node
 
 
-@rule("com.microsoft::Gelu", "com.microsoft::QuickGelu")
+@rule("com.microsoft::Gelu", "com.microsoft::QuickGelu", zero="each")
 def gelu(node: Node, tracker: Tracker) -> None:  # 1
     tracker.write(node, tracker.read(node, 0))
 

@@ -6,6 +6,8 @@ is no rule.
 
 from __future__ import annotations
 
+from spa.coupling.operators import Operator, describe
+
 _SUBGRAPH = "its subgraphs read and make tensors by name, which are not followed"
 _SEQUENCE = "it handles a list of tensors, whose entries are not followed"
 _OPTIONAL = "it handles a tensor that may be absent, which is not followed"
@@ -86,3 +88,6 @@ KEPT_DENSE: dict[str, str] = {
     "com.microsoft::MatMulNBits": _PACKED,
     "com.microsoft::QMoE": _PACKED,
 }
+
+for _op in ("DynamicQuantizeLinear", "NonMaxSuppression", "NonZero", "Unique"):
+    describe(_op, Operator(jumps=True))

@@ -18,7 +18,7 @@ from spa.graph.nodes import Node
 REASON = "its pixels are moved between channels and space"
 
 
-@rule("DepthToSpace")
+@rule("DepthToSpace", zero="each")
 def depth_to_space(node: Node, tracker: Tracker) -> None:
     n, c, h, w = tracker.shape(node, 0)
     b = int(node.attr("blocksize"))
@@ -34,7 +34,7 @@ def depth_to_space(node: Node, tracker: Tracker) -> None:
     tracker.write(node, result)
 
 
-@rule("SpaceToDepth")
+@rule("SpaceToDepth", zero="each")
 def space_to_depth(node: Node, tracker: Tracker) -> None:
     c = tracker.shape(node, 0)[1]
     b = int(node.attr("blocksize"))

@@ -32,7 +32,7 @@ from spa.graph.nodes import Node
 AS_INDEX = "it is used as an index"
 
 
-@rule("GatherElements")
+@rule("GatherElements", zero="each")
 def gather_elements(node: Node, tracker: Tracker) -> None:
     wanted = tracker.shape(node, 1)
     axis = normal_axis(int(node.attr("axis", 0)), len(wanted))
@@ -92,7 +92,7 @@ def _make_gather(node: Node, cutter: Cutter, axis: int, indices: Array) -> None:
     cutter.replace(node, [new])
 
 
-@rule("GatherND")
+@rule("GatherND", zero="each")
 def gather_nd(node: Node, tracker: Tracker) -> None:
     data, indices = tracker.shape(node, 0), tracker.shape(node, 1)
     b, k = int(node.attr("batch_dims", 0)), indices[-1]

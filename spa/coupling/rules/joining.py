@@ -27,7 +27,7 @@ COMPUTED = "the padding is computed while the model runs"
 Kept = npt.NDArray[np.bool_]
 
 
-@rule("Concat")
+@rule("Concat", moves=True)
 def concat(node: Node, tracker: Tracker) -> None:  # 1
     rank = len(tracker.out_shape(node))
     axis = normal_axis(int(node.attr("axis", 1)), rank)
@@ -69,7 +69,7 @@ def _join(
     return along(np.concatenate(vectors), axis, rank)
 
 
-@rule("Pad")
+@rule("Pad", steady=True)
 def pad(node: Node, tracker: Tracker) -> None:  # 2
     rank = len(tracker.shape(node, 0))
     layers = tracker.read(node, 0)
@@ -153,7 +153,7 @@ def _pads(
     }
 
 
-@rule("Expand")
+@rule("Expand", zero="each", moves=True)
 def expand(node: Node, tracker: Tracker) -> None:  # 3
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     layers = [lift(layer, len(new)) for layer in tracker.read(node, 0)]
@@ -190,7 +190,7 @@ def resize_expand(node: Node, cutter: Cutter) -> None:
     cutter.set_entries(node, 1, {k - first: sizes[k] for k in cut})
 
 
-@rule("Tile")
+@rule("Tile", zero="each", moves=True)
 def tile(node: Node, tracker: Tracker) -> None:  # 4
     layers = tracker.read(node, 0)
     old, new = tracker.shape(node, 0), tracker.out_shape(node)

@@ -17,7 +17,7 @@ from spa.graph.model import Array
 from spa.graph.nodes import Node
 
 
-@rule("Compress")
+@rule("Compress", zero="each", jumps=True)
 def compress(node: Node, tracker: Tracker) -> None:  # 1
     axis = node.attr("axis")
     if axis is None:
@@ -48,7 +48,7 @@ def resize_compress(node: Node, cutter: Cutter) -> None:
         cutter.set_input(node, 1, truth[kept[: truth.size]])
 
 
-@rule("Trilu")
+@rule("Trilu", zero="each")
 def trilu(node: Node, tracker: Tracker) -> None:  # 2
     rank = len(tracker.shape(node, 0))
     reason = "a triangle is cut out along this axis"

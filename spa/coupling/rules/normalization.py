@@ -89,7 +89,8 @@ def over_last_axes(node: Node, tracker: Tracker) -> None:
             tracker.write(node, [layer for layer in folded if layer is not None], i)
 
 
-@rule("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "MeanVarianceNormalization")
+@rule("Softmax", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization")
+@rule("Hardmax", jumps=True)
 def over_one_axis(node: Node, tracker: Tracker) -> None:
     """Before opset 13, Softmax takes all axes from ``axis`` on as one."""  # 5
     shape, layers = tracker.shape(node, 0), tracker.read(node, 0)

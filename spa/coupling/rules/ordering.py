@@ -47,7 +47,7 @@ def cumulative(node: Node, tracker: Tracker) -> None:  # 1
     tracker.write(node, layers)
 
 
-@rule("TopK")
+@rule("TopK", jumps=True)
 def top_k(node: Node, tracker: Tracker) -> None:
     """x: (..., A, ...)   values, indices: (..., k, ...)."""  # 2
     shape, wanted = tracker.shape(node, 0), tracker.out_shape(node)
@@ -65,7 +65,7 @@ def top_k(node: Node, tracker: Tracker) -> None:
         tracker.write(node, [layer for layer in folded if layer is not None], i)
 
 
-@rule("ArgMax", "ArgMin")
+@rule("ArgMax", "ArgMin", jumps=True)
 def arg_max(node: Node, tracker: Tracker) -> None:  # 2
     axis = normal_axis(int(node.attr("axis", 0)), len(tracker.shape(node, 0)))
     layers = tracker.keep_axes(tracker.read(node, 0), [axis], node, PLACES)
@@ -74,7 +74,7 @@ def arg_max(node: Node, tracker: Tracker) -> None:  # 2
     tracker.write(node, layers)
 
 
-@rule("ReverseSequence")
+@rule("ReverseSequence", zero="each")
 def reverse_sequence(node: Node, tracker: Tracker) -> None:
     """x: (T, N, ...) or (N, T, ...)   lengths: (N,)."""  # 3
     shape = tracker.shape(node, 0)

@@ -19,7 +19,8 @@ from spa.graph.model import Model
 from spa.graph.nodes import Node
 
 
-@rule("AveragePool", "LpPool", "MaxPool")
+@rule("AveragePool", "MaxPool", zero="each", steady=True)
+@rule("LpPool")
 def pool(node: Node, tracker: Tracker) -> None:
     spatial = range(2, len(tracker.shape(node, 0)))
     layers = tracker.keep_axes(tracker.read(node, 0), spatial, node, WINDOW)
@@ -30,7 +31,7 @@ def pool(node: Node, tracker: Tracker) -> None:
         tracker.write(node, layers, 1)
 
 
-@rule("MaxUnpool")
+@rule("MaxUnpool", zero="each")
 def unpool(node: Node, tracker: Tracker) -> None:
     """x, indices: (N, C, in...)   y: (N, C, out...)."""
     shape = tracker.shape(node, 0)

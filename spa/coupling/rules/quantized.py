@@ -22,7 +22,8 @@ from spa.graph.nodes import Node
 from spa.graph.quantised import DEQUANTIZE, QUANTIZE, spread
 
 
-@rule(*QUANTIZE, *DEQUANTIZE)
+@rule(*QUANTIZE, jumps=True)
+@rule(*DEQUANTIZE)
 def scaling(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
     shape = tracker.shape(node, 0)

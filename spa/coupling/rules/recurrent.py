@@ -34,7 +34,7 @@ MAPS_ZERO_TO_ZERO = frozenset({
 STATES = (5, 6)
 
 
-@rule("LSTM", "GRU", "RNN", weights=(1, 2, 3, *STATES), biases=(3, *STATES))
+@rule("LSTM", "GRU", "RNN", weights=(1, 2, 3, *STATES), biases=(3, *STATES), bounded=True)
 def recurrent(node: Node, tracker: Tracker) -> None:
     """Branches are numbered as in the module's text."""
     gates, hidden = GATES[node.op], tracker.shape(node, 2)[2]

@@ -20,10 +20,9 @@ from spa.graph.nodes import Node
 OF_ZERO = ("GlobalLpPool", "ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare")
 
 
-@rule(
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
-    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
-)  # fmt: skip
+@rule("ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare", zero="each")
+@rule("ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
+@rule("ReduceMax", "ReduceMean", "ReduceMin", zero="each", steady=True)
 def reduction(node: Node, tracker: Tracker) -> None:
     shape = tracker.shape(node, 0)
     axes = _axes(node, tracker, len(shape))
@@ -36,7 +35,8 @@ def reduction(node: Node, tracker: Tracker) -> None:
     tracker.write(node, layers)
 
 
-@rule("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool")
+@rule("GlobalAveragePool", "GlobalMaxPool", zero="each", steady=True)
+@rule("GlobalLpPool")
 def global_pool(node: Node, tracker: Tracker) -> None:
     """x: (N, C, in...)   y: (N, C, 1...)."""
     axes = list(range(2, len(tracker.shape(node, 0))))

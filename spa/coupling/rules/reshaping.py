@@ -30,14 +30,14 @@ UNTOLD = "where its entries lie after the Reshape depends on sizes that the file
 UNKNOWN = "its size in the target shape is computed in a way that cannot be followed"
 
 
-@rule("Transpose")
+@rule("Transpose", zero="each", moves=True)
 def transpose(node: Node, tracker: Tracker) -> None:
     rank = len(tracker.shape(node, 0))
     perm = node.attr("perm", list(range(rank))[::-1])
     tracker.write(node, [layer.transpose(perm) for layer in tracker.read(node, 0)])
 
 
-@rule("Squeeze", "Unsqueeze")
+@rule("Squeeze", "Unsqueeze", zero="each", moves=True)
 def squeeze(node: Node, tracker: Tracker) -> None:
     """Only axes of size 1 come and go, so the axes that are left keep their order."""
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
@@ -60,7 +60,7 @@ def squeeze(node: Node, tracker: Tracker) -> None:
     tracker.write(node, layers)
 
 
-@rule("Reshape", "Flatten")
+@rule("Reshape", "Flatten", zero="each", moves=True)
 def reshape(node: Node, tracker: Tracker) -> None:
     old, new = tracker.shape(node, 0), tracker.out_shape(node)
     read = _told(node, tracker, old, new)

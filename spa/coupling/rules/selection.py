@@ -41,7 +41,7 @@ COMPUTED = "what is selected along this axis is computed while the model runs"
 VARIES = "entries of this axis are selected by number, and its size varies with the inputs"
 
 
-@rule("Split")
+@rule("Split", zero="each", moves=True)
 def split(node: Node, tracker: Tracker) -> None:
     axis = normal_axis(int(node.attr("axis", 0)), len(tracker.shape(node, 0)))
     layers = where_fixed(node, tracker, tracker.read(node, 0), axis)
@@ -79,7 +79,7 @@ def resize_split(node: Node, cutter: Cutter) -> None:
         cutter.set_attr(node, "split", sizes)
 
 
-@rule("Slice")
+@rule("Slice", zero="each", moves=True)
 def slice_(node: Node, tracker: Tracker) -> None:
     shape = tracker.shape(node, 0)
     layers = list(tracker.read(node, 0))
@@ -161,7 +161,7 @@ def _beside_computed(
     return [before, onnx.helper.make_node("Slice", inputs, list(node.outputs), name=node.name)]
 
 
-@rule("Gather", weights=(0,))
+@rule("Gather", weights=(0,), zero="each", moves=True)
 def gather(node: Node, tracker: Tracker) -> None:
     """data: (..., axis, ...)   indices: any shape, which takes the axis's place."""
     shape = tracker.shape(node, 0)

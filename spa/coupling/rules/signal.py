@@ -15,7 +15,7 @@ from spa.graph.nodes import Node
 TRANSFORMED = "a transform is taken over this axis"
 
 
-@rule("DFT")
+@rule("DFT", zero="each")
 def dft(node: Node, tracker: Tracker) -> None:
     """The axis is an attribute before opset 20."""
     rank = len(tracker.shape(node, 0))
@@ -43,7 +43,7 @@ def stft(node: Node, tracker: Tracker) -> None:
     tracker.write(node, [along(layer.reshape(-1), 0, 4) for layer in layers])
 
 
-@rule("Det")
+@rule("Det", jumps=True)
 def det(node: Node, tracker: Tracker) -> None:
     rank = len(tracker.shape(node, 0))
     axes = (rank - 2, rank - 1)

@@ -24,7 +24,7 @@ from spa.graph.nodes import Node
 WHERE = "it says where pixels are taken from"
 
 
-@rule("GridSample")
+@rule("GridSample", zero="each")
 def grid_sample(node: Node, tracker: Tracker) -> None:  # 1
     shape, grid = tracker.shape(node, 0), tracker.shape(node, 1)
     rank = len(shape)
@@ -35,7 +35,7 @@ def grid_sample(node: Node, tracker: Tracker) -> None:  # 1
     tracker.write(node, align(tracker, node, operands, rank))
 
 
-@rule("RoiAlign", "MaxRoiPool")
+@rule("RoiAlign", "MaxRoiPool", zero="each")
 def of_regions(node: Node, tracker: Tracker) -> None:  # 1
     for i in range(1, len(node.inputs)):
         tracker.keep_layers(tracker.read(node, i), node, WHERE)
@@ -50,7 +50,7 @@ def affine_grid(node: Node, tracker: Tracker) -> None:  # 1
     tracker.write(node, [layer.reshape((-1, *(1,) * (rank - 1))) for layer in layers])
 
 
-@rule("Col2Im")
+@rule("Col2Im", zero="each")
 def col2im(node: Node, tracker: Tracker) -> None:  # 2
     n, wide, length = tracker.shape(node, 0)
     output = tracker.out_shape(node)
@@ -62,7 +62,7 @@ def col2im(node: Node, tracker: Tracker) -> None:  # 2
     tracker.write(node, [x.reshape((*x.shape[:2], *(1,) * (len(output) - 2))) for x in whole])
 
 
-@rule("CenterCropPad")
+@rule("CenterCropPad", zero="each")
 def center_crop_pad(node: Node, tracker: Tracker) -> None:  # 3
     axes = _axes(node, len(tracker.shape(node, 0)))
     axes = [k for k in axes if not tracker.model.same_size(node.inputs[0], k, node.outputs[0], k)]

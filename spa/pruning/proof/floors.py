@@ -13,15 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from spa.coupling.operators import operator
 from spa.graph.model import Model
 
-# Recurrent layers compute with such gates.
-BOUNDED = frozenset({"GRU", "HardSigmoid", "LSTM", "RNN", "Sigmoid", "Softsign", "Tanh"})
-MOVING = frozenset({
-    "AveragePool", "Cast", "Clip", "Concat", "Expand", "Flatten", "Gather", "GlobalAveragePool",
-    "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Neg", "Pad", "ReduceMax", "ReduceMean",
-    "ReduceMin", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where",
-})  # fmt: skip
 ADDING = frozenset({"Add", "Sub", "Sum"})
 # Units of 1 that a bounded function may be off by.
 UNITS = 4
@@ -49,9 +43,10 @@ def floors(model: Model) -> Mapping[str, float]:
         read = [name for name in node.inputs if name]
         mine = [found.get(name, 0.0) for name in read]
         floor, most = 0.0, np.inf
-        if node.op in BOUNDED:
+        facts = operator(node.op)
+        if facts.bounded:
             floor, most = UNITS * float(np.finfo(kind).eps), 1.0
-        elif any(mine) and node.op in MOVING:
+        elif any(mine) and (facts.moves or facts.steady):
             floor = max(mine)
             most = max(size(n) for n, each in zip(read, mine, strict=True) if each or n in found)
         elif any(mine) and node.op in ADDING:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from spa.coupling.operators import operator
 from spa.coupling.zeros import contracted_parameters
 from spa.graph.deferred import is_deferred
 from spa.graph.model import Array, Model
@@ -23,11 +24,6 @@ from spa.pruning.fixing import made_tensors
 
 # Weights no larger than this let hardly anything pass.
 FAINT = 1e-3
-# The input that scales what a norm made.
-NORMS = (
-    "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization",
-    "RMSNormalization", "SimplifiedLayerNormalization",
-)  # fmt: skip
 # A quick look at a weight takes this many of its entries.
 FIRST = 256
 
@@ -52,8 +48,8 @@ def blocking_weights(model: Model) -> frozenset[str]:
     for node in model.graph.nodes:
         if node.op == "Mul":
             scales.update(model.root(name) for name in node.inputs)
-        elif node.op.rpartition("::")[2] in NORMS and node.has_input(1):
-            scales.add(model.root(node.inputs[1]))
+        elif (affine := operator(node.op).affine) and node.has_input(affine[0]):
+            scales.add(model.root(node.inputs[affine[0]]))
     scales.intersection_update(model.parameters)
     return frozenset(name for name in matrices | scales if _is_faint(model, name))
 

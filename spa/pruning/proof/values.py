@@ -18,17 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spa.coupling.operators import operator
 from spa.graph.example import draw
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 from spa.pruning.proof.sizes import Shapes
 
 Example = Mapping[str, Array]
-# Operators that hand numbers on as they are.
-_PASSING = frozenset({
-    "Cast", "Concat", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Tile",
-    "Transpose", "Unsqueeze",
-})  # fmt: skip
 _COMPARING = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 # Ways of drawing, in the order in which runs take turns.
@@ -179,7 +175,7 @@ def _readers(model: Model, name: str) -> Iterator[tuple[Node, Use]]:
         for use in model.graph.uses.get(pending.pop(), ()):
             node = model.graph.nodes[use.node]
             yield node, use
-            if node.op in _PASSING:
+            if operator(node.op).moves and (use.position == 0 or node.op == "Concat"):
                 more = [output for output in node.outputs if output and output not in seen]
                 seen.update(more)
                 pending += more
