@@ -1,5 +1,6 @@
 """What an operator is, as its ``@rule`` says it; whoever has to know asks here.
 
+Importing `spa.coupling.rules` fills it, as `spa.coupling.couple` does.
 What has to be known below the coupling stands there: costs (`spa.graph.cost`), sizes
 (`spa.graph.sizes`), random operators (`spa.graph.nodes`).
 """
@@ -57,3 +58,8 @@ def operator(op: str) -> Operator:
 def contracts(op: str) -> bool:
     """Whether it has weights."""
     return operator(op).weights != ()
+
+
+def multiplies(op: str) -> bool:
+    """Whether it multiplies with its weights; Gather only looks rows of a table up."""
+    return contracts(op) and op != "Gather"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spa.coupling.labels import support
-from spa.coupling.operators import contracts, operator
+from spa.coupling.operators import multiplies, operator
 from spa.graph.model import Model
 from spa.graph.nodes import Node
 from spa.graph.quantised import SCALING
@@ -128,7 +128,7 @@ def bias_of(node: Node, model: Model) -> str | None:
     for i in (0, 1):
         producer = model.graph.producers.get(node.inputs[i])
         other = node.inputs[1 - i]
-        if producer is None or not contracts(producer.op) or producer.op == "Gather":
+        if producer is None or not multiplies(producer.op):
             continue  # what is added to rows of a table is another table
         if other in model.constants:
             return other
@@ -148,7 +148,7 @@ def multiplied_parameters(model: Model) -> frozenset[str]:
     constants = model.constants
     pending: list[str] = []
     for node in model.graph.nodes:
-        if contracts(node.op) and node.op != "Gather":
+        if multiplies(node.op):
             pending += [name for name in weights_of(node) if name in constants]
         elif node.op == "Add" and (bias := bias_of(node, model)) is not None:
             pending.append(bias)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from spa.coupling.couple import Coupling
 from spa.coupling.groups import Group, Groups, Member
 from spa.coupling.labels import Labels
-from spa.coupling.operators import contracts, operator
+from spa.coupling.operators import contracts, multiplies, operator
 from spa.graph.model import Array
 from spa.graph.nodes import Node, Use
 from spa.importance.fold import Fold
@@ -77,7 +77,7 @@ class Slices:
         #: By cut, whether a label belongs to it.
         self.labels: dict[Where, Mask] = {way: np.zeros(count, dtype=bool) for way in _ORDER}
         for node in coupling.model.graph.nodes:
-            if contracts(node.op) and node.op != "Gather":
+            if multiplies(node.op):
                 self._take_contraction(node)
             else:
                 self._take_affine(node)

@@ -15,18 +15,9 @@ from spa.graph.nodes import Node
 
 
 @rule(
-    "BlackmanWindow",
-    "Constant",
-    "EyeLike",
-    "HammingWindow",
-    "HannWindow",
-    "MelWeightMatrix",
-    "RandomNormal",
-    "RandomUniform",
-    "Range",
-    "Shape",
-    "Size",
-)
+    "BlackmanWindow", "Constant", "EyeLike", "HammingWindow", "HannWindow",
+    "MelWeightMatrix", "RandomNormal", "RandomUniform", "Range", "Shape", "Size",
+)  # fmt: skip
 def constant(node: Node, tracker: Tracker) -> None:
     """Shape reads no values, so what it reads may shrink (see `spa.graph.shape_arithmetic`)."""
     if node.op == "EyeLike":

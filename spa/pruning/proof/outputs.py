@@ -188,8 +188,10 @@ class Prover:
         one, three, *more = sorted(next(batch.ladder())[:WANTED])
         whole = values.feed(self._model, self._ranges, self._shapes(batch, three), "mixed", 0)
         part = self._rows_of(whole, batch, one)
-        # What is inside is looked into by the way: one session of the dense model is enough.
-        inside = None if self._looked or self._blocked or not self._inner else self._inside()
+        # What is inside is looked into by the way: one session of the dense model, as it is without
+        # rewrites, is enough.
+        look = self._inner and not self._blocked and not self._found.inner
+        inside = self._inside() if look else None
         try:
             wide, narrow = (inside or self._pair).dense.run_all([whole, part])
         except RunError:
@@ -199,8 +201,8 @@ class Prover:
             return False
         if inside:
             self._compare_inside(inside, part, narrow)
-            wide = {n: wide[n] for n in self._pair.names}
-            narrow = {n: narrow[n] for n in self._pair.names}
+            usual = (*names, *self._fixed.watched)
+            wide, narrow = ({n: tensors[n] for n in usual} for tensors in (wide, narrow))
         self._compare(part, narrow)
         plain = self._compare(whole, wide)
         for number in more:

@@ -65,17 +65,8 @@ class Pair:
     @cached_property
     def dense(self) -> Opened:
         """The zeroed dense model, which says what is fixed, and to what."""
-        return Opened(self.dense_proto, self._wanted, optimize=self.optimize)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What a run of `dense` gives."""
-        outputs = (value.name for value in self.dense_proto.graph.output)
-        return tuple(dict.fromkeys((*outputs, *self._wanted)))
-
-    @property
-    def _wanted(self) -> tuple[str, ...]:
-        return (*self.fixed.outputs, *self.fixed.watched)
+        wanted = (*self.fixed.outputs, *self.fixed.watched)
+        return Opened(self.dense_proto, wanted, optimize=self.optimize)
 
     @cached_property
     def plain(self) -> Opened:
