@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ from google.protobuf.message import EncodeError
 from onnx.external_data_helper import uses_external_data
 
 from spa.errors import InputError, ModelError, RunError
+from spa.graph import execute
 from spa.graph.branches import fixed_conditions, take_branches
 from spa.graph.check import check
 from spa.graph.deferred import is_deferred
@@ -191,19 +193,28 @@ def _first_run(
     label: str,
 ) -> tuple[dict[str, Array], Run]:
     failure: RunError | None = None
+    in_time = _stopwatch()
     for feeds in candidates(declared, given, graph):
         try:
             return feeds, observer.run(feeds)
         except RunError as error:
             failure = failure or error
+        if not in_time():
+            break
     free = [d for d in declared if d.name not in given and None in d.dims]
     if free:
         hint = " ".join(f"--input {d.describe()}" for d in free)
         raise InputError(
-            f"{label} ran on none of the example shapes that could be guessed ({failure}) "
+            f"{label} ran on none of the example shapes that were tried ({failure}) "
             f"Give its free sizes, in this form with numbers for the question marks: {hint}"
         )
     raise RunError(f"{label}: {failure}") from failure
+
+
+def _stopwatch() -> Callable[[], bool]:
+    """Says whether trying sizes may go on: all tries together take as long as one run may."""
+    end = time.monotonic() + execute.MAX_SECONDS
+    return lambda: time.monotonic() < end
 
 
 def _second_run(
@@ -214,8 +225,11 @@ def _second_run(
     Where it does not take all of them at once, each is tried: text recognisers have one height, and
     any width.
     """
+    in_time = _stopwatch()
 
     def attempt(growth: list[tuple[list[FreeAxis], int]]) -> Run | None:
+        if not in_time():
+            return None
         try:
             return observer.run(grown(example, growth))
         except ModelError:
