@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from spa.errors import SettingError
+
 Values = npt.NDArray[np.float64]
 
 # members: (members, channels) -> (channels,)
@@ -44,6 +46,27 @@ def _gaussian(values: Values) -> Values:
     return (values - values.mean()) / deviation if deviation > 0 else np.zeros_like(values)
 
 
+def _lamp(values: Values) -> Values:
+    """Each value over the sum of it and all larger ones; the largest of a group gives 1.
+
+    Source: Lee et al. 2021, Layer-Adaptive Sparsity, eq. 2, on the importance of channels; ties
+    stand in order of index.
+
+    Raises:
+        SettingError: a value is negative, so that shares of sums mean nothing.
+    """
+    if (values < 0).any():
+        raise SettingError(
+            f"The normaliser lamp takes shares of sums, so scores must not be negative; "
+            f"{values.min():.3g} was given. Use another one, such as mean."
+        )
+    order = np.argsort(values, kind="stable")
+    larger = np.cumsum(values[order][::-1])[::-1]
+    result = np.zeros_like(values)
+    result[order] = np.divide(values[order], larger, out=np.zeros_like(values), where=larger > 0)
+    return result
+
+
 # (channels,) -> (channels,), over the channels of one group
 NORMALIZATIONS: dict[str, Callable[[Values], Values]] = {
     "none": lambda values: values,
@@ -52,4 +75,5 @@ NORMALIZATIONS: dict[str, Callable[[Values], Values]] = {
     "max": _by(lambda size: float(size.max())),
     "minmax": _minmax,
     "gaussian": _gaussian,
+    "lamp": _lamp,
 }

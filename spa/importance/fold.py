@@ -5,7 +5,7 @@ A member's slice counts the sum of its elements. Running statistics are no weigh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from spa.coupling.groups import Group, Groups, Member
 from spa.coupling.labels import Labels, support
 from spa.graph.model import Array
 from spa.graph.nodes import name_of_read
+from spa.importance.shifts import without_shifts
 from spa.importance.values import Axes, Channels, Elements, Scored, Tensors, Values
 
 # Whether a member takes part.
@@ -25,13 +26,15 @@ class Fold:
     Args:
         groups: the groups.
         scored: what a criterion gave.
-        picked: leaves members out; None takes all.
+        picked: leaves members out; None takes all that the scores are for.
     """
 
     def __init__(self, groups: Groups, scored: Scored, picked: Picked | None = None) -> None:
         self._coupling = groups.coupling
         self._model = groups.coupling.model
         self._scored, self._picked = scored, picked
+        if picked is None and isinstance(scored, Elements) and not scored.shifts:
+            self._picked = without_shifts(self._model)
         self._sums = _Sums(scored, groups) if isinstance(scored, Elements) else None
 
     def rows(self, group: Group) -> Values | None:
@@ -41,7 +44,14 @@ class Fold:
             return None if np.isnan(values).all() else values[None]
         if isinstance(self._scored, Tensors):
             return self._of_tensors(group, self._scored)
-        found = []
+        found = [row for _, row in self.each(group)]
+        return np.stack(found) if found else None
+
+    def each(self, group: Group) -> Iterator[tuple[Member, Values]]:
+        """The scored members of a group, each with its row, shape (channels,).
+
+        Of scores of elements and axes alone: others have no members.
+        """
         for member in group.members:
             if member.axis.uses and self._model.statistic_reads.issuperset(member.axis.uses):
                 continue
@@ -49,8 +59,7 @@ class Fold:
                 continue
             along = self._of_member(member)
             if along is not None:
-                found.append(np.asarray(along[member.indices].sum(axis=1)))
-        return np.stack(found) if found else None
+                yield member, np.asarray(along[member.indices].sum(axis=1))
 
     def _of_member(self, member: Member) -> Values | None:
         """Scores along a member's axis."""

@@ -63,7 +63,7 @@ def score(
         criterion: a registered name (``spa.importance.criterion.names()``), or a function of a
             `View` that gives `Elements`, `Axes`, `Tensors` or `Channels`.
         aggregate: sum, mean, max, prod, first or median; None takes the criterion's own.
-        normalize: none, sum, mean, max, minmax or gaussian; None takes the criterion's own.
+        normalize: none, sum, mean, max, minmax, gaussian or lamp; None takes the criterion's own.
         options: the criterion's own, by name.
         data: for criteria that look at some: inputs (N, ...) and targets (N,), inputs by name and
             targets, inputs alone, or ``"noise"`` or ``"uniform"``.

@@ -23,9 +23,11 @@ class Elements:
 
     Attributes:
         of: by parameter, an array of its shape.
+        shifts: whether biases of layers and shifts of norms count, too.
     """
 
     of: Mapping[str, Array]
+    shifts: bool = True
 
 
 @dataclass(frozen=True)
