@@ -20,18 +20,18 @@ def without_shifts(model: Model) -> Callable[[Group, Member], bool]:
     """Picks the members that some node multiplies with; for `spa.importance.fold.Fold`."""
 
     def picked(_: Group, member: Member) -> bool:
-        uses = member.axis.uses or tuple(_reads(model, member.name))
+        uses = member.axis.uses or tuple(reads(model, member.name))
         return not uses or not all(_adds(model.graph.nodes[u.node], u.position) for u in uses)
 
     return picked
 
 
-def _reads(model: Model, name: str) -> Iterator[Use]:
+def reads(model: Model, name: str) -> Iterator[Use]:
     """Reads of a tensor, looked for behind what only moves it."""
     for use in model.graph.uses.get(name, ()):
         node = model.graph.nodes[use.node]
         if node.op in _MOVES and use.position == 0:
-            yield from _reads(model, node.outputs[0])
+            yield from reads(model, node.outputs[0])
         else:
             yield use
 

@@ -42,6 +42,10 @@ class Batch:
     targets: Any
     samples: int
 
+    def target(self, i: int) -> Any:
+        """What the loss takes of one sample, still with an axis of samples."""
+        return _rows(self.targets, slice(i, i + 1))
+
 
 @dataclass(frozen=True)
 class Data:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,8 @@ from spa.errors import MissingExtra, SettingError
 from spa.graph.model import Model
 from spa.graph.nodes import name_of_read
 from spa.graph.read import first_line
-from spa.observe.data import Batch, Data
-from spa.observe.losses import Loss
+from spa.observe.data import SEEDS, Batch, Data
+from spa.observe.losses import Loss, drawn_labels
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,8 @@ class Differentiated:
         statistics: what batch norms normalise by: each ``batch``'s statistics, or ``stored`` ones.
         temperature: what the outputs are divided by before the loss takes them.
         double: compute in double precision.
+        absolute: parameters that are taken without their signs, and with them the stored
+            statistics of batch norms (SynFlow).
 
     Raises:
         BridgeError: the graph has an operator that the bridge lacks.
@@ -64,6 +66,7 @@ class Differentiated:
         statistics: Statistics = "batch",
         temperature: float = 1.0,
         double: bool = False,
+        absolute: Collection[str] = (),
     ) -> None:
         self._model, self._data, self._loss = model, data, loss
         self._temperature = temperature
@@ -71,6 +74,8 @@ class Differentiated:
         self._double = double
         if double:
             self._net.double()
+        if absolute:
+            self._drop_signs(frozenset(absolute))
         self._weights = {
             name: weight for name, weight in self._net.weights.items() if weight.requires_grad
         }
@@ -81,11 +86,34 @@ class Differentiated:
         """dL/dw of every weight, L the mean over samples."""
         return self._named({name: value / self.samples for name, value in self._sum().items()})
 
-    def each(self) -> Iterator[tuple[Gradients, int]]:
-        """The same of every batch, with the number of its samples."""
-        for batch in self._batches(1):
+    def each(self, most: int | None = None) -> Iterator[tuple[Gradients, int]]:
+        """The same of every batch, of so many samples at most, with the number of its samples."""
+        for batch in self._batches(1, most):
             found = self._of(self._loss_of(batch) / batch.samples)
             yield self._named(_arrays(found, self._weights)), batch.samples
+
+    def each_sample(self, *, seed: int | None = None) -> Iterator[Gradients]:
+        """The same of every single sample; only one sample's gradients are held.
+
+        Samples run one by one, or in batches of what the file fixes, where each is differentiated
+        by itself.
+
+        Args:
+            seed: targets are drawn from the model's own class scores with it; None takes the
+                data's.
+        """
+        import torch
+
+        random = None if seed is None else torch.Generator().manual_seed(seed % SEEDS)
+        for batch in self._data.batches(1):
+            outputs = self._outputs_of(batch)
+            for i in range(batch.samples):
+                own = tuple(
+                    y[i : i + 1] if y.ndim and len(y) == batch.samples else y for y in outputs
+                )
+                targets = batch.target(i) if random is None else drawn_labels(own[0], random)
+                found = self._of(self._loss_at(own, targets), again=i + 1 < batch.samples)
+                yield self._named(_arrays(found, self._weights))
 
     def products(self) -> tuple[Gradients, Gradients]:
         """Gives g = dL/dw, and H g: the gradient of g's product with itself held still.
@@ -132,22 +160,39 @@ class Differentiated:
     def _nothing(self) -> Gradients:
         return {name: np.zeros(tuple(weight.shape)) for name, weight in self._weights.items()}
 
-    def _of(self, value: torch.Tensor) -> dict[str, torch.Tensor | None]:
+    def _of(self, value: torch.Tensor, *, again: bool = False) -> dict[str, torch.Tensor | None]:
         import torch
 
         if not value.requires_grad:
             return dict.fromkeys(self._weights)
-        found = torch.autograd.grad(value, list(self._weights.values()), allow_unused=True)
+        found = torch.autograd.grad(
+            value, list(self._weights.values()), allow_unused=True, retain_graph=again
+        )
         return dict(zip(self._weights, found, strict=True))
 
-    def _batches(self, times: int) -> Iterator[Batch]:
+    def _batches(self, times: int, most: int | None = None) -> Iterator[Batch]:
         model = self._model
         made = [n for n, node in model.graph.producers.items() if node.op != "Constant"]
         each = sum(4 * math.prod(model.shapes.get(name, ())) for name in made)
         each //= max(1, model.batch_size)
-        return self._data.batches(max(1, min(MOST, BUDGET // max(1, times * each))))
+        return self._data.batches(max(1, min(most or MOST, BUDGET // max(1, times * each))))
+
+    def _drop_signs(self, names: frozenset[str]) -> None:
+        import torch
+
+        reads = self._model.private_reads
+        own = {name_of_read(name, use) for name in names for use in reads.get(name, ())}
+        with torch.no_grad():
+            for name, weight in self._net.weights.items():
+                if name in own or self._model.root(name) in names:
+                    weight.abs_()
+            for statistic in self._net.statistics.values():
+                statistic.abs_()
 
     def _loss_of(self, batch: Batch) -> torch.Tensor:
+        return self._loss_at(self._outputs_of(batch), batch.targets)
+
+    def _outputs_of(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         import torch
 
         inputs = [torch.from_numpy(np.array(batch.inputs[n])) for n in self._net.input_names]
@@ -161,12 +206,14 @@ class Differentiated:
                 f"The model does not run on data of these shapes: {shapes} ({first_line(error)})."
             ) from error
         outputs = found if isinstance(found, tuple) else (found,)
-        scaled = tuple(
+        return tuple(
             y / self._temperature if self._temperature != 1 and y.is_floating_point() else y
             for y in outputs
         )
+
+    def _loss_at(self, outputs: tuple[torch.Tensor, ...], targets: Any) -> torch.Tensor:
         try:
-            return self._loss(scaled, batch.targets)
+            return self._loss(outputs, targets)
         except (RuntimeError, ValueError, IndexError) as error:
             shapes = ", ".join(str(tuple(y.shape)) for y in outputs)
             raise SettingError(

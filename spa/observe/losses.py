@@ -17,6 +17,7 @@ from spa.graph.model import Model
 from spa.observe.data import Data
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # Outputs of the model, targets of the batch -> a number, summed over samples.
@@ -37,6 +38,22 @@ def cross_entropy(outputs: tuple[Tensor, ...], targets: Any) -> Tensor:
         wanted = torch.as_tensor(np.asarray(targets)).long().to(scores.device)
     each = torch.nn.functional.cross_entropy(scores, wanted, reduction="none")
     return each.flatten(1).mean(1).sum() if each.ndim > 1 else each.sum()
+
+
+def drawn_labels(scores: Tensor, random: torch.Generator) -> Tensor:
+    """Labels (N, ...) as a model with class scores (N, C, ...) would draw them itself."""
+    import torch
+
+    shares = scores.detach().float().cpu().movedim(1, -1).softmax(dim=-1)
+    drawn = torch.multinomial(shares.reshape(-1, shares.shape[-1]), 1, generator=random)
+    return drawn.reshape(shares.shape[:-1]).to(scores.device)
+
+
+def total(found: tuple[Tensor, ...], targets: Any) -> Tensor:
+    """The sum of every floating output; what SynFlow differentiates."""
+    import torch
+
+    return sum([y.sum() for y in found if y.is_floating_point()], torch.zeros(()))
 
 
 def outputs(found: tuple[Tensor, ...], targets: Any) -> Tensor:

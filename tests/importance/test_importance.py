@@ -169,10 +169,10 @@ def test_snip_is_the_sensitivity_of_the_loss():
         assert got[name] == pytest.approx(np.abs(array * numeric), abs=2e-4)
 
 
-def elements(model, name, x, y):
+def elements(model, name, x, y, **options):
     """An element criterion's scores on labelled data."""
     view = View(model, spa.find_groups(model), data=data_for(model, (x, y)))
-    return get(name).function(view, get(name).how({})).of
+    return get(name).function(view, get(name).how(options)).of
 
 
 def test_hessian_gradient_products_are_differences_of_gradients():
