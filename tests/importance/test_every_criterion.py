@@ -46,6 +46,16 @@ def tied() -> onnx.ModelProto:
     return g.model(g.gemm(x, 8, 5))
 
 
+def grouped() -> onnx.ModelProto:
+    """Convolutions in groups, one of them depthwise, and a transposed one."""
+    g = Builder()
+    x = g.node("Relu", [g.batch_norm(g.conv(g.input(3, 6, 6), 3, 12), 12)])
+    x = g.node("Relu", [g.conv(x, 12, 12, group=12)])
+    x = g.node("Relu", [g.conv(x, 12, 18, group=3)])
+    x = g.node("Relu", [g.batch_norm(g.conv_transpose(x, 18, 10), 10)])
+    return g.model(g.gemm(g.node("Flatten", [g.node("GlobalAveragePool", [x])]), 10, 5))
+
+
 def transformer() -> onnx.ModelProto:
     torch.manual_seed(0)
     net = import_torchvision().models.VisionTransformer(16, 8, 1, 2, 16, 24, num_classes=5)
@@ -55,7 +65,7 @@ def transformer() -> onnx.ModelProto:
 
 NETWORKS = {
     "chain": functools.partial(classifier, widths=(8, 12, 16)),
-    "flatten": flattened, "tied": tied, "transformer": transformer,
+    "flatten": flattened, "tied": tied, "grouped": grouped, "transformer": transformer,
 }  # fmt: skip
 # Criteria that score nothing in some networks, and say so.
 LACKS = {

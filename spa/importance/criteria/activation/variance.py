@@ -1,0 +1,45 @@
+"""Variance: how much a channel changes where layers read it, behind its non-linearity.
+
+A channel that hardly changes can go, and its mean into the next bias (a refit by `spa.obspa` does
+that, and more). Variances are over samples and places; of several layers that read a group the mean
+counts. A group that no layer reads gets no score, and is left dense.
+"""
+
+from __future__ import annotations
+
+from spa.coupling.labels import support
+from spa.errors import SettingError
+from spa.importance.criterion import Need, NoOptions, criterion
+from spa.importance.values import Tensors
+from spa.importance.view import View
+from spa.observe.moments import Moments
+from spa.observe.readers import find_readers
+
+
+@criterion(
+    source="Variance-Based Pruning 2025, arXiv 2507.12988 (abstract); of all groups: ours",
+    needs=Need.ACTIVATIONS | Need.TRAINED,
+    aggregate="mean",
+    normalize="none",
+)
+def variance(view: View, how: NoOptions) -> Tensors:
+    """Scores channels by the variance of what the layers that read them are given.
+
+    Raises:
+        SettingError: no layer of the model reads channels that may go.
+    """
+    model, layers = view.model, view.groups.coupling.layers
+    moments = {
+        (reader.tensor, reader.axis): Moments(model.shapes[reader.tensor][reader.axis])
+        for reader in find_readers(model)
+        if any(support(layer) == (reader.axis,) for layer in layers.get(reader.tensor, []))
+    }
+    if not moments:
+        raise SettingError(
+            "variance looks at what layers with weights read, and no such layer of this model "
+            "reads channels that may go; use another criterion."
+        )
+    for batch in view.activations(sorted({tensor for tensor, _ in moments})):
+        for (tensor, axis), so_far in moments.items():
+            so_far.add(batch[tensor], axis)
+    return Tensors({key: so_far.variance for key, so_far in moments.items()})
