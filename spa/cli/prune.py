@@ -22,12 +22,14 @@ from spa.cli.options import (
     read_data,
     read_labelled,
 )
+from spa.cli.scoring import criterion_of, scored_line
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of, is_builder
 from spa.graph.write import write_json, write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
-from spa.importance.criterion import get, names
+from spa.importance.criterion import names
+from spa.importance.from_file import is_file
 from spa.importance.options import read
 from spa.observe.losses import LOSSES
 from spa.progress import stage
@@ -46,7 +48,12 @@ def register(commands: Any) -> None:
         help="where the smaller model goes: as ONNX, or in the format of the framework's own model "
         "that came in (OUT.keras, OUT-symbol.json, OUT.npz)",
     )
-    parser.add_argument("--criterion", default="l1", help=f"one of {', '.join(names())}")
+    parser.add_argument(
+        "--criterion",
+        default="l1",
+        help=f"one of {', '.join(names())}; or FILE.py:NAME, a function in a file of your own, "
+        "which is run",
+    )
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--rf", type=float, help="dense FLOPs over pruned FLOPs, such as 2")
     target.add_argument("--rp", type=float, help="dense parameters over pruned parameters")
@@ -114,7 +121,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     # All that can be refused is refused before the work.
     options = read(args.option, "--option")
-    get(args.criterion).how(options)
+    criterion = criterion_of(args.criterion)
+    criterion.how(options)
     target = spa.Target(rf=args.rf, rp=args.rp, ratio=args.ratio)
     limits = spa.Limits(
         scope=args.scope,
@@ -142,7 +150,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     with stage(f"Pruning by {args.criterion}"):
         result = spa.prune(
             model,
-            criterion=args.criterion,
+            # A registered one by its name, so that it gets data only where it looks at some.
+            criterion=criterion if is_file(args.criterion) else criterion.name,
             target=target,
             limits=limits,
             aggregate=args.aggregate,
@@ -226,6 +235,8 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
         "model": args.model,
         "output": args.output,
         "criterion": args.criterion,
+        "data": args.data,
+        "scoring": dict(result.plan.settings.get("scoring", {})),
         "asked": dict(result.plan.target),
         "reached": dict(result.plan.reached),
         "params": {"dense": result.dense.params, "pruned": result.pruned.params},
@@ -262,6 +273,7 @@ def _text(document: dict[str, Any], proof_text: str) -> str:
         f"parameters {document['params']['dense']:,} -> {document['params']['pruned']:,}, "
         f"MACs {document['macs']['dense']:,} -> {document['macs']['pruned']:,}, "
         f"{channels['removed']:,} of {channels['prunable']:,} channels removed",
+        scored_line(document["criterion"], document["scoring"], document["data"]),
         *(f"note: {note}" for note in document["notes"]),
     ]
     if document["proof"] is None:

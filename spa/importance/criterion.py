@@ -7,12 +7,13 @@ comes from, nor of targets and plans.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
 from pathlib import Path
@@ -108,6 +109,19 @@ def criterion(
         return function
 
     return register
+
+
+@contextlib.contextmanager
+def newly_registered() -> Iterator[dict[str, Criterion]]:
+    """Collects what is registered meanwhile, apart from all others; for a user's file."""
+    before = dict(_CRITERIA)
+    found: dict[str, Criterion] = {}
+    try:
+        yield found
+    finally:
+        found.update({name: c for name, c in _CRITERIA.items() if name not in before})
+        _CRITERIA.clear()
+        _CRITERIA.update(before)
 
 
 def of_function(

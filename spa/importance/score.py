@@ -13,6 +13,7 @@ from spa.coupling.groups import Groups
 from spa.errors import SettingError, unknown
 from spa.graph.model import Model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
+from spa.importance.checked import checked
 from spa.importance.criterion import Criterion, get, of_function
 from spa.importance.fold import Fold
 from spa.importance.values import Channels, Scored, Values
@@ -20,8 +21,8 @@ from spa.importance.view import View
 from spa.observe.data import Given, data_for
 from spa.observe.losses import Loss
 
-# A registered name, or a function of a view (and of a dataclass of options).
-Chosen: TypeAlias = "str | Callable[..., Scored]"
+# A registered name, a function of a view (and of a dataclass of options), or a criterion of a file.
+Chosen: TypeAlias = "str | Callable[..., Scored] | Criterion"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ def score(
     Args:
         model: the model; other weights of the same structure are fine.
         groups: its groups.
-        criterion: a registered name (``spa.importance.criterion.names()``), or a function of a
-            `View` that gives `Elements`, `Axes`, `Tensors` or `Channels`.
+        criterion: a registered name (``spa.importance.criterion.names()``), a function of a `View`
+            that gives `Elements`, `Axes`, `Tensors` or `Channels`, or what
+            `spa.importance.from_file` gives.
         aggregate: sum, mean, max, prod, first or median; None takes the criterion's own.
         normalize: none, sum, mean, max, minmax, gaussian or lamp; None takes the criterion's own.
         options: the criterion's own, by name.
@@ -75,17 +77,17 @@ def score(
         SettingError: an unknown name, data that is lacking or does not fit, or scores that are not
             finite.
     """
-    chosen = get(criterion) if isinstance(criterion, str) else of_function(criterion)
+    chosen = chosen_criterion(criterion)
     asked, aggregate = aggregate, _aggregate(chosen, aggregate)
     normalize = normalize or chosen.normalize
     if normalize not in NORMALIZATIONS:
         raise SettingError(unknown("normalisation", normalize, NORMALIZATIONS))
     how = chosen.how(options or {})
     samples = None
-    if data is not None and (chosen.needs.sees_data or callable(criterion)):
+    if data is not None and (chosen.needs.sees_data or not isinstance(criterion, str)):
         samples = data_for(model, data, seed=seed)
     view = View(model, groups, data=samples, loss=loss, seed=seed, name=f"Criterion {chosen.name}")
-    scored = chosen.function(view, how)
+    scored = checked(model, groups, chosen.function(view, how), f"Criterion {chosen.name}")
     if isinstance(scored, Channels):
         aggregate = _aggregate(dataclasses.replace(chosen, aggregate=""), asked)
     fold = Fold(groups, scored)
@@ -103,6 +105,17 @@ def score(
             by_group[group.id] = NORMALIZATIONS[normalize](values)
     details = {**({"options": dict(options)} if options else {}), **view.seen}
     return Scores(chosen.name, aggregate, normalize, by_group, details)
+
+
+def chosen_criterion(criterion: Chosen) -> Criterion:
+    """The criterion that a name, a function or itself stands for.
+
+    Raises:
+        SettingError: an unknown name; near matches are offered.
+    """
+    if isinstance(criterion, Criterion):
+        return criterion
+    return get(criterion) if isinstance(criterion, str) else of_function(criterion)
 
 
 def _aggregate(chosen: Criterion, asked: str | None) -> str:
