@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 import spa
+from spa.cli.limits import add_limits, limits_of
 from spa.cli.options import (
     MODEL,
     add_code,
@@ -58,20 +59,9 @@ def register(commands: Any) -> None:
     target.add_argument("--rf", type=float, help="dense FLOPs over pruned FLOPs, such as 2")
     target.add_argument("--rp", type=float, help="dense parameters over pruned parameters")
     target.add_argument("--ratio", type=float, help="removed share of the channels, in [0, 1)")
-    parser.add_argument(
-        "--scope",
-        default="global",
-        choices=("global", "local"),
-        help="rank all channels together, or shrink every group alike",
-    )
-    whole, share = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
-    glob: dict[str, Any] = {"action": "append", "default": [], "metavar": "GLOB"}
+    add_limits(parser)
+    whole: dict[str, Any] = {"type": int, "metavar": "N"}
     for name, settings, text in (
-        ("--round-to", {**whole, "default": 1}, "kept widths are multiples of N"),
-        ("--min-channels", {**whole, "default": 1}, "channels that every group keeps"),
-        ("--max-ratio", share, "largest share of a group that may go (global scope: 0.9)"),
-        ("--include", glob, "only groups with a matching parameter or node; repeatable"),
-        ("--exclude", glob, "no groups with a matching parameter or node; repeatable"),
         ("--aggregate", {"choices": sorted(AGGREGATES)}, "how slices of a channel are folded"),
         ("--normalize", {"choices": sorted(NORMALIZATIONS)}, "how groups are made comparable"),
         ("--attention", {"choices": ATTENTION, "default": "heads"}, "what attention loses"),
@@ -124,14 +114,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     criterion = criterion_of(args.criterion)
     criterion.how(options)
     target = spa.Target(rf=args.rf, rp=args.rp, ratio=args.ratio)
-    limits = spa.Limits(
-        scope=args.scope,
-        round_to=args.round_to,
-        min_channels=args.min_channels,
-        max_ratio=args.max_ratio,
-        include=args.include,
-        exclude=args.exclude,
-    )
+    limits = limits_of(args)
     tuning = _tuning(args)
     check_outputs(
         {"--output": args.output, "--plan": args.plan},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from spa.coupling.groups import Groups
 from spa.importance.score import Scores
 from spa.pruning.plan import Plan, build_plan
@@ -38,9 +40,21 @@ def plan_of(
             "max_ratio": limits.cap,
             "include": list(limits.include),
             "exclude": list(limits.exclude),
+            **_where_given(limits),
             "aggregate": scores.aggregate,
             "normalize": scores.normalize,
             **({"scoring": dict(scores.details)} if scores.details else {}),
         },
         notes=selection.notes,
     )
+
+
+def _where_given(limits: Limits) -> dict[str, Any]:
+    """Limits of some groups alone, where there are any."""
+    held = {
+        "floors": dict(limits.floors),
+        "caps": dict(limits.caps),
+        "protect_first": limits.protect_first,
+        "protect_last": limits.protect_last,
+    }
+    return {name: value for name, value in held.items() if value}

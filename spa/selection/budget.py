@@ -9,8 +9,8 @@ over for channels behind it.
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from spa.errors import InfeasibleTarget, SettingError
 from spa.graph.cost import Cost
 from spa.importance.score import Scores
 from spa.selection.costs import CostModel
+from spa.selection.match import matches
 from spa.selection.order import Order
 from spa.selection.quantity import Costs
 from spa.selection.target import Limits, Target
@@ -84,7 +85,8 @@ def select(
         best_effort: where the target is out of reach, take the most that the limits allow.
 
     Raises:
-        InfeasibleTarget: the target is out of reach within the limits.
+        InfeasibleTarget: the limits keep the target out of reach by more than `CLOSE`; by less, the
+            most that they allow is taken, and a note says so.
         SettingError: a glob matches nothing.
     """
     chosen, notes = _eligible(groups, scores, limits)
@@ -94,22 +96,20 @@ def select(
     dense = costs.cost(nothing)
     quantity, asked = target.of, target.value
     name = quantity.keyword
-    if quantity.choose is not None:
-        removed = quantity.choose(order, asked)
-        return Selection(removed, dense, costs.cost(removed), tuple(notes))
+    known = Costs(costs, dense, order)
 
     def reached(removed: Mask) -> float:
-        assert quantity.value is not None
-        return quantity.value(Costs(costs, dense), removed)
+        return quantity.value(known, removed)
 
+    wanted = asked if quantity.enough is None else quantity.enough(order, asked)
     # A hair of slack, so that a value that was reached once is reached again.
-    enough = asked * (1 - 1e-9)
+    enough = wanted * (1 - 1e-9)
     length, is_reached = _length(order, reached, enough, grows=quantity.grows)
     removed = order.prefix(length)
     if not is_reached:
         top = reached(removed)
-        why = _out_of_reach(name, asked, top, chosen, groups, limits)
-        if not best_effort:
+        why = _out_of_reach(target, top, chosen, groups, limits)
+        if top < asked * (1 - CLOSE) and not best_effort:
             raise InfeasibleTarget(why, quantity=name, asked=asked, reachable=top)
         return Selection(removed, dense, costs.cost(removed), (*notes, why))
     too_much = asked * (1 + CLOSE)
@@ -121,6 +121,11 @@ def select(
         notes.append(
             f"{name} {asked:g} was asked and {value:.3g} is the nearest value found that is not "
             f"below it: one more {unit} removes that much."
+        )
+    elif value < asked * (1 - CLOSE):
+        notes.append(
+            f"{name} {asked:g} was asked and {value:.3g} is what it comes to: channels are whole, "
+            "and what goes of each set of them is rounded down."
         )
     return Selection(removed, dense, costs.cost(removed), tuple(notes))
 
@@ -185,18 +190,23 @@ def _closer(
 
 def _eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group], list[str]]:
     """Groups that may shrink, and remarks on those that may not for want of a score."""
-    for kind, globs in (("include", limits.include), ("exclude", limits.exclude)):
+    for kind, globs in (
+        ("include", limits.include), ("exclude", limits.exclude),
+        ("floor", limits.floors), ("cap", limits.caps),
+    ):  # fmt: skip
         for glob in globs:
-            if not any(_matches(group, glob) for group in groups.groups):
+            if not any(matches(group, glob) for group in groups.groups):
                 raise SettingError(
                     f'--{kind} "{glob}" matches no parameter or node of any group; '
                     "spa inspect lists their names."
                 )
+    # Groups stand in the order of the network.
+    end = len(groups.groups) - limits.protect_last
     chosen = [
         group
-        for group in groups.groups
-        if (not limits.include or any(_matches(group, glob) for glob in limits.include))
-        and not any(_matches(group, glob) for glob in limits.exclude)
+        for group in groups.groups[limits.protect_first : max(0, end)]
+        if (not limits.include or any(matches(group, glob) for glob in limits.include))
+        and not any(matches(group, glob) for glob in limits.exclude)
     ]
     unscored = [group.id for group in chosen if group.id not in scores.by_group]
     notes = []
@@ -208,33 +218,43 @@ def _eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Grou
     return [group for group in chosen if group.id in scores.by_group], notes
 
 
-def _matches(group: Group, glob: str) -> bool:
-    names: list[str] = [member.name for member in group.members] + list(group.nodes)
-    return any(fnmatch.fnmatchcase(name, glob) for name in names)
-
-
 def _out_of_reach(
-    name: str, asked: float, top: float, chosen: Sequence[Group], groups: Groups, limits: Limits
+    target: Target, top: float, chosen: Sequence[Group], groups: Groups, limits: Limits
 ) -> str:
+    name, asked, nothing = target.of.keyword, target.value, 0 if target.of.is_share else 1
+    what = f"{name} {asked:g} is out of reach"
     if not groups.groups:
         causes = main_causes(groups.kept)
         why = f"What is kept dense: {causes}." if causes else "It has no weights."
         return (
-            f"{name} {asked:g} is out of reach: no group of this model may shrink, so {name} stays "
-            f"1. {why}{' spa inspect lists every axis.' if causes else ''}"
+            f"{what}: no group of this model may shrink, so {name} stays {nothing}. "
+            f"{why}{' spa inspect lists every axis.' if causes else ''}"
         )
     if not chosen:
         return (
-            f"{name} {asked:g} is out of reach: --include, --exclude and the criterion leave no "
-            f"group that may shrink, so {name} stays 1."
+            f"{what}: --include, --exclude, --protect-first or -last and the criterion leave no "
+            f"group that may shrink, so {name} stays {nothing}."
         )
-    held: Mapping[str, object] = {
+    held = {
         "max_ratio": limits.cap,
         "min_channels": limits.min_channels,
         "round_to": limits.round_to,
+        **{f"cap {glob}": share for glob, share in limits.caps.items()},
+        **{f"floor {glob}": least for glob, least in limits.floors.items()},
     }
+    most = _rounded_down(top)
+    ways = f"Ask for {name} {most:.4g} or less, or loosen them." if most > nothing else (
+        "Loosen them."
+    )  # fmt: skip
     return (
-        f"{name} {asked:g} is out of reach: {top:.4g} is the most that the limits allow "
-        f"({', '.join(f'{k} {v}' for k, v in held.items())}). Ask for {name} {top:.4g} or less, or "
-        "loosen them."
+        f"{what}: {most:.4g} is the most that the limits allow "
+        f"({', '.join(f'{k} {v}' for k, v in held.items())}). {ways}"
     )
+
+
+def _rounded_down(value: float) -> float:
+    """A value with four digits that is not above it: who asks for it gets it."""
+    if value <= 0:
+        return 0.0
+    scale = 10.0 ** (3 - math.floor(math.log10(value)))
+    return math.floor(value * scale) / scale

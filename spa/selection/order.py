@@ -1,22 +1,25 @@
 """All channels that may go, in one total order.
 
-Global scope: by score, then group, then place within the group. Local scope: by the share of its
-group that is gone once the channel goes, so that every group shrinks alike. Floors and caps take
-the end of each group out of the order, and a prefix of the order is rounded down to the widths that
-are asked for. RF and RP only grow along the order, and ties do no harm.
+A scope (`spa.selection.scope`) puts groups into sets. Within a set channels stand by score, then
+group, then place within the group; and sets are merged by the share of their channels that is gone
+once a channel goes, so that all shrink alike. Floors and caps take the end of each group out of the
+order, and a prefix of the order is rounded down to the widths that are asked for. RF, RP and the
+removed share only grow along the order, and ties do no harm.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from spa.coupling.groups import Group, Groups
 from spa.importance.score import Scores
+from spa.importance.values import Values
+from spa.selection import scope
 from spa.selection.target import Limits
 
 Mask = npt.NDArray[np.bool_]
@@ -35,26 +38,32 @@ class Order:
     ) -> None:
         self._components = groups.coupling.components.kept.size
         self._groups = list(chosen)
-        self._local = limits.scope == "local"
-        self._limits = limits
+        self._total = sum(group.channels for group in chosen)
         self._steps = [max(1, limits.round_to // math.gcd(limits.round_to, _width(g)))
                        for g in chosen]  # fmt: skip
-        self._caps = [_most(group, limits) for group in chosen]
-        keys: list[tuple[float, float, int, int]] = []
-        self._ranked: list[npt.NDArray[np.int64]] = []
+        self._caps = [limits.most(group) for group in chosen]
+        set_of = scope.get(limits.scope).set_of
+        self._sets: dict[Hashable, list[int]] = {}
         for number, group in enumerate(chosen):
-            values = scores.by_group[group.id]
-            gone = np.zeros(group.channels) if already is None else already[group.components]
-            # What went in an earlier step stays first; ties are broken by index.
-            ranked = np.lexsort((np.arange(group.channels), values, ~gone.astype(bool)))
-            self._ranked.append(group.components[ranked])
-            for place in range(self._caps[number]):
-                went = bool(gone[ranked[place]])
-                share = (place + 1) / group.channels
-                key = share if self._local else float(values[ranked[place]])
-                keys.append((0.0 if went else 1.0, key, number, place))
-        keys.sort()
-        self._order = np.array([key[2] for key in keys], dtype=np.int64)
+            self._sets.setdefault(set_of(group), []).append(number)
+        ranked = [_ranked(group, scores.by_group[group.id], already) for group in chosen]
+        self._ranked = [group.components[places] for group, (places, _) in zip(
+            chosen, ranked, strict=True
+        )]  # fmt: skip
+        merged: list[tuple[float, float, int, int]] = []
+        for numbers in self._sets.values():
+            keys = sorted(
+                (went, value, number, place)
+                for number in numbers
+                for place, (went, value) in enumerate(ranked[number][1][: self._caps[number]])
+            )
+            channels = self._channels(numbers)
+            merged += [
+                (went, (i + 1) / channels, number, place)
+                for i, (went, _, number, place) in enumerate(keys)
+            ]
+        merged.sort()
+        self._order = np.array([key[2] for key in merged], dtype=np.int64)
 
     @property
     def size(self) -> int:
@@ -65,14 +74,20 @@ class Order:
         """Components that go when the first ``length`` channels do, rounded down."""
         return self.remove(self.counts(length))
 
-    def of_ratio(self, ratio: float) -> Mask:
-        """Components that go for a removed share: of every group (local), or of all (global)."""
+    def share(self, removed: Mask) -> float:
+        """Share of the channels of all groups in the order that goes."""
+        gone = sum(int(removed[group.components].sum()) for group in self._groups)
+        return gone / self._total if self._total else 0.0
+
+    def whole(self, ratio: float) -> float:
+        """The share that goes where every set loses whole channels, and no more than a ratio."""
         # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
-        if self._local:
-            wanted = [math.floor(ratio * group.channels + 1e-9) for group in self._groups]
-            return self.remove([self._rounded(i, count) for i, count in enumerate(wanted)])
-        total = sum(group.channels for group in self._groups)
-        return self.prefix(min(self.size, math.floor(ratio * total + 1e-9)))
+        counts = [math.floor(ratio * self._channels(numbers) + 1e-9)
+                  for numbers in self._sets.values()]  # fmt: skip
+        return sum(counts) / self._total if self._total else 0.0
+
+    def _channels(self, numbers: Sequence[int]) -> int:
+        return sum(self._groups[number].channels for number in numbers)
 
     def counts(self, length: int) -> list[int]:
         """Channels of every group that go when the first ``length`` of the order do."""
@@ -111,8 +126,13 @@ def _width(group: Group) -> int:
     return int(min(member.indices.shape[1] for member in group.members))
 
 
-def _most(group: Group, limits: Limits) -> int:
-    """How many channels of a group may go; nothing may empty a layer."""
-    by_share = math.floor(limits.cap * group.channels + 1e-9)
-    least = max(limits.min_channels, group.at_least)
-    return max(0, min(by_share, group.channels - least))
+def _ranked(
+    group: Group, values: Values, already: Mask | None
+) -> tuple[npt.NDArray[np.int64], list[tuple[float, float]]]:
+    """Places of a group's channels in the order in which they go, and what they are sorted by.
+
+    What went in an earlier step stays first; ties are broken by index.
+    """
+    gone = np.zeros(group.channels, dtype=bool) if already is None else already[group.components]
+    places = np.lexsort((np.arange(group.channels), values, ~gone))
+    return places, [(0.0 if gone[i] else 1.0, float(values[i])) for i in places]

@@ -38,10 +38,12 @@ class Costs:
     Attributes:
         model: the cost of any choice of channels.
         dense: that of the dense model.
+        order: the channels that may go.
     """
 
     model: CostModel
     dense: Cost
+    order: Order
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,21 @@ class Quantity:
     Attributes:
         name: what a target names it by.
         keyword: how it is asked for: ``spa.prune(rf=2.0)``, ``--rf 2``.
-        value: its value where some components go, shape (components,); None for one that chooses
-            the channels itself.
+        value: its value where some components go, shape (components,).
         grows: whether it only grows as more channels go.
         is_share: whether it is a share in [0, 1), and not a quotient of 1 or more.
         text: what a number of it means, for messages.
-        choose: takes an order and the value that was asked for, and gives the components that go.
+        enough: the value that counts as reached, of the one that was asked for, as channels are
+            whole; None: that one.
     """
 
     name: str
     keyword: str
-    value: Callable[[Costs, Mask], float] | None
+    value: Callable[[Costs, Mask], float]
     grows: bool
     is_share: bool
     text: str
-    choose: Callable[[Order, float], Mask] | None = None
+    enough: Callable[[Order, float], float] | None = None
 
     def check(self, asked: float) -> None:
         """Refuses what cannot be asked for.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
+from spa.coupling.groups import Group
 from spa.errors import SettingError
+from spa.selection import scope
+from spa.selection.match import matches
 from spa.selection.quantity import Quantity, get, quantities
-
-# Uncapped global rankings are known to wipe out whole layers (papers: collapse at RF 4 and up).
-DEFAULT_GLOBAL_CAP = 0.9
 
 
 @dataclass(frozen=True, init=False)
@@ -65,35 +65,62 @@ class Limits:
     """What holds whatever the scores say.
 
     Attributes:
-        scope: ``global`` ranks all channels together, ``local`` shrinks every group alike.
+        scope: which channels are ranked together (`spa.selection.scope`): ``global`` all of them,
+            ``isomorphic`` those of groups of one structure, ``stage`` those of groups with maps of
+            one size; ``local`` shrinks every group alike.
         round_to: kept widths are multiples of this where they shrink.
         min_channels: channels that every group keeps at least.
-        max_ratio: largest share of a group that may go; None is 0.9 for global scope, 1 for local.
+        max_ratio: largest share of a group that may go; None is 1 for local scope, 0.9 for others.
         include: globs over parameter and node names; only groups with a match may shrink.
         exclude: likewise; groups with a match are left alone.
+        floors: channels that groups keep at least, by glob; in place of ``min_channels``.
+        caps: largest share that may go, by glob; in place of ``max_ratio``. Of several that match a
+            group the strictest holds, as it does of floors.
+        protect_first: so many groups at the front of the network are left alone.
+        protect_last: likewise at its end.
     """
 
-    scope: Literal["global", "local"] = "global"
+    scope: str = "global"
     round_to: int = 1
     min_channels: int = 1
     max_ratio: float | None = None
     include: Sequence[str] = field(default=())
     exclude: Sequence[str] = field(default=())
+    floors: Mapping[str, int] = field(default_factory=dict)
+    caps: Mapping[str, float] = field(default_factory=dict)
+    protect_first: int = 0
+    protect_last: int = 0
 
     def __post_init__(self) -> None:
-        if self.scope not in ("global", "local"):
-            raise SettingError(f'scope must be global or local; "{self.scope}" was given.')
+        scope.get(self.scope)
         if self.round_to < 1 or self.min_channels < 1:
             raise SettingError(
                 "round_to and min_channels must be 1 or more; "
                 f"{self.round_to} and {self.min_channels} were given."
             )
+        if self.protect_first < 0 or self.protect_last < 0:
+            raise SettingError(
+                "protect_first and protect_last must be 0 or more; "
+                f"{self.protect_first} and {self.protect_last} were given."
+            )
         if self.max_ratio is not None and not 0.0 <= self.max_ratio <= 1.0:
             raise SettingError(f"max_ratio must lie in [0, 1]; {self.max_ratio:g} was given.")
+        for glob, share in self.caps.items():
+            if not 0.0 <= share <= 1.0:
+                raise SettingError(f'The cap of "{glob}" must lie in [0, 1]; {share:g} was given.')
+        for glob, least in self.floors.items():
+            if least < 1:
+                raise SettingError(f'The floor of "{glob}" must be 1 or more; {least} was given.')
 
     @property
     def cap(self) -> float:
-        """Largest share of a group that may go."""
-        if self.max_ratio is not None:
-            return self.max_ratio
-        return DEFAULT_GLOBAL_CAP if self.scope == "global" else 1.0
+        """Largest share of a group that may go, where no glob says otherwise."""
+        return scope.get(self.scope).cap if self.max_ratio is None else self.max_ratio
+
+    def most(self, group: Group) -> int:
+        """How many channels of a group may go; nothing may empty a layer."""
+        shares = [share for glob, share in self.caps.items() if matches(group, glob)]
+        floors = [least for glob, least in self.floors.items() if matches(group, glob)]
+        by_share = math.floor(min(shares, default=self.cap) * group.channels + 1e-9)
+        least = max(*floors, group.at_least) if floors else max(self.min_channels, group.at_least)
+        return max(0, min(by_share, group.channels - least))

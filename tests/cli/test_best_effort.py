@@ -99,4 +99,4 @@ def test_what_is_in_reach_is_not_changed_by_it(good, tmp_path):
 def test_no_group_is_left_by_the_options(refused, tmp_path):
     path = save(classifier(), tmp_path / "m.onnx")
     line = refused("prune", path, "-o", tmp_path / "o.onnx", "--rf", 2, "--exclude", "*", code=2)
-    assert "--include, --exclude and the criterion leave no group" in line
+    assert "--exclude, --protect-first or -last and the criterion leave no group" in line

@@ -226,7 +226,7 @@ def test_the_default_target_is_rf_2(parsed):
         ("target.ratio=1", "[0, 1)"),
         ("seed=x", "seed"),
         ("seed=1.5", "whole"),
-        ("scope=globl", "did you mean global"),
+        ("scope=globl", "Did you mean global"),
         ("calibration=od", "did you mean ood"),
         ("trainer.train.epochs=-1", "epochs"),
         ("+trainer.train.leer=1", "leer"),

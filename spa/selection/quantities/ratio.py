@@ -1,22 +1,26 @@
-"""Ratio: the share of the channels that goes; of every group alike where the scope is local."""
+"""Ratio: the share of the channels that goes; of every set of the scope alike.
+
+Channels are whole: what a set loses is rounded down. The share is of the groups that may shrink.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from spa.selection.quantity import Mask, Quantity, quantity
-
-if TYPE_CHECKING:
-    from spa.selection.order import Order
+from spa.selection.order import Order
+from spa.selection.quantity import Costs, Mask, Quantity, quantity
 
 
-def choose(order: Order, asked: float) -> Mask:
-    """The first channels of the order."""
-    return order.of_ratio(asked)
+def value(costs: Costs, removed: Mask) -> float:
+    """The removed share."""
+    return costs.order.share(removed)
+
+
+def enough(order: Order, asked: float) -> float:
+    """The share that whole channels come to."""
+    return order.whole(asked)
 
 
 RATIO = quantity(
     Quantity(
-        "ratio", "ratio", None, grows=True, is_share=True, text="the removed share", choose=choose
+        "ratio", "ratio", value, grows=True, is_share=True, text="the removed share", enough=enough
     )
 )

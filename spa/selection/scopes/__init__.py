@@ -1,0 +1,1 @@
+"""Which channels are ranked together: one file each."""

@@ -1,0 +1,75 @@
+"""A target that is missed is always said, and what is told to be reachable is reached."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import spa
+from tests.graphs import classifier
+
+WIDE = classifier(widths=(70, 90, 130))
+
+
+@pytest.mark.parametrize(
+    ("target", "limits"),
+    [
+        ({"ratio": 0.95}, {}),  # the cap of a global ranking
+        ({"ratio": 0.5}, {"round_to": 64}),
+        ({"ratio": 0.5}, {"scope": "local", "max_ratio": 0.3}),
+        ({"ratio": 0.9}, {"min_channels": 30}),
+        ({"rf": 1e3}, {}),
+        ({"rp": 7.0}, {"round_to": 64}),
+        ({"rf": 30.0}, {"scope": "stage", "max_ratio": 0.8}),
+        ({"rp": 500.0}, {"scope": "isomorphic"}),
+    ],
+)
+def test_what_is_told_to_be_reachable_is(target, limits):
+    ((name, asked),) = target.items()
+    with pytest.raises(spa.InfeasibleTarget) as caught:
+        spa.prune(WIDE, **target, limits=spa.Limits(**limits), verify=False)
+    error = caught.value
+    assert (error.quantity, error.asked) == (name, asked)
+    told = float(re.search(rf"Ask for {name} (\S+) or less", str(error))[1])
+    assert told <= error.reachable <= told * 1.002
+    for value in (told, error.reachable):
+        result = spa.prune(WIDE, **{name: value}, limits=spa.Limits(**limits), verify=False)
+        assert share(result, name) >= value * 0.97
+        assert not any("out of reach" in note for note in result.plan.notes)
+    best = spa.prune(WIDE, **target, limits=spa.Limits(**limits), best_effort=True, verify=False)
+    assert share(best, name) == pytest.approx(error.reachable)
+    assert str(error) in best.plan.notes
+
+
+def share(result: spa.Pruned, name: str) -> float:
+    if name != "ratio":
+        return result.plan.reached[name]
+    groups = result.plan.groups
+    return sum(len(g.removed) for g in groups) / sum(g.channels for g in groups)
+
+
+@pytest.mark.parametrize("name", ["rf", "rp", "ratio"])
+def test_within_three_percent_it_is_a_note(name):
+    with pytest.raises(spa.InfeasibleTarget) as caught:
+        spa.prune(WIDE, **{name: 0.99 if name == "ratio" else 1e4}, verify=False)
+    top = caught.value.reachable
+    result = spa.prune(WIDE, **{name: top * 1.02}, verify=False)
+    assert share(result, name) == pytest.approx(top)
+    assert any("out of reach" in note for note in result.plan.notes)
+
+
+def test_rounding_takes_the_next_width_where_it_can():
+    """Rounded down, 45 % of each group would be 34 %; one width more of some makes up for it."""
+    limits = spa.Limits(scope="local", round_to=16)
+    result = spa.prune(classifier(widths=(64, 96, 128)), ratio=0.45, limits=limits)
+    assert 0.44 <= share(result, "ratio") <= 0.5
+    for group in result.plan.groups:
+        assert not group.removed or (group.channels - len(group.removed)) % 16 == 0
+
+
+def test_whole_channels_are_said():
+    result = spa.prune(classifier(), ratio=0.45, limits=spa.Limits(scope="local"))
+    assert "ratio 0.45 was asked and 0.409 is what it comes to" in result.plan.notes[0]
+    exact = spa.prune(classifier(), ratio=0.5, limits=spa.Limits(scope="local"))
+    assert not exact.plan.notes
