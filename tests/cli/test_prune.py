@@ -74,7 +74,7 @@ def test_round_to(prune):
 
 
 def test_min_channels(prune):
-    prune("--ratio", 0.6, "--min-channels", 7)
+    prune("--ratio", 0.36, "--min-channels", 7)
     assert min(kept(prune.plan)) == 7
 
 

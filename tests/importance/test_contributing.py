@@ -1,4 +1,4 @@
-"""The criteria and the quantity that CONTRIBUTING shows work as they stand there."""
+"""The criteria, the quantity and the scope that CONTRIBUTING shows work as they stand there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 import spa
 from spa.importance import criterion, values, view
-from spa.selection import quantity
+from spa.selection import quantity, scope
 from tests.graphs import classifier
 
 TEXT = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -27,12 +27,14 @@ def shown(monkeypatch):
         criterion.get(name)
     monkeypatch.setattr(criterion, "_CRITERIA", dict(criterion._CRITERIA))
     monkeypatch.setattr(quantity, "_QUANTITIES", dict(quantity._QUANTITIES))
-    sections = r"^## A (?:criterion|quantity that targets are of)$(.*?)(?=^## )"
+    scope.scopes()
+    monkeypatch.setattr(scope, "_SCOPES", dict(scope._SCOPES))
+    sections = r"^## A (?:criterion|quantity that targets are of|scope)$(.*?)(?=^## )"
     section = "\n".join(re.findall(sections, TEXT.read_text(), re.M | re.S))
     module = types.ModuleType("shown")
     monkeypatch.setitem(sys.modules, "shown", module)
     vars(module).update({"np": np, "dataclass": dataclasses.dataclass})
-    for known in (criterion, values, view, quantity):
+    for known in (criterion, values, view, quantity, scope):
         vars(module).update({k: v for k, v in vars(known).items() if not k.startswith("_")})
     code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
     exec(compile(code, str(TEXT), "exec"), vars(module))
@@ -58,3 +60,13 @@ def test_the_quantity(shown):
     result = spa.prune(classifier(widths=(16, 24, 32)), target=spa.Target("bytes", 1.5))
     assert result.plan.target == {"rb": 1.5}
     assert result.reached.rp >= 1.5 * (1 - 1e-9)
+
+
+def test_the_scope(shown):
+    proto = classifier(widths=(16, 16, 32))
+    result = spa.prune(proto, ratio=0.5, limits=spa.Limits(scope="width"))
+    by_width = {}
+    for group in result.plan.groups:
+        gone, of = by_width.get(group.channels, (0, 0))
+        by_width[group.channels] = gone + len(group.removed), of + group.channels
+    assert {width: gone / of for width, (gone, of) in by_width.items()} == {16: 0.5, 32: 0.5}
