@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from spa.coupling.groups import Group, Member
-from spa.coupling.rules.base import AFFINE, BIASES
+from spa.coupling.operators import operator
 from spa.graph.model import Model
 from spa.graph.nodes import Node, Use
 
@@ -37,6 +37,7 @@ def reads(model: Model, name: str) -> Iterator[Use]:
 
 
 def _adds(node: Node, position: int) -> bool:
-    if node.op in AFFINE:  # the scale, and then the shift
-        return position in AFFINE[node.op][1:]
-    return node.op in ("Add", "Sub") or position in BIASES.get(node.op, ())
+    facts = operator(node.op)
+    if facts.affine:  # the scale, and then the shift
+        return position in facts.affine[1:]
+    return node.op in ("Add", "Sub") or position in facts.biases

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from spa.coupling.groups import Group
-from spa.coupling.zeros import CONTRACTIONS
+from spa.coupling.operators import contracts
 from spa.importance.shifts import reads
 from spa.selection.scope import Scope, scope
 from spa.selection.scopes.everything import CAP
@@ -29,7 +29,7 @@ def size_of(group: Group) -> Hashable:
         return ()
     node = model.graph.nodes[min(uses).node]
     shape = tuple(model.shapes[node.outputs[0]])
-    convolves = node.op in CONTRACTIONS and "Conv" in node.op
+    convolves = contracts(node.op) and "Conv" in node.op
     return shape[2:] if convolves or len(shape) == 4 else shape[1:-1]
 
 

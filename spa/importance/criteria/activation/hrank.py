@@ -14,8 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from spa.coupling.labels import support
-from spa.coupling.rules.base import AFFINE
-from spa.coupling.zeros import CONTRACTIONS
+from spa.coupling.operators import contracts, operator
 from spa.errors import SettingError
 from spa.graph.model import Model
 from spa.graph.nodes import Node
@@ -67,7 +66,7 @@ def hrank(view: View, how: NoOptions) -> Tensors:
 
 def _takes(node: Node, model: Model) -> bool:
     """Whether a node does more with a map than compute entry by entry, or normalise it."""
-    if node.op in AFFINE:
+    if operator(node.op).affine:
         return False
     shapes = [model.shapes.get(name) for name in (node.inputs[0], node.outputs[0])]
-    return node.op in CONTRACTIONS or shapes[0] != shapes[1]
+    return contracts(node.op) or shapes[0] != shapes[1]
