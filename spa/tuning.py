@@ -255,7 +255,7 @@ def _scored(net: OnnxModule, model: Model) -> torch.nn.Module:
     if last is None or last.op != "Softmax":
         return net
 
-    from spa.training.loop import first
+    from spa.training.loop import everything
 
     class Logarithm(torch.nn.Module):
         """Log of the probabilities, which log-softmax leaves as they are."""
@@ -266,7 +266,7 @@ def _scored(net: OnnxModule, model: Model) -> torch.nn.Module:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             """x: (N, ...) -> (N, classes)."""
-            return first(self.net(x)).clamp_min(torch.finfo(torch.float32).tiny).log()
+            return everything(self.net(x))[0].clamp_min(torch.finfo(torch.float32).tiny).log()
 
     return Logarithm()
 
@@ -291,7 +291,7 @@ def _checked(proto: onnx.ModelProto, net: OnnxModule, model: Model, x: Array) ->
     """
     import torch
 
-    from spa.training.loop import first
+    from spa.training.loop import everything
 
     (declared,) = model.declared
     sizes = [2, 3] if declared.dims[0] is None else [declared.dims[0]]
@@ -306,7 +306,7 @@ def _checked(proto: onnx.ModelProto, net: OnnxModule, model: Model, x: Array) ->
                     "learning rate may help."
                 )
         with torch.no_grad():
-            want = first(net(torch.from_numpy(example))).numpy()
+            want = everything(net(torch.from_numpy(example)))[0].numpy()
         worst = max(worst, float(np.abs(outputs[0] - want).max() / (np.abs(want).max() or 1)))
     if not worst <= TOLERANCE:
         raise VerificationError(

@@ -12,8 +12,6 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from spa.training.loop import Team
 
 if TYPE_CHECKING:
@@ -50,12 +48,11 @@ class Processes(Team):
         device = next(net.parameters()).device
         return DistributedDataParallel(net, [device] if device.type == "cuda" else None)
 
-    def share(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def share(self, samples: int) -> tuple[slice, float]:
         """Every so-many-th sample, or all of a batch that is too small to share."""
-        if len(y) < LEAST * self.size:
-            return x, y, 1 / len(y)
-        mine = slice(self.rank, None, self.size)
-        return x[mine], y[mine], self.size / len(y)
+        if samples < LEAST * self.size:
+            return slice(None), 1 / samples
+        return slice(self.rank, None, self.size), self.size / samples
 
     def same(self, value: Any) -> Any:
         """The first process's value."""

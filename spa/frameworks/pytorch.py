@@ -75,12 +75,12 @@ class PyTorch(Framework):
         """See `Framework.predict`."""
         import torch
 
-        from spa.training.loop import first
+        from spa.training.loop import everything
 
         net, _ = self._load(model)
         with torch.no_grad():
             parts = [
-                first(net(torch.from_numpy(np.ascontiguousarray(x[i : i + BATCH]))))
+                everything(net(torch.from_numpy(np.ascontiguousarray(x[i : i + BATCH]))))[0]
                 for i in range(0, len(x), BATCH)
             ]
         return np.asarray(torch.cat(parts).numpy())

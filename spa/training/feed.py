@@ -1,7 +1,7 @@
 """Batches for a worker that trains, as files that it takes away one after another.
 
     folder/feed.json          batch size, parts of an epoch, learning rates (epochs, batches)
-    folder/EEEEE-PPPPP.npz    part P of epoch E: x (n, ...), y (n,)
+    folder/EEEEE-PPPPP.npz    part P of epoch E: x (n, ...), y (n,); one input
     folder/broken             why there will be no more
 
 All frameworks train on the same batches in the same order, with the same learning rate in every
@@ -14,7 +14,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -24,9 +24,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from spa.errors import SettingError
+
 Array = npt.NDArray[Any]
-# Inputs (n, ...), labels (n,).
-Batch = tuple[Array, Array]
+# Of n samples: an input (n, ...), or several by name; targets (n, ...).
+Batch = tuple[Array | Mapping[str, Array], Array]
 
 AHEAD = 3
 PART_BATCHES = 32
@@ -96,9 +98,26 @@ def _put(feed: Feed, folder: Path, over: threading.Event) -> None:
 
 
 def _write(path: Path, batches: list[Batch]) -> None:
-    x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    x = np.concatenate([_only(x) for x, _ in batches])
+    y = np.concatenate([y for _, y in batches])
     with _appearing(path) as file:
         np.savez(file, x=x, y=y)
+
+
+def _only(x: Array | Mapping[str, Array]) -> Array:
+    """The one input.
+
+    Raises:
+        SettingError: there are several; workers know of one.
+    """
+    if not isinstance(x, Mapping):
+        return x
+    if len(x) != 1:
+        raise SettingError(
+            f"Frameworks other than PyTorch train networks of one input, but the data have {len(x)}"
+            f" ({', '.join(x)}); train in PyTorch."
+        )
+    return next(iter(x.values()))
 
 
 @contextmanager

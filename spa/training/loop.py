@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,7 @@ from spa.errors import SettingError
 from spa.training.feed import Array, Feed
 from spa.training.hooks import Hook, HookSpec, Moment, made
 from spa.training.how import Report, Training
+from spa.training.objective import Objective, Outputs, labels
 
 if TYPE_CHECKING:
     from spa.coupling.groups import Groups
@@ -54,9 +55,9 @@ class Team:
         """A module whose gradients are summed over the team, with the leader's weights."""
         return net
 
-    def share(self, x: Array, y: Array) -> tuple[Array, Array, float]:
+    def share(self, samples: int) -> tuple[slice, float]:
         """This process's part of a batch, and its weight: 1 over the samples of all parts."""
-        return x, y, 1 / len(y)
+        return slice(None), 1 / samples
 
     def same(self, value: Any) -> Any:
         """The leader's value, for all."""
@@ -79,16 +80,19 @@ def fit(
     team: Team | None = None,
     hooks: Sequence[HookSpec] = (),
     groups: Groups | None = None,
+    objective: Objective | None = None,
 ) -> nn.Module:
-    """Trains a classifier in place.
+    """Trains a network in place.
 
     Args:
-        net: gives logits (N, classes), or several things of which they are the first.
+        net: what the objective takes the outputs of. Of the feed's inputs it gets those that it
+            names (as a module of `spa.bridge` does), else all in their order.
         feed: what it is trained on.
         training: how.
         device: where; the CPU where left out.
         report: takes one dict an epoch: epoch, loss, accuracy (of the training batches, in train
-            mode), lr, seconds. After an interruption it gets those of before again.
+            mode; where the objective has guesses), lr, seconds. After an interruption it gets those
+            of before again.
         on_step: called with the epoch's and the batch's number, both from 0, after each step.
         keeper: keeps the state (only the leader has one); a training that goes on from it ends
             with the same weights, to the last bit where the operators are deterministic.
@@ -96,6 +100,7 @@ def fit(
             at the same point, by an error too; but for one in a step itself.
         hooks: what happens besides (`spa.training.hooks`), in this order.
         groups: the coupled sets of the network's file, for hooks that ask for their norms.
+        objective: what for; where left out, as a classifier.
 
     Returns:
         The same module, on the CPU and in eval mode.
@@ -105,6 +110,7 @@ def fit(
         Stopped: the keeper ended it, or the leader could not go on.
     """
     team = team or Team()
+    objective = objective or labels(training.label_smoothing)
     net.to(device)
     optimizer = _optimizer(net, training)
     at = _At()
@@ -128,19 +134,17 @@ def fit(
             rate = feed.rate(at.epoch, at.step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            mine_x, mine_y, weight = team.share(x, y)
-            inputs = torch.from_numpy(mine_x).to(device, non_blocking=True)
-            labels = torch.from_numpy(mine_y).to(device, non_blocking=True)
-            logits = first(trained(inputs))
-            loss = nn.functional.cross_entropy(
-                logits, labels, label_smoothing=training.label_smoothing, reduction="sum"
-            )
+            mine, weight = team.share(len(y))
+            inputs = [_tensor(each[mine], device) for each in arguments(net, x)]
+            targets = _tensor(y[mine], device)
+            outputs = everything(trained(*inputs))
+            loss = objective.loss(outputs, targets)
             moment.epoch, moment.step, moment.rate = at.epoch, at.step, rate
             whole = loss * weight
             if watching:
                 # Gradients are summed over the team, so each part of it adds its share.
                 penalty = sum((each.penalty(moment) for each in watching), 0.0)
-                whole = whole + penalty * (weight * len(mine_y))
+                whole = whole + penalty * (weight * len(targets))
             optimizer.zero_grad(set_to_none=True)
             whole.backward()  # type: ignore[no-untyped-call]
             for each in watching:
@@ -151,8 +155,8 @@ def fit(
             for each in watching:
                 each.stepped(moment)
             at.loss += float(loss.detach())
-            at.correct += int((logits.detach().argmax(1) == labels).sum())
-            at.seen += len(mine_y)
+            at.correct += objective.right(outputs, targets)
+            at.seen += len(targets)
             on_step(at.epoch, at.step)
             at.step += 1
             if kept and at.step < feed.steps:
@@ -166,7 +170,7 @@ def fit(
         row: dict[str, Any] = {
             "epoch": at.epoch + 1,
             "loss": loss_sum / seen,
-            "accuracy": correct / seen,
+            **({} if objective.guess is None else {"accuracy": correct / seen}),
             "lr": rate,
             "seconds": at.seconds,
         }
@@ -189,8 +193,8 @@ class _At:
     Attributes:
         epoch: the one that is under way, from 0.
         step: its next batch.
-        loss: summed over the samples of this epoch that this process saw, `seen` of them, of
-            which `correct` were told right.
+        loss: summed over the samples of this epoch that this process saw, `seen` of them; and
+            `correct`, the shares of them that were told right.
         seconds: that this epoch has taken.
         rows: what was reported of the epochs before.
     """
@@ -198,7 +202,7 @@ class _At:
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
-    correct: int = 0
+    correct: float = 0.0
     seen: int = 0
     seconds: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -221,7 +225,7 @@ def _keep(
 
     def save() -> None:
         assert keeper is not None
-        so_far = replace(at, loss=loss, correct=int(correct), seen=int(seen))
+        so_far = replace(at, loss=loss, correct=correct, seen=int(seen))
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         keeper.save({
             "at": asdict(so_far),
@@ -258,13 +262,36 @@ def _restore(
     if len(state["random_cuda"]) == torch.cuda.device_count() > 0:
         torch.cuda.set_rng_state_all(state["random_cuda"])
     at = _At(**state["at"])
-    return at if leads else replace(at, loss=0.0, correct=0, seen=0)
+    return at if leads else replace(at, loss=0.0, correct=0.0, seen=0)
 
 
-def first(output: Any) -> torch.Tensor:
-    """The logits of a network that gives several things."""
-    logits: torch.Tensor = output[0] if isinstance(output, (tuple, list)) else output
-    return logits
+def arguments(net: nn.Module, x: Array | Mapping[str, Array]) -> list[Array]:
+    """What a module is called with.
+
+    Raises:
+        SettingError: the data lack an input that it names.
+    """
+    if not isinstance(x, Mapping):
+        return [x]
+    names = getattr(net, "input_names", None)
+    if names is None or len(x) == len(names) == 1:  # one input goes by any name
+        return list(x.values())
+    missing = [name for name in names if name not in x]
+    if missing:
+        raise SettingError(
+            f"The network takes {', '.join(names)}, but the data have {', '.join(x)}; there is no "
+            f"{missing[0]}."
+        )
+    return [x[name] for name in names]
+
+
+def everything(output: Any) -> Outputs:
+    """A network's outputs, whether it gives one or several."""
+    return tuple(output) if isinstance(output, (tuple, list)) else (output,)
+
+
+def _tensor(array: Array, device: torch.device | None) -> torch.Tensor:
+    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def _optimizer(net: nn.Module, training: Training) -> torch.optim.Optimizer:
