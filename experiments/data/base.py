@@ -1,8 +1,7 @@
-"""What a data set is to the harness.
+"""What a data set is to the harness: two splits, and what is asked of networks on them.
 
-N samples, C channels, H and W pixels. What leaves a split are arrays by the name of the input that
-they are for, and targets. Pictures are float32 (N, C, H, W), normalised by the data set's mean and
-standard deviation; labels are int64 (N,).
+What leaves a split are arrays (N, ...) by the name of the input that they are for, and targets
+(N, ...) of whatever shape the task wants. What is special to pictures is in `pictures`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +21,10 @@ from experiments.ground.checked import checked
 from experiments.ground.registry import Registry
 from spa.errors import SettingError
 
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-# Arrays (N, ...) by the name of the network's input; of pictures there is one.
+# Arrays (N, ...) by the name of the network's input.
 Inputs = dict[str, np.ndarray]
-PICTURES = "input"
+# The name of an input that is alone.
+ONE = "input"
 
 
 class Split(Protocol):
@@ -47,43 +47,46 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """Samples that fit in memory.
+    """Samples that fit in memory and are read as they are: tokens, masks, series.
 
     Attributes:
-        images: (N, C, H, W), uint8 in 0..255 or float32 in 0..1.
-        labels: (N,) int64.
-        mean: (C,) of the pictures in 0..1.
-        std: (C,)
-        augment: changes a batch of pictures in 0..1; None for a data set that needs none.
+        inputs: arrays (N, ...) by name.
+        targets: (N, ...).
     """
 
-    images: np.ndarray
-    labels: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    augment: Augment | None = None
+    inputs: Inputs
+    targets: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self.labels)
+        return len(self.targets)
 
     def take(
         self, index: np.ndarray, rng: np.random.Generator | None = None
     ) -> tuple[Inputs, np.ndarray]:
-        """Read samples; with a generator they are augmented as for training."""
-        x = self.images[index]
-        x = x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
-        if rng is not None and self.augment is not None:
-            x = self.augment(x, rng)
-        return {PICTURES: normalise(x, self.mean, self.std)}, self.labels[index]
+        """Read samples; there is no augmentation."""
+        return {name: x[index] for name, x in self.inputs.items()}, self.targets[index]
 
     def fingerprint(self) -> str:
-        """Hash all pictures and labels."""
+        """Hash all inputs with their names, and all targets."""
         content = hashlib.sha256()
-        for array in (self.images, self.labels):
-            content.update(f"{array.dtype.str}{array.shape}".encode())
+        for name, array in (*sorted(self.inputs.items()), ("", self.targets)):
+            content.update(f"{name} {array.dtype.str}{array.shape}".encode())
             content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How pictures in 0..1 were normalised.
+
+    Attributes:
+        mean: (C,)
+        std: (C,)
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -91,30 +94,48 @@ class Dataset:
     """A data set, ready to train and test on.
 
     Attributes:
-        shape: (C, H, W) of one picture.
-        ood: where calibration inputs of another distribution come from: ``photos`` or the name
-            of a data set.
+        classes: what an answer is one of: labels; of language, words.
         task: what is asked of networks, by its name.
+        vocabulary: of tokens, how many there are; None where inputs are no tokens.
+        scale: of pictures; None where inputs are none.
+        ood: where calibration inputs of another distribution come from: ``photos`` or the name
+            of a data set; for pictures only.
     """
 
     name: str
     train: Split
     test: Split
-    shape: tuple[int, int, int]
     classes: int
-    mean: np.ndarray
-    std: np.ndarray
-    ood: str = "photos"
     task: str = "classification"
+    vocabulary: int | None = None
+    scale: Scale | None = None
+    ood: str = "photos"
 
-    def example(self) -> np.ndarray:
-        """Return two pictures (2, C, H, W) as a network gets them."""
-        return only(self.test.take(np.arange(2))[0])
+    def example(self) -> Inputs:
+        """Return two samples as a network gets them."""
+        return self.test.take(np.arange(2))[0]
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample, of every input by name."""
+        return {name: x.shape[1:] for name, x in self.example().items()}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample; of pictures (C, H, W).
+
+        Raises:
+            SettingError: there are several inputs.
+        """
+        if len(self.shapes) != 1:
+            raise SettingError(f"one input is needed, but {self.name} has {', '.join(self.shapes)}")
+        return next(iter(self.shapes.values()))
 
     def fingerprint(self) -> str:
         """Hash what is trained and tested on; no augmentation, no normalisation."""
+        shape = self.shapes if len(self.shapes) > 1 else self.shape
         return hashlib.sha256(
-            f"{self.shape} {self.train.fingerprint()} {self.test.fingerprint()}".encode()
+            f"{shape} {self.train.fingerprint()} {self.test.fingerprint()}".encode()
         ).hexdigest()
 
 
@@ -208,38 +229,6 @@ def load(
     return DATASETS.get(str(options["name"]))(options, find_root(data_root), workers)
 
 
-def from_arrays(
-    name: str,
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    classes: int,
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    augment: Augment | None = None,
-    ood: str = "photos",
-) -> Dataset:
-    """Make a data set of two pairs of arrays (pictures, labels)."""
-    mu, sigma = np.array(mean, np.float32), np.array(std, np.float32)
-    _, c, h, w = train[0].shape
-    return Dataset(
-        name=name,
-        train=ArraySplit(train[0], train[1].astype(np.int64), mu, sigma, augment),
-        test=ArraySplit(test[0], test[1].astype(np.int64), mu, sigma),
-        shape=(c, h, w),
-        classes=classes,
-        mean=mu,
-        std=sigma,
-        ood=ood,
-    )
-
-
-def normalise(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Bring pictures in 0..1 to zero mean and unit variance per channel; x: (N, C, H, W)."""
-    scaled = (x - mean[:, None, None]) / std[:, None, None]
-    return np.ascontiguousarray(scaled, dtype=np.float32)
-
-
 def batches(
     split: Split, size: int, rng: np.random.Generator | None = None, first: int = 0
 ) -> Iterator[tuple[Inputs, np.ndarray]]:
@@ -268,33 +257,4 @@ def only(inputs: Inputs) -> np.ndarray:
     if len(inputs) != 1:
         raise SettingError(f"one input is needed, but the data have {', '.join(inputs)}")
     (x,) = inputs.values()
-    return x
-
-
-def crop_and_flip(
-    x: np.ndarray, rng: np.random.Generator, *, pad: int = 4, flip: bool = True
-) -> np.ndarray:
-    """Shift every picture by up to ``pad`` pixels, zeros coming in, and mirror half of them."""
-    n, _, h, w = x.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))
-    top, left = rng.integers(0, 2 * pad + 1, size=(2, n))
-    out = windows[np.arange(n), :, top, left]
-    if flip:
-        mirrored = rng.random(n) < 0.5
-        out[mirrored] = out[mirrored, :, :, ::-1]
-    return out
-
-
-def resize(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize (N, C, H, W) by nearest pixels where it grows and by area where it shrinks."""
-    for axis, size in ((2, height), (3, width)):
-        have = x.shape[axis]
-        if size >= have:
-            x = np.take(x, np.arange(size) * have // size, axis=axis)
-        else:
-            edges = np.arange(size + 1) * have // size
-            sums = np.add.reduceat(x, edges[:-1], axis=axis)
-            counts = np.diff(edges).reshape([-1 if i == axis else 1 for i in range(4)])
-            x = sums / counts
     return x

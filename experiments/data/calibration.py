@@ -9,36 +9,48 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.base import Dataset, load, normalise, only, resize
+from experiments.data.base import Dataset, Inputs, load, only
+from experiments.data.pictures import normalise, resize, restore
 from experiments.ground.seeds import generator
+from spa.errors import SettingError
 
 
 def calibration_inputs(
     kind: str, data: Dataset, n: int, seed: int, data_root: str | Path | None
-) -> np.ndarray | str:
-    """Return ``n`` inputs (n, C, H, W), normalised like the task's; a data-free kind as it is.
+) -> Inputs | str:
+    """Return ``n`` inputs as networks get them; a data-free kind as it is.
 
     Args:
-        kind: ``id`` (training pictures), ``ood`` (``data.ood``), or a data-free kind, passed on.
+        kind: ``id`` (training samples), ``ood`` (``data.ood``; pictures, normalised like the
+            task's), or a data-free kind, passed on.
         data: the task.
         n: how many; fewer when there are fewer.
         seed: which.
         data_root: where another data set lies.
+
+    Raises:
+        SettingError: pictures of something else are asked for, where the task has none.
     """
     rng = generator(seed, "calibration")
     if kind == "id":
-        return only(data.train.take(_some(len(data.train), n, rng))[0])
+        return data.train.take(_some(len(data.train), n, rng))[0]
     if kind != "ood":
         return kind
+    if data.scale is None:
+        raise SettingError(
+            f"calibration=ood takes other pictures, but {data.name} has none; use calibration=id, "
+            "or one of the kinds without data"
+        )
     c, h, w = data.shape
     if data.ood == "photos":
         x = photo_patches(n, h, w, rng)
     else:
         other = load({"name": data.ood}, data_root)
+        if other.scale is None:
+            raise SettingError(f"dataset.ood={data.ood} has no pictures; name a data set that has")
         x = only(other.train.take(_some(len(other.train), n, rng))[0])
-        x = x * other.std[:, None, None] + other.mean[:, None, None]  # back to 0..1
-        x = resize(x, h, w)
-    return normalise(_channels(x, c), data.mean, data.std)
+        x = resize(restore(x, other.scale), h, w)
+    return {next(iter(data.shapes)): normalise(_channels(x, c), data.scale)}
 
 
 def photo_patches(n: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

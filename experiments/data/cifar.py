@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.base import Dataset, Options, aside, crop_and_flip, dataset, from_arrays
+from experiments.data.base import Dataset, Options, aside, dataset
+from experiments.data.pictures import crop_and_flip, from_arrays
 from spa.errors import InputError
 
 

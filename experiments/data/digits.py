@@ -12,7 +12,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from experiments.data.base import Dataset, Options, dataset, from_arrays, resize
+from experiments.data.base import Dataset, Options, dataset
+from experiments.data.pictures import from_arrays, resize
 from spa.errors import MissingExtra
 
 N_TRAIN = 1400

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.data import idx
-from experiments.data.base import Dataset, Options, crop_and_flip, dataset, from_arrays
+from experiments.data.base import Dataset, Options, dataset
+from experiments.data.pictures import crop_and_flip, from_arrays
 from spa.errors import InputError
 
 _INSIDE = Path("usr/share/datasets/fashion-mnist")

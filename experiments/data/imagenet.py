@@ -16,10 +16,13 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from experiments.data.base import PICTURES, Dataset, Inputs, Options, dataset, normalise
+from experiments.data.base import ONE, Dataset, Inputs, Options, Scale, dataset
+from experiments.data.pictures import normalise
 from spa.errors import InputError
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SCALE = Scale(
+    np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
+)
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -45,8 +48,7 @@ class FolderSplit:
         with ThreadPoolExecutor(self.workers) as pool:
             pictures = list(pool.map(self._read, (self.files[i] for i in index), rngs))
         x = np.stack(pictures).astype(np.float32).transpose(0, 3, 1, 2) / 255
-        mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
-        return {PICTURES: normalise(x, mean, std)}, self.labels[index]
+        return {ONE: normalise(x, SCALE)}, self.labels[index]
 
     def fingerprint(self) -> str:
         """Hash the names and labels; reading a hundred gigabytes would take hours."""
@@ -115,10 +117,8 @@ def imagenet(options: Pictures, root: Path, workers: int) -> Dataset:
         name="imagenet",
         train=train,
         test=test,
-        shape=(3, size, size),
         classes=len(names),
-        mean=np.array(MEAN, np.float32),
-        std=np.array(STD, np.float32),
+        scale=SCALE,
         ood=options.ood,
     )
 

@@ -2,8 +2,11 @@
 
 from experiments.methods.protocol import (
     METHODS,
+    Array,
     Calibration,
+    Given,
     Job,
+    Loss,
     Method,
     Need,
     NoSettings,
@@ -16,8 +19,11 @@ from experiments.methods.protocol import (
 
 __all__ = [
     "METHODS",
+    "Array",
     "Calibration",
+    "Given",
     "Job",
+    "Loss",
     "Method",
     "Need",
     "NoSettings",

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from spa.training.hooks import HookSpec
 
 Array = npt.NDArray[Any]
+# Inputs (n, ...) of a network: the only one, or all by name.
+Given = Array | Mapping[str, Array]
+# Of a network's outputs and arrays of targets; see `experiments.tasks`.
+Loss = Callable[[tuple[Any, ...], Any], Any]
 
 
 class Need(Flag):
@@ -128,16 +132,20 @@ class Job:
         """
         raise SettingError(f"{self.dense.name} came as a file, so there is no torch module of it")
 
-    def labelled(self, samples: int) -> tuple[Array, Array]:
-        """Return labelled training samples, x (n, C, H, W) and y (n,).
+    def labelled(self, samples: int) -> tuple[Given, Array]:
+        """Return training samples: inputs, and targets (n, ...).
 
         Raises:
             SettingError: there is no data.
         """
         raise SettingError(f"there is no data for {self.dense.name}, but {samples} are asked for")
 
-    def inputs(self) -> Array | str:
-        """Return the calibration's inputs (n, C, H, W), or the name of a data-free kind.
+    def loss(self) -> Loss | None:
+        """Return what gradients are of; None: as the library does, where labels fit."""
+        return None
+
+    def inputs(self) -> Given | str:
+        """Return the calibration's inputs, or the name of a data-free kind.
 
         Raises:
             SettingError: there is no data.

@@ -1,5 +1,8 @@
 """Networks: a file per family. A factory takes (input_shape, classes) and gives a fresh nn.Module.
 
+``input_shape`` is that of one sample, or one for each input by name where a data set has several.
+A network that reads tokens takes ``vocabulary`` besides, how many there are.
+
 Open families (``torchvision/``, ``onnx/``) take the rest of the name first. The members of
 ``onnx/`` are files, trained already, and come as a ModelProto; see `onnx_file`.
 

@@ -25,9 +25,11 @@ from experiments.config.settings import Settings, dense_key
 from experiments.ground import files, paths, provenance
 from experiments.ground.seeds import whole
 from experiments.models import builder
-from experiments.models.network import export, fresh
+from experiments.models.network import check, export, fresh
 from experiments.runs import lease
 from experiments.runs.lease import Lease
+from experiments.tasks import task_of
+from experiments.tasks.classification import Classification
 from experiments.training.trainer import Trainer, forget
 from spa.errors import InputError
 from spa.graph.deferred import held
@@ -116,7 +118,7 @@ def _make(mine: Lease, settings: Settings, data: Dataset, trainer: Trainer) -> N
 
 
 def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer) -> Made:
-    net, init = fresh(settings.model, data.example(), data.classes, settings.seed)
+    net, init = fresh(settings.model, data, settings.seed)
     if settings.comes_trained:
         return init, init, []
     lines: Rows = []
@@ -124,21 +126,31 @@ def _in_torch(folder: Path, settings: Settings, data: Dataset, trainer: Trainer)
     code = json.dumps(provenance.code(), sort_keys=True)
     of = f"{hashlib.sha256(init.SerializeToString()).hexdigest()} {code}"
     trainer.train(
-        net, data.train, settings.train, stream="dense", folder=folder, of=of, report=lines.append
+        net, data, settings.train, stream="dense", folder=folder, of=of, report=lines.append
     )
-    return init, export(net, init, data.example()), lines
+    return init, export(net, init, data), lines
 
 
 def _elsewhere(folder: Path, settings: Settings, data: Dataset, progress: Progress) -> Made:
-    """Has a framework build, train and export its own network; its files stay beside ours."""
+    """Has a framework build, train and export its own network; its files stay beside ours.
+
+    Raises:
+        InputError: the task's loss is none that other frameworks than PyTorch are told to use.
+    """
     from experiments.training.loop import feed, listener, training
     from spa.frameworks import Source, framework
 
+    if not isinstance(task_of(data), Classification):
+        raise InputError(
+            f"framework={settings.framework} trains networks to tell labels, but {data.name} asks "
+            f"for {data.task}; use framework=pytorch"
+        )
     it = framework(settings.framework)
     fresh, trained = (folder / f"{stem}{it.suffix}" for stem in ("init", "dense"))
     source = Source(builder(it.name, settings.model), {"classes": data.classes})
     it.build(source, fresh, data.shape, whole(settings.seed, "initial weights"))
     init = it.export(fresh, [data.shape], channels_first=True)
+    check(settings.model, init, data)
     lines: Rows = []
     it.train(
         fresh,

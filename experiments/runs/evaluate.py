@@ -7,12 +7,13 @@ lies in the run's folder.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.data.base import Inputs, only
+from experiments.data.base import Inputs, Split
 from experiments.results.schema import Pair
 from experiments.tasks import Predict
 
@@ -35,11 +36,11 @@ def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
 def predictor(path: Path) -> Predict:
     """Return what gives a file's outputs for any number of samples."""
     net = session(path)
-    (first, fixed), *more = _inputs(net).items()
+    sizes = _inputs(net)
+    fixed = next(iter(sizes.values()))
 
     def predict(inputs: Inputs) -> list[np.ndarray]:
-        # A file of one input takes the data's one, whatever it is called there.
-        feed = inputs if more else {first: only(inputs)}
+        feed = _fed(sizes, inputs)
         if fixed is None:
             return list(net.run(None, feed))
         size = len(next(iter(feed.values())))
@@ -53,6 +54,13 @@ def predictor(path: Path) -> Predict:
     return predict
 
 
+def _fed(names: Collection[str], inputs: Inputs) -> Inputs:
+    """What a file of these inputs takes of a data set's; where both have one, by any name."""
+    if len(names) == len(inputs) == 1:
+        return dict(zip(names, inputs.values(), strict=True))
+    return {name: inputs[name] for name in names}
+
+
 def _filled(x: np.ndarray, size: int) -> np.ndarray:
     """A batch of a size that a file fixes; what was filled is dropped of what comes out."""
     return np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
@@ -61,7 +69,7 @@ def _filled(x: np.ndarray, size: int) -> np.ndarray:
 def latency_ms(
     dense: Path,
     pruned: Path,
-    shape: tuple[int, int, int],
+    split: Split,
     *,
     batch: int,
     threads: int,
@@ -70,15 +78,17 @@ def latency_ms(
 ) -> Pair:
     """Time both models in one process, in turn, so that what else runs hits both alike.
 
+    They run on the split's first samples, from its first on again where it has fewer.
+
     Returns:
         ``dense`` and ``pruned``: the median of ``repeats`` timings of one batch, in milliseconds.
     """
     runs = []
     for path in (dense, pruned):
         net = session(path, threads)
-        ((name, fixed),) = _inputs(net).items()
-        x = np.random.default_rng(0).standard_normal((fixed or batch, *shape), np.float32)
-        runs.append((net, {name: x}))
+        sizes = _inputs(net)
+        samples = np.arange(next(iter(sizes.values())) or batch) % len(split)
+        runs.append((net, _fed(sizes, split.take(samples)[0])))
     times: list[list[float]] = [[], []]
     for i in range(warmup + repeats):
         for (net, feed), mine in zip(runs, times, strict=True):

@@ -21,7 +21,7 @@ from experiments.runs.dense import baseline
 from experiments.runs.evaluate import latency_ms, predictor
 from experiments.runs.job import Source
 from experiments.runs.prune import prune
-from experiments.tasks import TASKS
+from experiments.tasks import task_of
 from experiments.training.budget import Budget
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer, forget
@@ -93,7 +93,7 @@ def execute(
 
     with watch.stage("measure"):
         metrics = measure(folder, data)
-        latency = latency_ms(dense, folder.path / "pruned.onnx", data.shape, **settings.latency)
+        latency = latency_ms(dense, folder.path / "pruned.onnx", data.test, **settings.latency)
     return {
         "schema_version": SCHEMA_VERSION,
         "checksum": "",  # written with the file
@@ -223,7 +223,7 @@ def tune(
     net = to_torch(model)
     trainer.train(
         net,
-        data.train,
+        data,
         budget,
         stream="finetune",
         folder=folder.path,
@@ -244,7 +244,7 @@ def tune(
 
 def measure(folder: RunFolder, data: Dataset) -> dict[str, dict[str, float]]:
     """Measure how well every file of the run answers that exists."""
-    task = TASKS.get(data.task)()
+    task = task_of(data)
     names = {metric.key: metric.name for metric in task.metrics}
     found = {}
     for stage in ("dense", "pruned", "finetuned"):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.config.settings import Settings
-from experiments.data import Dataset, load
+from experiments.data import load
 from experiments.models.network import fresh
 from experiments.training.team import Processes
 from spa.errors import SettingError
 
 if TYPE_CHECKING:
-    from torch import nn
+    import onnx
 
 
 def follow(settings: Settings, team: Processes) -> None:
@@ -29,17 +29,13 @@ def follow(settings: Settings, team: Processes) -> None:
         # Not before: where these fail, they do so for the first process too, which says nothing.
         device = prepare(settings.place.device, settings.place.threads)
         data = load(settings.dataset, settings.place.data_root, settings.place.workers)
-        model = what.pop("model")
-        net = _fresh(settings, data) if model is None else to_torch(_parsed(model))
+        what["model"] = model = _parsed(what["model"])
+        net = fresh(settings.model, data, settings.seed)[0] if model is None else to_torch(model)
         with suppress(Stopped, SettingError):
-            fit(net, data.train, **what, seed=settings.seed, device=device, team=team)
+            fit(net, data, **what, seed=settings.seed, device=device, team=team)
 
 
-def _parsed(content: bytes) -> Any:
+def _parsed(content: bytes | None) -> onnx.ModelProto | None:
     import onnx
 
-    return onnx.ModelProto.FromString(content)
-
-
-def _fresh(settings: Settings, data: Dataset) -> nn.Module:
-    return fresh(settings.model, data.example(), data.classes, settings.seed)[0]
+    return None if content is None else onnx.ModelProto.FromString(content)

@@ -12,11 +12,12 @@ import numpy as np
 
 from experiments.config.settings import Settings
 from experiments.data import Dataset, calibration_inputs
-from experiments.data.base import only
+from experiments.data.base import Inputs
 from experiments.ground.seeds import generator, whole
-from experiments.methods import Job, TorchNetwork
-from experiments.models.network import with_weights
+from experiments.methods import Array, Given, Job, Loss, TorchNetwork
+from experiments.models.network import tensors, with_weights
 from experiments.results.schema import Seen
+from experiments.tasks import loss_of_arrays
 from experiments.training.budget import Budget
 from experiments.training.loop import prepare
 from experiments.training.trainer import Trainer
@@ -65,40 +66,45 @@ class RunJob(Job):
 
     def module(self) -> TorchNetwork:
         """See `Job.module`."""
-        import torch
-
         settings, data = self._source.settings, self._source.data
         if settings.framework != "pytorch" or settings.model.startswith("onnx/"):
             raise SettingError(
                 f"method={settings.method} prunes torch modules, but model={settings.model} "
                 f"(framework={settings.framework}) is none; use a network of framework=pytorch"
             )
-        example = data.example()
-        net = with_weights(settings.model, example, data.classes, self.dense)
-        return TorchNetwork(net, (torch.from_numpy(example),))
+        return TorchNetwork(with_weights(settings.model, data, self.dense), tensors(data))
 
-    def labelled(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    def labelled(self, samples: int) -> tuple[Given, Array]:
         """See `Job.labelled`."""
         train = self._source.data.train
         rng = generator(self._source.settings.seed, "gradient samples")
         index = np.sort(rng.permutation(len(train))[:samples])
         self._source.note("labelled", "train", len(index))
         x, y = train.take(index)
-        return only(x), y
+        return self._named(x), y
 
-    def inputs(self) -> np.ndarray | str:
+    def loss(self) -> Loss:
+        """See `Job.loss`."""
+        return loss_of_arrays(self._source.data)
+
+    def inputs(self) -> Given | str:
         """See `Job.inputs`."""
         settings, seen = self._source.settings, self.calibration
         if seen is None:
             return super().inputs()
         self._source.note("calibration", seen.calibration, seen.calibration_samples)
-        return calibration_inputs(
+        found = calibration_inputs(
             seen.calibration,
             self._source.data,
             seen.calibration_samples,
             settings.seed,
             settings.place.data_root,
         )
+        return found if isinstance(found, str) else self._named(found)
+
+    def _named(self, inputs: Inputs) -> Given:
+        """A single input goes by any name: the file may call it otherwise than the data set."""
+        return next(iter(inputs.values())) if len(inputs) == 1 else inputs
 
     def train(
         self,
@@ -120,7 +126,7 @@ class RunJob(Job):
         start = hashlib.sha256(model.SerializeToString()).hexdigest()
         return it.trainer.train(
             net,
-            it.data.train,
+            it.data,
             budget,
             stream=stream,
             folder=it.folder.path,

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from experiments.data import Split
-from experiments.data.base import batches, only
+import spa
+from experiments.data import Dataset, Split
+from experiments.data.base import Inputs, batches
 from experiments.ground.seeds import generator, seed_torch
+from experiments.tasks import Task, task_of
 from experiments.training.budget import Budget
 from spa.errors import SettingError
 from spa.training.feed import Feed
 from spa.training.how import Training
+from spa.training.objective import Objective
 
 if TYPE_CHECKING:
+    import onnx
+
     from experiments.ground.progress import Progress
     from spa.training.hooks import HookSpec
     from spa.training.loop import Keeper, Team
@@ -43,7 +49,7 @@ def prepare(name: str, threads: int | None) -> torch.device:
 
 def fit(
     net: nn.Module,
-    split: Split,
+    data: Dataset,
     budget: Budget,
     *,
     seed: int,
@@ -53,28 +59,32 @@ def fit(
     progress: Progress | None = None,
     keeper: Keeper | None = None,
     team: Team | None = None,
+    model: onnx.ModelProto | None = None,
     hooks: Sequence[HookSpec] = (),
 ) -> nn.Module:
     """Train a network in place.
 
     Args:
-        net: gives logits (N, classes) for pictures (N, C, H, W).
-        split: what it is trained on.
+        net: takes the data set's inputs, and gives what its task's loss takes.
+        data: on whose training split, and for whose task, it is trained.
         budget: how long, and how.
         seed: the run's seed.
         stream: name of this use of it, ``dense`` or ``finetune``.
         device: where it is trained; it comes back on the CPU, in eval mode.
         report: takes one dict an epoch: epoch, loss, accuracy (of the augmented training
-            batches, in train mode), lr, seconds.
+            batches, in train mode; of tasks that have right answers), lr, seconds.
         progress: where the user sees it.
         keeper: keeps the training's state.
         team: the processes that train together.
+        model: the file that the network was made of, whose coupled sets hooks see; None for a
+            fresh network.
         hooks: what happens besides (`spa.training.hooks`).
     """
     from spa.training.loop import fit as fit_feed
 
+    groups = spa.find_groups(spa.load(model)) if hooks and model is not None else None
     seed_torch(seed, stream)  # dropout
-    fed = feed(split, budget, seed, stream)
+    fed = feed(data.train, budget, seed, stream)
 
     def on_step(epoch: int, step: int) -> None:
         if progress is not None:
@@ -91,7 +101,14 @@ def fit(
         keeper=keeper,
         team=team,
         hooks=hooks,
+        groups=groups,
+        objective=objective(task_of(data), budget),
     )
+
+
+def objective(task: Task, budget: Budget) -> Objective:
+    """What a task is trained for."""
+    return Objective(partial(task.loss, smoothing=budget.label_smoothing), task.guess)
 
 
 def listener(stream: str, budget: Budget, report: Report, progress: Progress | None) -> Report:
@@ -100,9 +117,9 @@ def listener(stream: str, budget: Budget, report: Report, progress: Progress | N
     def listen(row: dict[str, Any]) -> None:
         report({"stage": stream, **row})
         if progress is not None:
+            right = f", training accuracy {row['accuracy']:.1%}" if "accuracy" in row else ""
             progress.step(
-                f"{stream}: epoch {row['epoch']}/{budget.epochs}, "
-                f"loss {row['loss']:.3f}, training accuracy {row['accuracy']:.1%}"
+                f"{stream}: epoch {row['epoch']}/{budget.epochs}, loss {row['loss']:.3f}{right}"
             )
 
     return listen
@@ -114,10 +131,8 @@ def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:
     if steps > 1 and len(split) % budget.batch == 1:
         steps -= 1  # as `batches` joins a last single sample to the batch before it
 
-    def rest(epoch: int, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        drawn = generator(seed, f"{stream} epoch {epoch}")
-        # The loop takes the arrays of one input.
-        return ((only(x), y) for x, y in batches(split, budget.batch, drawn, step))
+    def rest(epoch: int, step: int) -> Iterator[tuple[Inputs, np.ndarray]]:
+        return batches(split, budget.batch, generator(seed, f"{stream} epoch {epoch}"), step)
 
     return Feed(
         epoch=lambda epoch: rest(epoch, 0),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from experiments.data import Split
+    from experiments.data import Dataset
     from experiments.training.team import Processes
     from spa.training.hooks import HookSpec
 
@@ -55,7 +55,7 @@ class Trainer:
     def train(
         self,
         net: nn.Module,
-        split: Split,
+        data: Dataset,
         budget: Budget,
         *,
         stream: str,
@@ -68,8 +68,8 @@ class Trainer:
         """Train a network in place, from where an interrupted training was, if there was one.
 
         Args:
-            net: gives logits (N, classes) for pictures (N, C, H, W).
-            split: what it is trained on.
+            net: takes the data set's inputs, and gives what its task's loss takes.
+            data: on whose training split, and for whose task, it is trained.
             budget: how long, and how.
             stream: name of this use of the run's seed, ``dense`` or ``finetune``.
             folder: where its state is kept.
@@ -102,7 +102,7 @@ class Trainer:
             try:
                 fit(
                     net,
-                    split,
+                    data,
                     budget,
                     seed=self.seed,
                     stream=stream,
@@ -111,6 +111,7 @@ class Trainer:
                     progress=self.progress,
                     keeper=checkpoint,
                     team=self.team,
+                    model=model,
                     hooks=hooks,
                 )
             except Stopped:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from experiments.data import DATASETS, calibration_inputs, idx, load
-from experiments.data.base import ArraySplit, batches, crop_and_flip, only, resize
+from experiments.data.base import ArraySplit, batches, only
+from experiments.data.pictures import crop_and_flip, resize, restore
 from spa.errors import InputError, SettingError
 from tests.experiments.tiny_files import write_cifar, write_imagenet
 
@@ -151,7 +152,7 @@ def taken(split, index, rng=None):
 
 def split_of(n: int) -> ArraySplit:
     images = np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1)
-    return ArraySplit(images, np.arange(n), np.zeros(1, np.float32), np.ones(1, np.float32))
+    return ArraySplit({"input": images}, np.arange(n))
 
 
 def test_batches_see_every_sample_once_and_never_train_on_a_single_one():
@@ -186,15 +187,15 @@ def test_data_free_calibration_is_passed_on_by_name(kind):
 
 def test_calibration_inputs_from_data(fashion):
     digits = load({"name": "digits"})
-    mine = calibration_inputs("id", digits, 16, -1, None)
+    mine = only(calibration_inputs("id", digits, 16, -1, None))
     train = {row.tobytes() for row in taken(digits.train, np.arange(1400))[0]}
     assert all(row.tobytes() in train for row in mine)
-    photos = calibration_inputs("ood", digits, 16, 0, None)
+    photos = only(calibration_inputs("ood", digits, 16, 0, None))
     assert (photos.shape, photos.dtype) == ((16, 1, 8, 8), np.float32)
-    assert np.array_equal(photos, calibration_inputs("ood", digits, 16, 0, None))
+    assert np.array_equal(photos, only(calibration_inputs("ood", digits, 16, 0, None)))
     other = load({"name": "digits", "ood": "fashion_mnist"})
-    clothes = calibration_inputs("ood", other, 16, 0, str(fashion))
+    clothes = only(calibration_inputs("ood", other, 16, 0, str(fashion)))
     assert clothes.shape == (12, 1, 8, 8)
-    in_0_1 = clothes * other.std + other.mean
+    in_0_1 = restore(clothes, other.scale)
     assert in_0_1.min() > -1e-5
     assert in_0_1.max() < 1 + 1e-5

@@ -43,7 +43,7 @@ def train(keeper):
         torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
     )
     rows = []
-    fit(net, data.train, budget, seed=0, stream="dense", device=torch.device("cpu"),
+    fit(net, data, budget, seed=0, stream="dense", device=torch.device("cpu"),
         report=rows.append, keeper=keeper, team=team)
     return net, rows
 
@@ -130,7 +130,7 @@ def report(row):
 
 net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
 try:
-    fit(net, load({"name": "digits"}).train, Budget(epochs=2, batch=600), seed=0, stream="dense",
+    fit(net, load({"name": "digits"}), Budget(epochs=2, batch=600), seed=0, stream="dense",
         device=torch.device("cpu"), report=report, team=team)
 except (OutputError, Stopped) as error:
     print(type(error).__name__, team.same("and on"))

@@ -15,7 +15,7 @@ import spa
 from experiments.data import load
 from experiments.ground.progress import Progress
 from experiments.methods import METHODS, Job, Need, Outcome, Scoring, criteria, method
-from experiments.models.network import fresh, with_weights
+from experiments.models.network import fresh, tensors, with_weights
 from experiments.runs.execute import trainer_of
 from experiments.runs.folder import RunFolder
 from experiments.runs.job import Source, job
@@ -36,7 +36,7 @@ def data():
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory, data) -> Path:
     path = tmp_path_factory.mktemp("dense") / "dense.onnx"
-    onnx.save(fresh("resnet8", data.example(), data.classes, 0)[1], path)
+    onnx.save(fresh("resnet8", data, 0)[1], path)
     return path
 
 
@@ -142,7 +142,7 @@ def test_slimming_makes_scales_small_before_it_prunes(dense, source):
 
 
 def test_a_method_may_not_change_what_goes_in_and_out(dense, tmp_path, data):
-    other = fresh("resnet8", np.concatenate([data.example()] * 3, axis=1), data.classes, 0)[1]
+    other = fresh("resnet8", data, 0)[1]
     other.graph.output[0].name = "renamed"
     for node in other.graph.node:
         node.output[:] = ["renamed" if name == "output" else name for name in node.output]
@@ -194,8 +194,8 @@ def test_a_criterion_says_itself_whether_it_sees_data(monkeypatch):
 
 
 def test_a_network_has_its_own_weights_back(dense, data):
-    net = with_weights("resnet8", data.example(), data.classes, dense)
-    x = torch.from_numpy(data.example())
+    net = with_weights("resnet8", data, dense)
+    (x,) = tensors(data)
     with torch.no_grad():
         ours = net(x).numpy()
     import onnxruntime

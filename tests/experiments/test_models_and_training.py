@@ -12,6 +12,7 @@ from experiments.data import load
 from experiments.ground import seeds
 from experiments.ground.progress import Progress
 from experiments.models import MODELS
+from experiments.models.network import fresh
 from experiments.training.budget import Budget
 from experiments.training.loop import fit, learning_rate
 from spa.errors import InputError, ModelError, SettingError
@@ -80,11 +81,13 @@ def onnx_file(path, classes: int) -> None:
 def test_an_onnx_file_must_fit_the_data(tmp_path):
     path = tmp_path / "m.onnx"
     onnx_file(path, 10)
-    assert MODELS.get(f"onnx/{path}")((1, 8, 8), 10).graph.name == "g"
-    with pytest.raises(InputError, match="the data set needs"):
-        MODELS.get(f"onnx/{path}")((3, 32, 32), 10)
-    with pytest.raises(InputError, match="output"):
-        MODELS.get(f"onnx/{path}")((1, 8, 8), 100)
+    digits = load({"name": "digits"})
+    assert fresh(f"onnx/{path}", digits, 0)[1].graph.name == "g"
+    with pytest.raises(InputError, match=r"its input 'x' is \[1, 8, 8\] .* needs \[1, 16, 16\]"):
+        fresh(f"onnx/{path}", load({"name": "digits", "size": 16}), 0)
+    onnx_file(path, 100)
+    with pytest.raises(InputError, match=r"its output 'y' is \[100\] .* digits needs \[10\]"):
+        fresh(f"onnx/{path}", digits, 0)
     path.write_text("no model")
     with pytest.raises(ModelError, match="no valid ONNX"):
         MODELS.get(f"onnx/{path}")((1, 8, 8), 10)
@@ -97,7 +100,7 @@ def trained(seed: int) -> tuple[dict[str, torch.Tensor], list[dict]]:
     seeds.seed_torch(seed, "initial weights")
     net = MODELS.get("resnet8")(data.shape, data.classes)
     fit(
-        *(net, data.train, Budget(epochs=2, batch=128)),
+        *(net, data, Budget(epochs=2, batch=128)),
         **{"seed": seed, "stream": "dense", "device": torch.device("cpu")},
         **{"report": rows.append, "progress": Progress("test")},
     )
@@ -118,7 +121,7 @@ def test_a_loss_that_explodes_is_named():
     net = MODELS.get("vgg_small")(data.shape, data.classes)
     with pytest.raises(SettingError, match="smaller learning rate than"):
         fit(
-            *(net, data.train, Budget(epochs=3, batch=128, lr=1e30)),
+            *(net, data, Budget(epochs=3, batch=128, lr=1e30)),
             **{"seed": 0, "stream": "dense", "device": torch.device("cpu")},
             **{"report": lambda _: None, "progress": Progress("test")},
         )

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+import torch
 
+import spa
 from experiments import figures, tables
 from experiments.data import DATASETS, load
-from experiments.data.base import PICTURES, ArraySplit, Split, only
+from experiments.data.base import ONE, ArraySplit, Dataset, Scale, Split, only
+from experiments.data.pictures import PictureSplit
 from experiments.ground import files
-from experiments.models.network import fresh
+from experiments.models import MODELS
+from experiments.models.network import export, fresh
 from experiments.results.columns import STAGES, columns
 from experiments.results.records import read_result, write_result
 from experiments.results.schema import REQUIRED, SCHEMA_VERSION, checksum
 from experiments.runs.evaluate import predictor
-from experiments.tasks import TASKS, Metric, Predict
+from experiments.tasks import TASKS, Interface, Metric, Predict, loss_of_arrays
+from experiments.training.budget import Budget
+from experiments.training.loop import fit
+from spa.bridge import to_onnx, to_torch
 from spa.errors import InputError, SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,10 +55,10 @@ def guessing(monkeypatch):
 
 def labelled(scores: np.ndarray, labels: list[int]) -> tuple[Predict, Split]:
     """A network that gives these scores, and a split that has these labels."""
-    plain = np.zeros(1, np.float32), np.ones(1, np.float32)
+    plain = Scale(np.zeros(1, np.float32), np.ones(1, np.float32))
     pictures = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1)
-    split = ArraySplit(pictures, np.array(labels), *plain)
-    return lambda inputs: [scores[inputs[PICTURES][:, 0, 0, 0].astype(int)]], split
+    split = PictureSplit(pictures, np.array(labels), plain)
+    return lambda inputs: [scores[inputs[ONE][:, 0, 0, 0].astype(int)]], split
 
 
 def test_accuracy_is_the_share_of_right_labels():
@@ -75,24 +83,21 @@ def test_every_data_set_names_a_task():
 
 
 def test_a_file_of_a_fixed_batch_is_fed_whole_batches(tmp_path):
-    import onnx
-
     data = load({"name": "digits"})
-    free = fresh("resnet8", data.example(), data.classes, 0)[1]
+    free = fresh("resnet8", data, 0)[1]
     onnx.save(free, tmp_path / "free.onnx")
     for value in (*free.graph.input, *free.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 4
     onnx.save(free, tmp_path / "fixed.onnx")
     x = data.test.take(np.arange(10))[0]
     session = onnxruntime.InferenceSession(str(tmp_path / "free.onnx"))
-    (expected,) = session.run(None, {session.get_inputs()[0].name: x[PICTURES]})
+    (expected,) = session.run(None, {session.get_inputs()[0].name: x[ONE]})
     for name in ("free", "fixed"):
         (found,) = predictor(tmp_path / f"{name}.onnx")(x)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_file_of_two_inputs_is_fed_by_name(tmp_path):
-    import onnx
     from onnx import TensorProto, helper
 
     def value(name: str) -> onnx.ValueInfoProto:
@@ -169,3 +174,78 @@ def test_committed_records_are_read(path):
     acc = {stage: found["acc"] for stage, found in result["metrics"].items()}
     if stored["schema_version"] == 2:
         assert acc == {k: v for k, v in stored["acc"].items() if v is not None}
+
+
+class Gated(torch.nn.Module):
+    """Words and which of them count, to a row of two class scores."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(vocabulary, 8)
+        self.hidden, self.head = torch.nn.Linear(8, 16), torch.nn.Linear(16, 2)
+
+    def forward(self, words, counts):
+        """words: (N, T) int64, counts: (N, T)."""
+        mean = (self.table(words) * counts[..., None]).sum(1) / counts.sum(1, keepdim=True)
+        return self.head(torch.relu(self.hidden(mean)))
+
+
+@pytest.fixture
+def of_words(monkeypatch):
+    """A data set of two inputs: whether word 3 is among those that count."""
+    rng = np.random.default_rng(0)
+    words, counts = rng.integers(0, 5, (400, 6)), rng.integers(0, 2, (400, 6)).astype(np.float32)
+    counts[:, 0] = 1
+    labels = ((words == 3) & (counts > 0)).any(1).astype(np.int64)
+    train, test = (
+        ArraySplit({"words": words[rows], "counts": counts[rows]}, labels[rows])
+        for rows in (slice(0, 300), slice(300, None))
+    )
+    data = Dataset("words", train, test, classes=2, vocabulary=5)
+    models = {**MODELS._entries, "gated": lambda shapes, classes, vocabulary: Gated(vocabulary)}
+    monkeypatch.setattr(MODELS, "_entries", models)
+    return data
+
+
+def test_a_network_of_two_inputs_is_trained_pruned_and_measured(of_words, tmp_path):
+    net, init = fresh("gated", of_words, 0)
+    assert [value.name for value in init.graph.input] == ["words", "counts"]
+    budget = Budget(epochs=10, batch=20, lr=0.2)
+    fit(net, of_words, budget, seed=0, stream="dense", device=torch.device("cpu"))
+    onnx.save(export(net, init, of_words), tmp_path / "dense.onnx")
+    task = TASKS.get("classification")()
+    assert task.measure(predictor(tmp_path / "dense.onnx"), of_words.test)["acc"] > 0.95
+    made = spa.prune(
+        tmp_path / "dense.onnx",
+        criterion="snip",
+        data=of_words.train.take(np.arange(64)),
+        loss=loss_of_arrays(of_words),
+        rp=1.3,
+    )
+    smaller = to_torch(made.model)
+    fit(smaller, of_words, budget, seed=0, stream="finetune", device=torch.device("cpu"))
+    onnx.save(to_onnx(smaller, made.model), tmp_path / "pruned.onnx")
+    assert task.measure(predictor(tmp_path / "pruned.onnx"), of_words.test)["acc"] > 0.95
+
+
+def test_what_does_not_fit_is_refused_before_it_is_trained(of_words):
+    with pytest.raises(InputError, match="model=resnet8 takes no tokens, but the data set words"):
+        fresh("resnet8", of_words, 0)
+    with pytest.raises(InputError, match="model=gated takes tokens, but the data set digits has"):
+        fresh("gated", load({"name": "digits"}), 0)
+    with pytest.raises(InputError, match=r"output 'output' is \[2\] .* words needs \[3\]"):
+        fresh("gated", replace(of_words, classes=3), 0)
+    floats = ArraySplit(of_words.test.inputs, np.zeros((100, 4), np.float32))
+    with pytest.raises(InputError, match=r"the targets of words are float32 of shape \(4,\)"):
+        fresh("gated", replace(of_words, test=floats), 0)
+    renamed = ArraySplit({"words": floats.inputs["words"]}, of_words.test.targets)
+    file = Interface("model=gated", {"words": (6,), "counts": (6,)}, {"y": (2,)})
+    with pytest.raises(InputError, match="takes the inputs words, counts, .* words has words"):
+        file.takes(replace(of_words, test=renamed))
+
+
+def test_without_targets_a_network_s_own_answers_are_taken(of_words):
+    scores = torch.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    loss = loss_of_arrays(of_words)
+    assert loss.__name__ == "classification"
+    assert torch.equal(loss((scores,), None), loss((scores,), np.array([0, 1])))

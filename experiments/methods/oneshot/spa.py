@@ -44,6 +44,7 @@ def spa(job: Job, how: Spa) -> Outcome:
         attention=how.attention,
         steps=how.steps,
         data=job.labelled(scoring.gradient_samples) if seen else None,
+        loss=job.loss() if seen else None,
         seed=job.seed,
     )
     return Outcome(
