@@ -109,6 +109,8 @@ class Settings:
                 what["criterion_options"] = options
             if criteria.sees_data(scoring.criterion):
                 what["gradient_samples"] = scoring.gradient_samples
+                if scoring.criterion_data != "train":
+                    what["criterion_data"] = scoring.criterion_data
         if self.calibrating is not None:
             what |= asdict(self.calibrating)
             if self.calibration == "ood":

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy.typing as npt
 from pydantic import Field
 
+import spa
 from experiments.ground.registry import Registry
+from experiments.methods import criteria
 from experiments.training.budget import Budget
 from spa import Limits, Plan, Proof, Target
 from spa.errors import SettingError
+from spa.observe.data import data_for
 
 if TYPE_CHECKING:
     import onnx
@@ -58,13 +61,16 @@ class Scoring:
         options: its own settings, a dataclass.
         aggregate: how slices are folded; None: the criterion's own.
         normalize: how groups are made comparable; None: the criterion's own.
-        gradient_samples: labelled training samples that it sees, if it sees any.
+        criterion_data: what it sees, if it sees any data: samples of ``train``, or ``noise`` or
+            ``uniform``, on which a network's own answers are its targets.
+        gradient_samples: how many of them.
     """
 
     criterion: str
     options: Any = None
     aggregate: str | None = None
     normalize: str | None = None
+    criterion_data: Literal["train", "noise", "uniform"] = "train"
     gradient_samples: Annotated[int, Field(ge=1)] = 256
 
 
@@ -131,6 +137,29 @@ class Job:
             SettingError: there is none.
         """
         raise SettingError(f"{self.dense.name} came as a file, so there is no torch module of it")
+
+    def seen(self) -> Any:
+        """Return what the criterion sees, as `spa.prune` takes it; None where it sees no data.
+
+        Raises:
+            SettingError: there is no data.
+        """
+        scoring = self.scoring
+        if scoring is None or not criteria.sees_data(scoring.criterion):
+            return None
+        if scoring.criterion_data == "train":
+            return self.labelled(scoring.gradient_samples)
+        return self.noise(scoring.criterion_data, scoring.gradient_samples)
+
+    def noise(self, kind: str, samples: int) -> Any:
+        """Return noise that the network takes, as `spa.prune` takes it.
+
+        Args:
+            kind: one of `spa.observe.data.NOISE`.
+            samples: how many.
+        """
+        model = spa.load(self.dense, self.given or None)
+        return data_for(model, kind, samples=samples, seed=self.seed)
 
     def labelled(self, samples: int) -> tuple[Given, Array]:
         """Return training samples: inputs, and targets (n, ...).

@@ -125,6 +125,8 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
     how = what["criterion"] or what["method"]
     if what.get("criterion") and what["method"] != "spa":
         how = f"{what['method']} {how}"
+    if drawn := what.get("config", {}).get("criterion_data"):
+        how += f" ({drawn})"
     if what.get("calibration"):
         moved = {True: ", statistics refreshed", "relative": ", statistics moved"}
         how += f" ({what['calibration']}{moved.get(what.get('bn_refresh'), '')})"

@@ -47,7 +47,7 @@ class Options(TypedDict):
 class Seen(TypedDict):
     """Data that a method has looked at while it pruned."""
 
-    kind: str  # labelled, calibration or training
+    kind: str  # labelled, noise, calibration or training
     source: str  # train, or how calibration inputs were made: id, ood, bn, noise, uniform
     samples: int
 

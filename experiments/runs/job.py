@@ -83,6 +83,11 @@ class RunJob(Job):
         x, y = train.take(index)
         return self._named(x), y
 
+    def noise(self, kind: str, samples: int) -> Any:
+        """See `Job.noise`."""
+        self._source.note("noise", kind, samples)
+        return super().noise(kind, samples)
+
     def loss(self) -> Loss:
         """See `Job.loss`."""
         return loss_of_arrays(self._source.data)

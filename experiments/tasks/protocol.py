@@ -146,7 +146,7 @@ def loss_of_arrays(data: Dataset) -> Callable[[tuple[Tensor, ...], Any], Tensor]
         else:
             raise SettingError(
                 f"{data.task} has no answers that a network could take for its own, so there is no "
-                "loss without targets; score on samples of the data set"
+                "loss without targets; use criterion_data=train"
             )
         return task.loss(outputs, wanted)
 

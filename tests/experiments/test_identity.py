@@ -27,6 +27,7 @@ class Warm:
         ((), "gradient_samples=8"),  # l1 sees no data
         ((), "calibration_samples=8"),
         (("criterion=random",), "gradient_samples=8"),
+        ((), "criterion_data=noise"),
         (OBSPA, "aggregate=max"),
         (OBSPA, "normalize=max"),
         (OBSPA, "criterion=snip"),
@@ -48,6 +49,7 @@ def test_what_a_run_does_not_use_is_not_in_its_id(parsed, base, unused):
     ("base", "used"),
     [
         (("criterion=snip",), "gradient_samples=8"),
+        (("criterion=snip",), "criterion_data=noise"),
         (("criterion=grasp",), "aggregate=max"),
         (OBSPA, "calibration_samples=8"),
         (OBSPA, "method.damping=0.1"),

@@ -16,6 +16,7 @@ from experiments.data import load
 from experiments.ground.progress import Progress
 from experiments.methods import METHODS, Job, Need, Outcome, Scoring, criteria, method
 from experiments.models.network import fresh, tensors, with_weights
+from experiments.results.rows import _names
 from experiments.runs.execute import trainer_of
 from experiments.runs.folder import RunFolder
 from experiments.runs.job import Source, job
@@ -181,6 +182,30 @@ def test_a_criterion_that_sees_data_gets_none_made_up(dense, name):
     bare = Job(dense, spa.Target(rf=1.5), scoring=Scoring(name))
     with pytest.raises(SettingError, match="there is no data for dense.onnx"):
         METHODS.get("spa")(bare)
+
+
+@pytest.mark.parametrize("kind", ["noise", "uniform"])
+@pytest.mark.parametrize("name", ["snip", "activation"])
+def test_noise_is_seen_where_it_is_asked_for_by_name(dense, source, name, kind):
+    overrides = (f"criterion={name}", TIME, "target.rf=1.5", "gradient_samples=20")
+    given = source(*overrides, f"criterion_data={kind}")
+    prune(dense, given)
+    assert given.seen == [{"kind": "noise", "source": kind, "samples": 20}]
+    scored = json.loads((given.folder.path / "plan.json").read_text())["settings"]["scoring"]
+    assert (scored["data"], scored["samples"], scored["targets"]) == (kind, 20, False)
+    plain = source(*overrides)
+    prune(dense, plain)
+    assert plain.seen == [{"kind": "labelled", "source": "train", "samples": 20}]
+    names = [_names({**_what(it), "config": it.settings.semantic()}, ())["method"]
+             for it in (given, plain)]  # fmt: skip
+    assert names == [f"{name} ({kind})", name]
+
+
+def _what(given: Source) -> dict[str, object]:
+    """Of a result, what names its row."""
+    settings = given.settings
+    keys = ("model", "time", "method", "criterion", "calibration", "asked")
+    return {key: getattr(settings, key) for key in keys}
 
 
 def test_a_criterion_says_itself_whether_it_sees_data(monkeypatch):

@@ -9,7 +9,6 @@ from pydantic import Field
 
 import spa as library
 from experiments.methods import Job, Need, Outcome, method, plain
-from experiments.methods.criteria import sees_data
 from spa.errors import SettingError
 
 
@@ -32,7 +31,7 @@ def spa(job: Job, how: Spa) -> Outcome:
     scoring = job.scoring
     if scoring is None:
         raise SettingError("the method spa needs a criterion, and none is given")
-    seen = sees_data(scoring.criterion)
+    seen = job.seen()
     pruned = library.prune(
         library.load(job.dense, job.given or None),
         criterion=scoring.criterion,
@@ -43,8 +42,8 @@ def spa(job: Job, how: Spa) -> Outcome:
         normalize=scoring.normalize,
         attention=how.attention,
         steps=how.steps,
-        data=job.labelled(scoring.gradient_samples) if seen else None,
-        loss=job.loss() if seen else None,
+        data=seen,
+        loss=None if seen is None else job.loss(),
         seed=job.seed,
     )
     return Outcome(
