@@ -21,10 +21,13 @@ from experiments.runs.execute import trainer_of
 from experiments.runs.folder import RunFolder
 from experiments.runs.job import Source, job
 from experiments.runs.prune import measure, prune
+from experiments.training.budget import Budget
 from experiments.training.interrupts import Interrupts
+from spa.bridge import to_onnx, to_torch
 from spa.errors import InfeasibleTarget, SettingError
 from spa.importance import criterion as registry
 from spa.importance.values import Channels
+from spa.training.hooks import Hook, HookSpec, Moment, hook
 
 TIME = "time=train_prune"
 
@@ -159,8 +162,6 @@ def test_a_plan_says_what_ranked_and_the_record_which_method(dense, source):
 
 
 def test_epochs_of_a_method_are_told_apart_and_logged(dense, source, registered):
-    from spa.bridge import to_onnx, to_torch
-
     @registered(needs=Need.TRAINED, source="here")
     def training(job: Job, how: object) -> Outcome:
         model = onnx.load(job.dense)
@@ -175,6 +176,26 @@ def test_epochs_of_a_method_are_told_apart_and_logged(dense, source, registered)
     assert made["trained_seconds"] > 0
     lines = (given.folder.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["stage"] for line in lines] == ["training"] * 2
+
+
+@hook("test/of_coupled_sets")
+class OfCoupledSets(Hook):
+    """Pulls all coupled sets towards zero."""
+
+    def penalty(self, at: Moment):
+        return 0.1 * sum(norms.sum() for norms in at.norms().values())
+
+
+def test_hooks_of_a_method_see_the_coupled_sets(dense, source):
+    given = source(TIME)
+    model, groups = onnx.load(dense), spa.find_groups(spa.load(dense))
+    budget, sums = Budget(epochs=1, batch=200, lr=0.05, weight_decay=0.0), []
+    for hooks in ((), (HookSpec("test/of_coupled_sets"),)):
+        net = to_torch(model)
+        job(dense, given).train(net, model, budget, stream=f"hooks {hooks}", hooks=hooks)
+        norms = Moment(net, 1, 1, groups=groups).norms()
+        sums.append(sum(float(each.detach().sum()) for each in norms.values()))
+    assert sums[1] < 0.9 * sums[0]
 
 
 @pytest.mark.parametrize("name", ["snip", "grasp"])
