@@ -13,6 +13,7 @@ the same names. Those files run in environments of their own and are never impor
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,16 @@ def names() -> tuple[str, ...]:
     decorator = re.compile(r'^@MODELS\.register\("([^"/]+)"\)$', re.MULTILINE)
     files = Path(__file__).parent.glob("*.py")
     return tuple(sorted(name for path in files for name in decorator.findall(path.read_text())))
+
+
+def takes_tokens(name: str) -> bool:
+    """Whether a network reads tokens and nothing else.
+
+    Raises:
+        SettingError: there is no such network.
+    """
+    found = inspect.signature(MODELS.get(name)).parameters.get("vocabulary")
+    return found is not None and found.default is found.empty
 
 
 def builder(framework: str, model: str) -> str:

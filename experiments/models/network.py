@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.data.base import Dataset
 from experiments.ground.seeds import seed_torch
-from experiments.models import MODELS
+from experiments.models import MODELS, takes_tokens
 from experiments.tasks import Interface, task_of
 from spa.errors import InputError
 
@@ -61,13 +61,13 @@ def made(name: str, data: Dataset) -> Any:
         InputError: the model is not made for inputs of that kind.
     """
     factory = MODELS.get(name)
-    tokens = inspect.signature(factory).parameters.get("vocabulary")
-    if tokens is None and data.vocabulary is not None:
+    tokens = "vocabulary" in inspect.signature(factory).parameters
+    if not tokens and data.vocabulary is not None:
         raise InputError(f"model={name} takes no tokens, but the data set {data.name} is of tokens")
-    if tokens is not None and tokens.default is tokens.empty and data.vocabulary is None:
+    if takes_tokens(name) and data.vocabulary is None:
         raise InputError(f"model={name} takes tokens, but the data set {data.name} has none")
     shape = data.shape if len(data.shapes) == 1 else data.shapes
-    more = {} if tokens is None else {"vocabulary": data.vocabulary}
+    more = {"vocabulary": data.vocabulary} if tokens else {}
     return factory(shape, data.classes, **more)
 
 

@@ -7,7 +7,7 @@ import torch
 from oracle import difference, randomise, run_onnx, run_torch
 
 import spa
-from experiments.models import MODELS
+from experiments.models import MODELS, takes_tokens
 from spa.bridge import from_torch, to_onnx, to_torch
 
 CLASSES = 10
@@ -15,7 +15,8 @@ DIGITS, PICTURES = (1, 8, 8), (3, 32, 32)
 # The size that the network is used at here; those not named take digits.
 SHAPES = {"vgg16_bn": PICTURES}
 SLOW = ("resnet50", "densenet121", "vgg16_bn", "resnet18")
-NAMES = [name for name in MODELS.names() if not name.endswith("/")]
+# Those of pictures.
+NAMES = [n for n in MODELS.names() if not n.endswith("/") and not takes_tokens(n)]
 
 
 def alive(module, shape):

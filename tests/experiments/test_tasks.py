@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from experiments.data import DATASETS, load
 from experiments.data.base import ONE, ArraySplit, Dataset, Scale, Split, only
 from experiments.data.pictures import PictureSplit
 from experiments.ground import files
-from experiments.models import MODELS
+from experiments.models import MODELS, names, takes_tokens
 from experiments.models.network import export, fresh
 from experiments.results.columns import STAGES, columns
 from experiments.results.records import read_result, write_result
@@ -29,6 +30,7 @@ from experiments.training.budget import Budget
 from experiments.training.loop import fit
 from spa.bridge import to_onnx, to_torch
 from spa.errors import InputError, SettingError
+from spa.training.loop import everything
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,13 +69,64 @@ def test_accuracy_is_the_share_of_right_labels():
     assert TASKS.get("classification")().measure(predict, split) == {"acc": 0.75}
 
 
+def without_files(tmp_path) -> list[Dataset]:
+    """All data sets that need no file, a task's or another's."""
+    found = []
+    for name in DATASETS.names():
+        with contextlib.suppress(InputError):
+            found.append(load({"name": name} | OFFLINE.get(name, {}), tmp_path))
+    return found
+
+
+# What keeps readers from fetching their files.
+OFFLINE = {name: {"download": False} for name in ("cifar10", "cifar100")}
+
+
 @pytest.mark.parametrize("name", TASKS.names())
-def test_every_task_measures_what_it_says(name):
-    task = TASKS.get(name)()
-    predict, split = labelled(np.eye(3, dtype=np.float32), [0, 1, 2])
-    assert set(task.measure(predict, split)) == {metric.key for metric in task.metrics}
+def test_every_task_trains_and_measures_what_it_says(name, tmp_path):
+    """On a data set that needs no file, with the first small network that takes it."""
+    data = next(data for data in without_files(tmp_path) if data.task == name)
+    task, tokens = TASKS.get(name)(), data.vocabulary is not None
+    model = next((m for m in names() if takes_tokens(m)), "") if tokens else "resnet8"
+    net, init = fresh(model, data, 0)
+    onnx.save(init, tmp_path / "init.onnx")
+    few = replace(data, test=Few(data.test))
+    found = task.measure(predictor(tmp_path / "init.onnx"), few.test)
+    assert set(found) == {metric.key for metric in task.metrics}
+    assert np.isfinite(list(found.values())).all()
     assert task.said
     assert len({metric.key for metric in task.metrics}) == len(task.metrics) > 0
+    # The loss is a sum over samples, and training makes it small.
+    inputs, targets = data.train.take(np.arange(8))
+    with torch.no_grad():
+        outputs = everything(net(*(torch.from_numpy(x) for x in inputs.values())))
+    wanted, loss = torch.from_numpy(targets), loss_of_arrays(data)
+    alone = [task.loss(tuple(y[i : i + 1] for y in outputs), wanted[i : i + 1]) for i in range(8)]
+    assert float(loss(outputs, targets)) == pytest.approx(float(sum(alone)), rel=1e-5)
+    if task.guess is not None:
+        assert task.guess(outputs).shape == wanted.shape
+        assert np.isfinite(float(loss(outputs, None)))
+    rows, budget = [], Budget(epochs=2, batch=8, lr=0.02)
+    short = replace(data, train=Few(data.train))
+    fit(net, short, budget, seed=0, stream="t", device=torch.device("cpu"), report=rows.append)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert ("accuracy" in rows[0]) == (task.guess is not None)
+
+
+@dataclass(frozen=True)
+class Few:
+    """The first samples of a split."""
+
+    of: Split
+
+    def __len__(self) -> int:
+        return 64
+
+    def take(self, index, rng=None):
+        return self.of.take(index, rng)
+
+    def fingerprint(self) -> str:
+        return self.of.fingerprint()
 
 
 def test_every_data_set_names_a_task():
