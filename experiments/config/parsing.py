@@ -38,6 +38,12 @@ def parse(cfg: DictConfig) -> Settings:
             f"method={method.name} works on a trained model, so time={time} has no meaning for it; "
             "use time=train_prune or time=train_prune_finetune"
         )
+    pace = checked(TIMES[time].settings, _options(values["time"]), f"time {time}")
+    if pace.steps > 1 and Need.MODULE in method.needs:
+        raise SettingError(
+            f"method={method.name} prunes the torch module that the model was made as, which is no "
+            f"more after the first of {pace.steps} rounds; use time=train_prune_finetune"
+        )
     # All is checked, also what is not used.
     limits = checked(Limits, _picked(values, Limits) | _globs(values))
     scoring = _scoring(values)
@@ -57,6 +63,7 @@ def parse(cfg: DictConfig) -> Settings:
         method=method.name,
         how=checked(method.settings, _options(values["method"]), f"method {method.name}"),
         time=time,
+        pace=pace,
         trainer=str(cfg.trainer.name),
         train=_budget("trainer.train", trainer.get("train")),
         finetune=_budget("trainer.finetune", trainer.get("finetune")),

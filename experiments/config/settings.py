@@ -19,7 +19,7 @@ from pydantic import Field
 
 from experiments.data import DATASETS
 from experiments.methods import Calibration, Scoring, criteria, plain
-from experiments.times import TIMES, Time
+from experiments.times import TIMES, Once, Rounds, Time
 from experiments.training.budget import Budget
 from spa import Limits
 
@@ -59,6 +59,7 @@ class Settings:
         model_is: what the model is: its name, or its file's content.
         dataset: the name and the options of the data set.
         how: the method's own settings.
+        pace: the time's own settings.
         limits: of methods that need them; None elsewhere, as for ``scoring`` and ``calibrating``.
     """
 
@@ -70,6 +71,7 @@ class Settings:
     method: str
     how: Any
     time: str
+    pace: Once | Rounds
     trainer: str
     train: Budget
     finetune: Budget
@@ -97,6 +99,8 @@ class Settings:
         }
         if options := plain(self.how):
             what["options"] = options
+        if options := plain(self.pace):
+            what["time_options"] = options
         if self.limits is not None:
             globs = {key: list(getattr(self.limits, key)) for key in ("include", "exclude")}
             what |= asdict(self.limits) | globs

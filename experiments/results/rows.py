@@ -133,11 +133,18 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
     ((quantity, value),) = what["asked"].items()
     names = {
         "model": what["model"],
-        "time": what["time"],
+        "time": _time(what),
         "method": how,
         "asked": f"{quantity.upper() if quantity != 'ratio' else quantity} {value:g}",
     }
     return names | {key: str(what.get(key) or "default") for key in shown}
+
+
+def _time(what: Mapping[str, Any]) -> str:
+    """The time, with its settings where it has any and they are known."""
+    options = what.get("config", {}).get("time_options", {})
+    text = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f"{what['time']} ({text})" if text else str(what["time"])
 
 
 def _order(row: Row) -> tuple[Any, ...]:

@@ -20,11 +20,11 @@ from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds
 from experiments.runs.dense import baseline
 from experiments.runs.evaluate import latency_ms, predictor
 from experiments.runs.job import Source
-from experiments.runs.prune import prune
+from experiments.runs.rounds import in_rounds
+from experiments.runs.tune import tune
 from experiments.tasks import task_of
-from experiments.training.budget import Budget
 from experiments.training.interrupts import Interrupts
-from experiments.training.trainer import Trainer, forget
+from experiments.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from experiments.ground.progress import Progress
@@ -60,15 +60,8 @@ def execute(
 
     given = Source(settings, data, folder, trainer)
     with watch.stage("prune") as took:
-        pruned = folder.stage(
-            "prune",
-            source,
-            lambda: prune(source, given),
-            makes=("pruned.onnx", "plan.json", "reconstructed.onnx"),
-        )
+        pruned = in_rounds(source, given)
         took(pruned["seconds"])
-    if given.rows:  # else the state that may lie there is the fine-tuning's
-        forget(folder.path)
 
     training: dict[str, Any] = {"dense": base.training}
     if pruned["epochs"]:
@@ -84,11 +77,10 @@ def execute(
             tuned = folder.stage(
                 "finetune",
                 smaller,
-                lambda: tune(smaller, folder, data, budget, trainer),
+                lambda: tune(smaller, given, budget, stream="finetune", to="finetuned.onnx"),
                 makes=("finetuned.onnx",),
             )
             took(tuned["seconds"])
-        forget(folder.path)
         training["finetune"] = {key: tuned[key] for key in ("epochs", "seconds", "processes")}
 
     with watch.stage("measure"):
@@ -202,44 +194,6 @@ class Watch:
         """Return the seconds of every stage, and those of the whole run, earlier tries too."""
         total = time.monotonic() - self._began + self._before
         return {"total": total, **self.seconds}  # type: ignore[typeddict-item]
-
-
-def tune(
-    smaller: Path, folder: RunFolder, data: Dataset, budget: Budget, trainer: Trainer
-) -> dict[str, Any]:
-    """Train a pruned file through the bridge; the weights go back into the file by name."""
-    import onnx
-
-    from spa.bridge import to_onnx, to_torch
-
-    started = time.monotonic()
-    rows: list[dict[str, Any]] = []
-
-    def report(row: dict[str, Any]) -> None:
-        rows.append(row)
-        folder.log(row)
-
-    model = onnx.load(smaller)
-    net = to_torch(model)
-    trainer.train(
-        net,
-        data,
-        budget,
-        stream="finetune",
-        folder=folder.path,
-        of=files.sha256(smaller),
-        report=report,
-        model=model,
-    )
-    folder.write_model("finetuned.onnx", to_onnx(net, model))
-    # The rows have the seconds of before an interruption too.
-    seconds = max(time.monotonic() - started, sum(row["seconds"] for row in rows))
-    return {
-        "rows": rows,
-        "epochs": budget.epochs,
-        "seconds": seconds,
-        "processes": trainer.processes,
-    }
 
 
 def measure(folder: RunFolder, data: Dataset) -> dict[str, dict[str, float]]:

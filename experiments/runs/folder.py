@@ -22,6 +22,7 @@ from experiments.ground import files, paths, provenance
 from experiments.results.records import read_result, write_result
 from experiments.results.schema import Result
 from experiments.runs.lease import Lease, Lost
+from experiments.training.trainer import forget
 from spa.errors import InputError, OutputError
 from spa.graph.deferred import held
 
@@ -88,6 +89,8 @@ class RunFolder:
         self._status("running")
         for name in _LAST if goes_on else (*_MADE, *_LAST):
             (self.path / name).unlink(missing_ok=True)
+        for path in () if goes_on else self.path.glob("round_*"):
+            path.unlink()
         for path in self.path.glob(".*.????????"):  # half written when a process was killed
             path.unlink(missing_ok=True)
         self.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
@@ -122,11 +125,13 @@ class RunFolder:
             path.name,
             {"source": files.sha256(source), "files": self._hashes(makes), "content": content},
         )
+        forget(self.path)  # a training that it had
         return content
 
     def finish(self, result: Result) -> None:
         """Write the result, then the status: in this order, so that done means done."""
         self._check()
+        forget(self.path)  # left where the last stage was written, and no more
         write_result(self.path / "result.json", result)
         self._status("done")
         self._done = True

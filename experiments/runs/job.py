@@ -142,12 +142,18 @@ class RunJob(Job):
         )
 
 
-def job(dense: Path, source: Source) -> RunJob:
-    """Return the job of a run."""
+def job(dense: Path, source: Source, target: Target | None = None) -> RunJob:
+    """Return the job of a run.
+
+    Args:
+        dense: the file to prune.
+        source: where the rest comes from.
+        target: what to reach; None: what the run is asked for.
+    """
     settings = source.settings
     return RunJob(
         dense,
-        Target(**settings.asked),
+        target or Target(**settings.asked),
         seed=whole(settings.seed, "method"),
         limits=settings.limits or Limits(),
         scoring=settings.scoring,

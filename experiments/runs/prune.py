@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,23 @@ from experiments.results.schema import Width
 from experiments.runs.job import Source, job
 from spa.errors import SettingError
 
-if TYPE_CHECKING:
-    pass
 
-
-def prune(source: Path, given: Source) -> dict[str, Any]:
+def prune(
+    source: Path,
+    given: Source,
+    *,
+    dense: Path | None = None,
+    target: spa.Target | None = None,
+    to: str = "",
+) -> dict[str, Any]:
     """Prune a file by the run's method; returns the record's part about it.
+
+    Args:
+        source: the file.
+        given: what the method may see.
+        dense: what the result is measured against; None: the file itself.
+        target: what to reach from the file on; None: what the run is asked for.
+        to: what the names of written files begin with.
 
     Raises:
         SettingError: what the method made is no smaller network of the same inputs and outputs.
@@ -28,18 +39,18 @@ def prune(source: Path, given: Source) -> dict[str, Any]:
     settings, folder, progress = given.settings, given.folder, given.trainer.progress
     progress.step(f"pruning by {settings.criterion or settings.method}")
     started = time.monotonic()
-    outcome = METHODS.get(settings.method)(job(source, given), settings.how)
+    outcome = METHODS.get(settings.method)(job(source, given, target), settings.how)
     trained = sum(row["seconds"] for row in given.rows)
     took = time.monotonic() - started - trained if outcome.seconds is None else outcome.seconds
     plan_input = {"file": source.name, "sha256": files.sha256(source)}
     if outcome.reconstructed is not None:
-        folder.write_model("reconstructed.onnx", outcome.reconstructed)
-        plan_input["weights"] = "reconstructed.onnx"
-    folder.write_model("pruned.onnx", outcome.model)
+        plan_input["weights"] = f"{to}reconstructed.onnx"
+        folder.write_model(plan_input["weights"], outcome.reconstructed)
+    folder.write_model(f"{to}pruned.onnx", outcome.model)
     if outcome.plan is not None:
-        folder.write_json("plan.json", outcome.plan.to_json())
+        folder.write_json(f"{to}plan.json", outcome.plan.to_json())
     attention = "heads" if outcome.plan is None else outcome.plan.attention
-    measured = measure(source, folder.path / "pruned.onnx", attention)
+    measured = measure(dense or source, folder.path / f"{to}pruned.onnx", attention)
     reached = measured["reached"]
     progress.step(f"reached RF {reached['rf']:.2f}, RP {reached['rp']:.2f}")
     return {

@@ -30,6 +30,7 @@ _SETTINGS: Mapping[str, Callable[[str], type]] = {
     "criterion": criteria.settings_of,
     "dataset": lambda name: DATASETS.get(name).options,
     "method": lambda name: METHODS.get(name).settings,
+    "time": lambda name: TIMES[name].settings,
 }
 # Families of models that answer for any name that begins so.
 OPEN = ("torchvision/", "onnx/")

@@ -4,12 +4,43 @@ name                   plan made on     then
 prune_train            init.onnx        trained with the dense network's own budget
 train_prune_finetune   dense.onnx       fine-tuned
 train_prune            dense.onnx       nothing
+iterative              dense.onnx       pruned and trained by turns to the target, then fine-tuned
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+
+@dataclass(frozen=True)
+class Once:
+    """Of a time that prunes once: a single round, and nothing to set."""
+
+    @property
+    def steps(self) -> int:
+        """See `Rounds`."""
+        return 1
+
+    @property
+    def epochs(self) -> int:
+        """See `Rounds`."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How a network is pruned and trained by turns; ``time.steps=5 time.epochs=1``.
+
+    Attributes:
+        steps: how often it is pruned, by equal factors (of a ratio, by equal shares).
+        epochs: of training after every pruning but the last, by the trainer's fine-tuning.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 3
+    epochs: Annotated[int, Field(ge=1)] = 2
 
 
 @dataclass(frozen=True)
@@ -20,11 +51,13 @@ class Time:
         plan_on: the file that is pruned: ``init``, before training, or ``dense``, after it.
         then: the part of the trainer's budget that the pruned network is trained with; None for
             no training.
+        settings: the dataclass of its own settings.
     """
 
     name: str
     plan_on: Literal["init", "dense"]
     then: Literal["train", "finetune"] | None
+    settings: type[Once] | type[Rounds] = Once
 
     @property
     def fresh(self) -> bool:
@@ -39,5 +72,6 @@ TIMES: dict[str, Time] = {
         Time("prune_train", "init", "train"),
         Time("train_prune_finetune", "dense", "finetune"),
         Time("train_prune", "dense", None),
+        Time("iterative", "dense", "finetune", Rounds),
     )
 }
