@@ -18,6 +18,7 @@ SPA = Path(__file__).parents[1] / "spa"
 # What comes later may import what comes before. Rooms on one line do not know of each other.
 ORDER = (
     {"errors", "progress"},
+    {"registry"},
     {"graph"},
     {"coupling"},
     {"bridge"},

@@ -7,26 +7,21 @@ comes from, nor of targets and plans.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from spa.errors import SettingError, unknown
 from spa.importance.options import made
 from spa.importance.values import Channels, Scored
+from spa.registry import Registry
 
 if TYPE_CHECKING:
     from spa.importance.view import View
-
-FOLDER = Path(__file__).parent / "criteria"
 
 
 class Need(Flag):
@@ -84,7 +79,9 @@ class Criterion:
         return made(self.options, given, f"Criterion {self.name}")
 
 
-_CRITERIA: dict[str, Criterion] = {}
+CRITERIA = Registry[Criterion](
+    "criterion", f"{__package__}.criteria", Path(__file__).parent / "criteria"
+)
 
 
 def criterion(
@@ -104,24 +101,10 @@ def criterion(
         found = of_function(
             function, source=source, needs=needs, aggregate=aggregate, normalize=normalize
         )
-        assert found.name not in _CRITERIA, f"two criteria named {found.name}"
-        _CRITERIA[found.name] = found
+        CRITERIA.add(found.name, found)
         return function
 
     return register
-
-
-@contextlib.contextmanager
-def newly_registered() -> Iterator[dict[str, Criterion]]:
-    """Collects what is registered meanwhile, apart from all others; for a user's file."""
-    before = dict(_CRITERIA)
-    found: dict[str, Criterion] = {}
-    try:
-        yield found
-    finally:
-        found.update({name: c for name, c in _CRITERIA.items() if name not in before})
-        _CRITERIA.clear()
-        _CRITERIA.update(before)
 
 
 def of_function(
@@ -157,21 +140,9 @@ def _names_of(function: Score) -> dict[str, Any]:
     return {**getattr(function, "__globals__", {}), "View": View}
 
 
-@functools.cache
-def files() -> Mapping[str, str]:
-    """By name, the module that holds a criterion."""
-    package = __name__.rpartition(".")[0]
-    found = {}
-    for path in sorted(FOLDER.rglob("*.py")):
-        if path.stem != "__init__":
-            parts = path.relative_to(FOLDER.parent).with_suffix("").parts
-            found[path.stem] = ".".join([package, *parts])
-    return found
-
-
 def names() -> tuple[str, ...]:
     """Names of all criteria, sorted."""
-    return tuple(sorted(files().keys() | _CRITERIA.keys()))
+    return CRITERIA.names()
 
 
 def get(name: str) -> Criterion:
@@ -180,8 +151,4 @@ def get(name: str) -> Criterion:
     Raises:
         SettingError: there is none of that name; near matches are offered.
     """
-    if name not in _CRITERIA:
-        if name not in files():
-            raise SettingError(unknown("criterion", name, names()))
-        importlib.import_module(files()[name])
-    return _CRITERIA[name]
+    return CRITERIA.get(name)

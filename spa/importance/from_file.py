@@ -16,7 +16,7 @@ from typing import Any
 
 from spa.errors import SettingError, SpaError, unknown
 from spa.graph.read import first_line
-from spa.importance.criterion import Criterion, Score, newly_registered, of_function
+from spa.importance.criterion import CRITERIA, Criterion, Score, of_function
 from spa.importance.values import Scored
 from spa.importance.view import View
 
@@ -41,7 +41,7 @@ def from_file(text: str) -> Criterion:
         raise SettingError(f"A criterion in a file is named FILE.py:NAME; {text} was given.")
     if not Path(path).is_file():
         raise SettingError(f"Criterion {text}: there is no file {path}.")
-    with newly_registered() as registered:
+    with CRITERIA.apart() as registered:
         module = _load(Path(path))
     function = getattr(module, name, None)
     if not inspect.isfunction(function):

@@ -8,8 +8,6 @@ order.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,14 +17,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from spa.errors import SettingError, unknown
+from spa.errors import SettingError
 from spa.graph.cost import Cost
+from spa.registry import Registry
 from spa.selection.costs import CostModel
 
 if TYPE_CHECKING:
     from spa.selection.order import Order
-
-FOLDER = Path(__file__).parent / "quantities"
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -90,27 +87,19 @@ class Quantity:
         return asked * share if self.is_share else asked**share
 
 
-_QUANTITIES: dict[str, Quantity] = {}
+QUANTITIES = Registry[Quantity](
+    "quantity", f"{__package__}.quantities", Path(__file__).parent / "quantities"
+)
 
 
 def quantity(found: Quantity) -> Quantity:
     """Registers a quantity."""
-    assert found.name not in _QUANTITIES, f"two quantities named {found.name}"
-    _QUANTITIES[found.name] = found
-    return found
-
-
-@functools.cache
-def _read_all() -> None:
-    for path in sorted(FOLDER.glob("*.py")):
-        if path.stem != "__init__":
-            importlib.import_module(f"spa.selection.quantities.{path.stem}")
+    return QUANTITIES.add(found.name, found)
 
 
 def quantities() -> Mapping[str, Quantity]:
     """All quantities by name."""
-    _read_all()
-    return dict(sorted(_QUANTITIES.items()))
+    return QUANTITIES.all()
 
 
 def get(name: str) -> Quantity:
@@ -120,6 +109,6 @@ def get(name: str) -> Quantity:
         SettingError: there is none; near matches are offered.
     """
     for each in quantities().values():
-        if name in (each.name, each.keyword):
+        if name == each.keyword:
             return each
-    raise SettingError(unknown("quantity", name, quantities()))
+    return QUANTITIES.get(name)

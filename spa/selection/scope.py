@@ -7,16 +7,12 @@ own shrinks every group alike.
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spa.coupling.groups import Group
-from spa.errors import SettingError, unknown
-
-FOLDER = Path(__file__).parent / "scopes"
+from spa.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -36,27 +32,17 @@ class Scope:
     text: str
 
 
-_SCOPES: dict[str, Scope] = {}
+SCOPES = Registry[Scope]("scope", f"{__package__}.scopes", Path(__file__).parent / "scopes")
 
 
 def scope(found: Scope) -> Scope:
     """Registers a scope."""
-    assert found.name not in _SCOPES, f"two scopes named {found.name}"
-    _SCOPES[found.name] = found
-    return found
-
-
-@functools.cache
-def _read_all() -> None:
-    for path in sorted(FOLDER.glob("*.py")):
-        if path.stem != "__init__":
-            importlib.import_module(f"spa.selection.scopes.{path.stem}")
+    return SCOPES.add(found.name, found)
 
 
 def scopes() -> Mapping[str, Scope]:
     """All scopes by name."""
-    _read_all()
-    return dict(sorted(_SCOPES.items()))
+    return SCOPES.all()
 
 
 def get(name: str) -> Scope:
@@ -65,7 +51,4 @@ def get(name: str) -> Scope:
     Raises:
         SettingError: there is none; near matches are offered.
     """
-    found = scopes().get(name)
-    if found is None:
-        raise SettingError(unknown("scope", name, scopes()))
-    return found
+    return SCOPES.get(name)

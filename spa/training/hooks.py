@@ -7,7 +7,6 @@ training's, so that a training that goes on after an interruption ends with the 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spa.errors import SettingError, unknown
+from spa.errors import SettingError
+from spa.registry import Registry
 
 if TYPE_CHECKING:
     from spa.coupling.groups import Groups
-
-FOLDER = Path(__file__).parent / "hook"
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ class Hook:
         """Takes such a state back."""
 
 
-_HOOKS: dict[str, type[Hook]] = {}
+HOOKS = Registry[type[Hook]]("hook", f"{__package__}.hook", Path(__file__).parent / "hook")
 Made = TypeVar("Made", bound=type[Hook])
 
 
@@ -133,8 +131,7 @@ def hook(name: str) -> Callable[[Made], Made]:
     """Registers a hook."""
 
     def register(made: Made) -> Made:
-        assert name not in _HOOKS, f"two hooks named {name}"
-        _HOOKS[name] = made
+        HOOKS.add(name, made)
         return made
 
     return register
@@ -142,8 +139,7 @@ def hook(name: str) -> Callable[[Made], Made]:
 
 def names() -> tuple[str, ...]:
     """Names of all hooks, sorted."""
-    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
-    return tuple(sorted(files | _HOOKS.keys()))
+    return HOOKS.names()
 
 
 def made(specs: Sequence[HookSpec]) -> list[Hook]:
@@ -154,12 +150,9 @@ def made(specs: Sequence[HookSpec]) -> list[Hook]:
     """
     found = []
     for spec in specs:
-        if spec.name not in _HOOKS:
-            if spec.name not in names():
-                raise SettingError(unknown("hook", spec.name, names()))
-            importlib.import_module(f"spa.training.hook.{spec.name}")
+        kind = HOOKS.get(spec.name)
         try:
-            found.append(_HOOKS[spec.name](**spec.settings))
+            found.append(kind(**spec.settings))
         except TypeError as error:
             raise SettingError(f"Hook {spec.name}: {error}.") from error
     return found

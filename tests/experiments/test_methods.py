@@ -229,14 +229,15 @@ def _what(given: Source) -> dict[str, object]:
     return {key: getattr(settings, key) for key in keys}
 
 
-def test_a_criterion_says_itself_whether_it_sees_data(monkeypatch):
+def test_a_criterion_says_itself_whether_it_sees_data():
     def unknown_here(view):
         return Channels(np.zeros(1))
 
     for needs, sees in ((registry.Need.ACTIVATIONS, True), (registry.Need.TRAINED, False)):
         declared = registry.of_function(unknown_here, needs=needs)
-        monkeypatch.setitem(registry._CRITERIA, "unknown_here", declared)
-        assert criteria.sees_data("unknown_here") is sees
+        with registry.CRITERIA.apart():
+            registry.CRITERIA.add("unknown_here", declared)
+            assert criteria.sees_data("unknown_here") is sees
 
 
 def test_a_network_has_its_own_weights_back(dense, data):

@@ -22,13 +22,6 @@ TEXT = Path(__file__).parents[2] / "CONTRIBUTING.md"
 @pytest.fixture
 def shown(monkeypatch):
     """What the sections on criteria and quantities define."""
-    quantity.quantities()
-    for name in criterion.names():  # files are read once, into the registry of that moment
-        criterion.get(name)
-    monkeypatch.setattr(criterion, "_CRITERIA", dict(criterion._CRITERIA))
-    monkeypatch.setattr(quantity, "_QUANTITIES", dict(quantity._QUANTITIES))
-    scope.scopes()
-    monkeypatch.setattr(scope, "_SCOPES", dict(scope._SCOPES))
     sections = r"^## A (?:criterion|quantity that targets are of|scope)$(.*?)(?=^## )"
     section = "\n".join(re.findall(sections, TEXT.read_text(), re.M | re.S))
     module = types.ModuleType("shown")
@@ -37,7 +30,9 @@ def shown(monkeypatch):
     for known in (criterion, values, view, quantity, scope):
         vars(module).update({k: v for k, v in vars(known).items() if not k.startswith("_")})
     code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
-    exec(compile(code, str(TEXT), "exec"), vars(module))
+    with criterion.CRITERIA.apart(), quantity.QUANTITIES.apart(), scope.SCOPES.apart():
+        exec(compile(code, str(TEXT), "exec"), vars(module))
+        yield
 
 
 def test_the_criterion_of_weights(shown):

@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 
 import spa
-from spa.selection import quantity as registry
-from spa.selection.quantity import Quantity, quantities, quantity
+from spa.selection.quantity import QUANTITIES, Quantity, quantity
 from tests.graphs import classifier
 
 
 @pytest.fixture
-def added(monkeypatch):
+def added():
     """Registers a quantity for one test."""
-    quantities()
-    monkeypatch.setattr(registry, "_QUANTITIES", dict(registry._QUANTITIES))
-    return quantity
+    with QUANTITIES.apart():
+        yield quantity
 
 
 def test_a_target_is_a_quantity_and_its_value():

@@ -16,7 +16,7 @@ from collections.abc import Hashable
 from spa.coupling.groups import Group
 from spa.importance.shifts import reads
 from spa.selection.scope import Scope, scope
-from spa.selection.scopes.everything import CAP
+from spa.selection.scopes.global_ import CAP
 
 
 def structure_of(group: Group) -> Hashable:

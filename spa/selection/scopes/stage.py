@@ -14,7 +14,7 @@ from spa.coupling.groups import Group
 from spa.coupling.operators import contracts
 from spa.importance.shifts import reads
 from spa.selection.scope import Scope, scope
-from spa.selection.scopes.everything import CAP
+from spa.selection.scopes.global_ import CAP
 
 
 def size_of(group: Group) -> Hashable:
