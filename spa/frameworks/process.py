@@ -6,6 +6,7 @@
     folder/report.json      what came of it; written by the worker, last
 
 The worker (``workers/``) prints one JSON object a line: notes for the user, rows of training.
+Calls to the same framework are copies of one process (`spa.frameworks.standby`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ import numpy.typing as npt
 
 from spa.errors import FrameworkError
 from spa.frameworks.environments import required
+from spa.frameworks.standby import standing_by
 
 Array = npt.NDArray[Any]
 # Takes each JSON object that the worker prints.
@@ -76,7 +75,6 @@ def call(
         FrameworkError: the environment is missing, or the worker crashed, fell silent, or refused;
             with its last lines.
     """
-    python = required(framework).python
     with tempfile.TemporaryDirectory(prefix="spa-") as name:
         folder = Path(name)
         for part in ("in", "out"):
@@ -84,9 +82,8 @@ def call(
         (folder / "spec.json").write_text(json.dumps({"verb": verb, **spec}))
         for key, value in (arrays or {}).items():
             np.save(folder / "in" / f"{key}.npy", value, allow_pickle=False)
-        command = [str(python), "-s", "-E", str(WORKERS / f"{framework}_worker.py"), name]
         what = f"{framework}'s worker ({verb})"
-        _run(command, folder / "errors.txt", listen or (lambda _: None), patience, what)
+        _run(framework, folder, listen or (lambda _: None), patience, what)
         report = json.loads((folder / "report.json").read_text())
         back = {
             path.stem: np.load(path, allow_pickle=False) for path in (folder / "out").glob("*.npy")
@@ -94,48 +91,27 @@ def call(
     return Reply(report, back)
 
 
-def _run(command: list[str], errors: Path, listen: Listener, patience: float, what: str) -> None:
-    with errors.open("w") as stderr, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL, env=_quiet()
-    ) as child:  # fmt: skip
-        assert child.stdout is not None
-        try:
-            silent = _listened(child, child.stdout.fileno(), listen, patience)
-        finally:
-            if child.poll() is None:
-                child.kill()
-    if silent or child.returncode != 0:
+def _run(framework: str, folder: Path, listen: Listener, patience: float, what: str) -> None:
+    def heard(line: bytes) -> None:
+        message = _message(line)
+        if message is not None:
+            listen(message)
+
+    python, around = required(framework).python, _quiet()
+    command = [str(python), "-s", "-E", str(WORKERS / f"{framework}_worker.py")]
+    errors = folder / "errors.txt"
+    with errors.open("wb") as stderr, standing_by(framework, command, around) as worker:
+        code = worker.call(folder, around, stderr, heard, patience)
+    if code != 0:
         lines = errors.read_text(errors="replace").strip().splitlines()
         lines = [line.strip() for line in lines if line.strip() and not _CHATTER.match(line)]
         last = " | ".join(lines[-_LAST_LINES:])
         how = (
             f"said nothing for {patience:g} s and was ended"
-            if silent
-            else f"failed with exit code {child.returncode}"
+            if code is None
+            else f"failed with exit code {code}"
         )
         raise FrameworkError(f"{what} {how}. Its last lines: {last or 'none'}")
-
-
-def _listened(
-    child: subprocess.Popen[bytes], stream: int, listen: Listener, patience: float
-) -> bool:
-    """Passes on what a worker prints until it ends; whether it fell silent before."""
-    text, heard = b"", time.monotonic()
-    while True:
-        ready, _, _ = select.select([stream], [], [], 0.2)
-        if ready:
-            chunk = os.read(stream, 2**16)
-            if not chunk:
-                child.wait()
-                return False
-            heard = time.monotonic()
-            *lines, text = (text + chunk).split(b"\n")
-            for line in lines:
-                message = _message(line)
-                if message is not None:
-                    listen(message)
-        elif time.monotonic() - heard > patience:
-            return True
 
 
 def _message(line: bytes) -> dict[str, Any] | None:

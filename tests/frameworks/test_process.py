@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spa.errors import FrameworkError
-from spa.frameworks import process
+from spa.frameworks import process, standby
 from spa.frameworks.environments import Environment
 
 COMMON = Path(process.WORKERS)
@@ -77,6 +80,86 @@ def test_a_listener_s_error_ends_the_worker(worker):
 
     with pytest.raises(RuntimeError, match="enough"):
         process.call("toy", "do", {}, listen=listen)
+
+
+def test_a_worker_is_imported_once_and_calls_do_not_meet(worker, monkeypatch, tmp_path):
+    worker("before = list(ALLOWED); ALLOWED.add('x'); os.environ['Y'] = 'y'; "
+           "return {'from': os.getpid(), 'by': os.getppid(), 'before': before, "
+           "'Y': os.environ.get('Y'), 'at': os.getcwd(), 'drawn': int(np.random.randint(2**31))}"
+    )  # fmt: skip
+    monkeypatch.delenv("Y", raising=False)
+    first = process.call("toy", "do", {}).report
+    monkeypatch.chdir(tmp_path)
+    second = process.call("toy", "do", {}).report
+    assert first["by"] == second["by"]
+    assert first["from"] != second["from"]
+    assert first["drawn"] != second["drawn"]
+    assert second["before"] == []
+    assert Path(second["at"]) == tmp_path
+    # What it was imported under may matter to a framework.
+    monkeypatch.setenv("XLA_FLAGS", "--some")
+    third = process.call("toy", "do", {}).report
+    assert third["by"] != first["by"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first["by"], 0)
+
+
+def test_a_worker_that_fails_does_not_take_the_next_call_along(worker):
+    worker("os.kill(os.getpid(), 9) if orders.spec['die'] else None; return {'by': os.getppid()}")
+    by = process.call("toy", "do", {"die": False}).report
+    with pytest.raises(FrameworkError, match="exit code -9"):
+        process.call("toy", "do", {"die": True})
+    assert process.call("toy", "do", {"die": False}).report == by
+
+
+def test_a_worker_that_cannot_be_imported_says_why_each_time(worker, tmp_path):
+    worker("pass")
+    (tmp_path / "toy_worker.py").write_text("import sys\nsys.exit('no such framework here')\n")
+    for _ in range(2):
+        with pytest.raises(FrameworkError, match="code 1. Its last lines: no such framework here"):
+            process.call("toy", "do", {})
+
+
+def test_a_worker_that_is_not_done_with_its_imports_is_ended_too(worker, tmp_path, monkeypatch):
+    monkeypatch.setattr(standby, "_GRACE", 0.1)
+    worker("pass")
+    (tmp_path / "toy_worker.py").write_text("import time\ntime.sleep(600)\n")
+    with pytest.raises(FrameworkError, match="said nothing for 1 s and was ended"):
+        process.call("toy", "do", {}, patience=1)
+
+
+CALLER = """
+import sys
+from pathlib import Path
+from spa.frameworks import process
+from spa.frameworks.environments import Environment
+process.WORKERS = Path(sys.argv[1])
+process.required = lambda name: Environment(name, process.WORKERS)
+process.call("toy", "do", {}, listen=lambda told: print(told["me"], told["by"], flush=True))
+"""
+
+
+def test_a_caller_that_is_killed_takes_its_worker_and_the_call_along(worker, tmp_path):
+    worker("tell(me=os.getpid(), by=os.getppid()); time.sleep(600)")
+    command = [sys.executable, "-c", CALLER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as caller:
+        numbers = [int(text) for text in caller.stdout.readline().split()]
+        caller.kill()
+    for number in numbers:
+        for _ in range(500):
+            if not Path(f"/proc/{number}").exists() or is_zombie(number):
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail(f"{number} goes on")
+
+
+def is_zombie(number):
+    """Whether a process has ended, and nobody asked how."""
+    try:
+        return ") Z " in Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return True
 
 
 NET = """

@@ -11,6 +11,9 @@ import importlib.util
 import inspect
 import json
 import os
+import select
+import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,14 +62,52 @@ class Orders:
 
 
 def main(*verbs: Verb) -> None:
-    """Carries out the orders of the folder named on the command line."""
-    orders = Orders(sys.argv[1])
+    """Carries out the orders of one call, in a copy of this process for each."""
+    orders = Orders(_asked())
     ALLOWED.update(orders.spec.get("code", ()))
     try:
         (verb,) = (verb for verb in verbs if verb.__name__ == orders.spec["verb"])
         orders.report(**(verb(orders) or {}))
     except Refusal as error:
         sys.exit(str(error))
+
+
+def _asked() -> str:
+    """Waits for calls on standard input, a socket; returns only in copies of this process.
+
+    There the folder of a call is returned, and output goes where the caller wants it. So what takes
+    seconds, the framework's import, is done once, and no call sees what another one changed. The
+    framework must not have begun to work by then: threads do not come along.
+
+    A caller that goes away ends its call, and this process.
+    """
+    line = socket.socket(fileno=os.dup(0))
+    while True:
+        text, files, _, _ = socket.recv_fds(line, 2**16, 2)
+        if not text:
+            sys.exit()
+        alive, dead = os.pipe()  # the copy has the other end of it, until it ends
+        pid = os.fork()
+        if pid == 0:
+            for file, number in ((os.open(os.devnull, os.O_RDONLY), 0), (files[0], 1),
+                                 (files[1], 2)):  # fmt: skip
+                os.dup2(file, number)
+                os.close(file)
+            os.close(alive)
+            line.close()
+            call = json.loads(text)
+            os.environ.clear()
+            os.environ.update(call["environment"])
+            os.chdir(call["from"])
+            np.random.seed()  # or all copies would draw the same
+            return str(call["folder"])
+        for file in (*files, dead):
+            os.close(file)
+        if line.fileno() in select.select([line.fileno(), alive], [], [])[0]:
+            os.kill(pid, signal.SIGKILL)
+        os.close(alive)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        line.sendall(f"{code}\n".encode())
 
 
 def tell(**values: Any) -> None:
