@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import flax_plugins
 import flax_pools
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ from jax2onnx import to_onnx
 
 OPSET = 23
 flax_pools.mend()
+flax_plugins.thin()
 # Variables that are kept in files.
 WEIGHTS = (nnx.Param, nnx.BatchStat)
 FORWARD = nnx.jit(lambda model, *inputs: model(*inputs))
