@@ -56,6 +56,7 @@ NORM_VECTORS = {"scale": True, "var": True, "bias": False, "mean": False}
 
 def build(orders: Orders) -> None:
     """Makes a network with random weights."""
+    _hurry()
     spec = orders.spec
     channels, *sizes = spec["shape"]
     about = {
@@ -113,6 +114,7 @@ def export(orders: Orders) -> dict[str, Any]:
 
     Where norms are as they were made, another file with random ones is written for the gate too.
     """
+    _hurry()
     spec = orders.spec
     model, about = _load(spec["model"])
     model.eval()
@@ -137,6 +139,7 @@ def export(orders: Orders) -> dict[str, Any]:
 
 def mark(orders: Orders) -> dict[str, Any]:
     """Exports the model with random values in all variables, and sends these."""
+    _hurry()
     model, about = _load(orders.spec["model"])
     model.eval()
     given = examples(orders, _shapes_of(orders.spec, about))
@@ -152,6 +155,7 @@ def mark(orders: Orders) -> dict[str, Any]:
 
 def shrink(orders: Orders) -> None:
     """Cuts variables, and tells layers their new sizes, which are kept beside the file."""
+    _hurry()
     spec = orders.spec
     model, about = _load(spec["model"])
     leaves = _leaves(model)
@@ -173,6 +177,11 @@ def shrink(orders: Orders) -> None:
     given = examples(orders, _shapes_of(spec, about))
     _send_outputs(model, orders, given, "model")
     _save(model, about, spec["out"])
+
+
+def _hurry() -> None:
+    """What is run once or twice is compiled as it stands: to make it fast takes far longer."""
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def _sizes(part: Any, kernel: Any, vector: Any, groups: int | None) -> dict[str, int]:
