@@ -322,6 +322,31 @@ class Tracker:
         )
         return governing
 
+    def emptied(self, layer: Layer, axis: int) -> list[Layer]:
+        """Layers of a tensor of which nothing is left along an axis: those of its other axes.
+
+        A layer over several axes shrinks along one of them, so that each of the others gets labels
+        of its own, which go with it where it is the one.
+        """
+        if layer.shape[axis] == 1:
+            return [layer]
+        followed = support(layer)
+        left = {
+            k: self.space.fresh("", k, layer.shape[k], is_parameter=False)
+            for k in followed
+            if k != axis
+        }
+        if not left:
+            return []
+        alternatives: list[Way] = []
+        for k in followed:
+            goes = first_slices(layer, k)
+            own = {j: goes.reshape(-1) if j == k else np.zeros_like(left[j]) for j in left}
+            pairs = [(layer, goes), *[(left[j], own[j]) for j in left]]
+            alternatives.append((f"axis {k}", pairs))
+        self.choose(alternatives)
+        return [along(mine, k, layer.ndim) for k, mine in left.items()]
+
     def open_grid(self, layer: Layer) -> None:
         """One layer over several axes: what remains must be rectangular, along one of them."""
         if layer.size in layer.shape:

@@ -2,7 +2,7 @@
 
 1. Concat: along its axis, labels are put one after another, zeros (kept) for an operand that
    nothing follows there; over the other axes the operands are aligned, as in an elementwise
-   operator.
+   operator. An operand that is empty along its axis is aligned with what the others give.
 2. Pad: entries that a constant pad adds get fresh labels, so they may go too; other modes repeat
    entries, so they keep the axis. A negative pad crops.
 3. Expand: entries made by repeating an axis of size 1 get fresh labels.
@@ -37,6 +37,23 @@ def concat(node: Node, tracker: Tracker) -> None:  # 1
         tracker.write(node, [np.concatenate(alone, axis=axis)])
         return
     shapes = [tracker.shape(node, i) for i in range(len(node.inputs))]
+    empty = [i for i, shape in enumerate(shapes) if not shape[axis]]
+    if 0 < len(empty) < len(shapes):
+        left = [i for i in range(len(shapes)) if i not in empty]
+        result = _joined(node, tracker, [shapes[i] for i in left], [read[i] for i in left], axis)
+        # They add nothing, but their other axes have to be those of the rest.
+        out = tracker.out_shape(node)
+        beside = [((*out[:axis], 1, *out[axis + 1 :]), read[i]) for i in empty]
+        tracker.write(node, align(tracker, node, [(out, result), *beside], rank))
+        return
+    tracker.write(node, _joined(node, tracker, shapes, read, axis))
+
+
+def _joined(
+    node: Node, tracker: Tracker, shapes: list[Shape], read: list[list[Layer]], axis: int
+) -> list[Layer]:
+    """Layers of what operands give together."""
+    rank = len(shapes[0])
     others = [
         ((*shape[:axis], 1, *shape[axis + 1 :]), [x for x in layers if x.shape[axis] == 1])
         for shape, layers in zip(shapes, read, strict=True)
@@ -48,7 +65,7 @@ def concat(node: Node, tracker: Tracker) -> None:  # 1
     ]
     if any(layers for layers, _ in parts):
         result.append(_join(node, tracker, parts, axis, rank))
-    tracker.write(node, result)
+    return result
 
 
 def _join(

@@ -4,6 +4,9 @@ Any selection is a Gather of ranks among the kept. Surgery writes it as a Slice 
 where the ranks are evenly spaced, and as a Gather where they are not. A selection by number along
 an axis whose size follows an input (batch and heads in one) would be of other channels at another
 size, so the axis is kept; a Slice that takes all of it, forwards or backwards, needs no numbers.
+
+What picks nothing (the part behind a rotary embedding of whole heads) leaves an empty tensor. Its
+other axes shrink nevertheless, as the shapes say that meet it.
 """
 
 from __future__ import annotations
@@ -230,6 +233,8 @@ def picked(
     node: Node, tracker: Tracker, layers: Sequence[Layer], axis: int, chosen: Index
 ) -> list[Layer]:
     """Layers of what a node picks along an axis of input 0; some of it must be left."""
+    if not chosen.size:
+        return [part for layer in layers for part in tracker.emptied(layer, axis)]
     taken = [x.take(chosen, axis=axis) if x.shape[axis] > 1 else x for x in layers]
     if distinct(chosen).size < tracker.shape(node, 0)[axis]:
         tracker.pick([x for x, y in zip(taken, layers, strict=True) if x is not y], node)
