@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from spa.errors import VerificationError
 from spa.graph.model import Array, Model
+from spa.pruning.proof.floors import NONE, Floor
 
 # Share of a value that it may be off by.
 TOLERANCE = 1e-4
@@ -75,7 +76,7 @@ def compare(
     tolerance: float,
     others: Callable[[], Sequence[Tensors]],
     inner: Collection[str] = (),
-    floors: Mapping[str, float] = MappingProxyType({}),
+    floors: Mapping[str, Floor] = MappingProxyType({}),
 ) -> Closeness:
     """Compares tensors by name.
 
@@ -112,13 +113,14 @@ def compare(
             continue
         off, largest = _off(a, b)
         found |= Closeness(float(np.max(off)) / largest)
-        if not bool(np.all(off <= np.maximum(_usual(a, share), floors.get(name, 0.0)))):
+        floor = floors.get(name, NONE).among(want)
+        if not bool(np.all(off <= np.maximum(_usual(a, share), floor))):
             doubtful.append(name)
     if doubtful:
         runs = others()
         for name in doubtful:
             share = tolerance * (INNER if name in inner else 1)
-            floor = floors.get(name, 0.0)
+            floor = floors.get(name, NONE).among(want)
             found |= _by_rounding(name, want[name], have[name], runs, what, share, floor)
     return found
 
@@ -146,7 +148,7 @@ def _by_rounding(
     runs: Sequence[Tensors],
     what: str,
     tolerance: float,
-    floor: float,
+    floor: float | Floats,
 ) -> Closeness:
     off, largest = _off(a, b)
     usual = np.maximum(_usual(a, tolerance), floor)

@@ -30,7 +30,7 @@ from spa.pruning.forked import branch_results
 from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.proof import values
 from spa.pruning.proof.closeness import Closeness, compare, is_finite, is_flat, tolerance_of
-from spa.pruning.proof.floors import floors
+from spa.pruning.proof.floors import NONE, floors
 from spa.pruning.proof.inner import blocking_weights, inner_tensors
 from spa.pruning.proof.pair import Pair
 from spa.pruning.proof.sizes import WANTED, Shapes, Size, only_batch, other_sizes
@@ -308,7 +308,7 @@ class Prover:
             shape, usual = np.shape(tensors[name]), self._model.shapes[name]
             if shape[:1] == (1,) < usual[:1]:
                 continue  # entries of one row differ whatever goes in; others tell
-            if not is_flat(tensors[name], self._floors.get(name, 0.0)):
+            if not is_flat(tensors[name], self._floors.get(name, NONE).flat):
                 self._varies.add(name)
 
     def _closeness(

@@ -17,6 +17,7 @@ from spa.graph.model import Array, Model
 from spa.graph.opened import Example, Opened, Tensors
 from spa.pruning.fixing import Fixing, kept_of
 from spa.pruning.proof.closeness import Closeness, compare, tolerance_of
+from spa.pruning.proof.floors import Floor
 from spa.pruning.proof.values import shaken
 from spa.pruning.redraw import nudged
 
@@ -50,7 +51,7 @@ class Pair:
         what: str = "the zeroed dense model",
         optimize: bool = True,
         inner: Collection[str] = (),
-        floors: Mapping[str, float] | None = None,
+        floors: Mapping[str, Floor] | None = None,
     ) -> None:
         self._inner = frozenset(inner)
         self._floors = floors or {}
