@@ -1,12 +1,17 @@
 """The proof does not cry wolf: what starts at zero, and what came in another form."""
 
+import gc
+import weakref
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import spa
+from spa.graph.opened import Opened
 from spa.pruning.plan import cut_of
+from spa.pruning.proof import pair
 from spa.pruning.verify import verify_outputs
 from tests.graphs import Builder
 
@@ -64,6 +69,28 @@ def test_what_starts_at_zero_hides_no_wrong_weight(faint, name):
     groups = spa.find_groups(model)
     with pytest.raises(spa.VerificationError, match="differs from the zeroed"):
         verify_outputs(model, wrong, cut_of(result.plan, groups.coupling), groups)
+
+
+def test_what_is_looked_at_once_is_not_held(monkeypatch):
+    """With random weights every session has weights of its own: they are open one at a time."""
+    alive: weakref.WeakSet[Opened] = weakref.WeakSet()
+    counts = []
+
+    class Counted(Opened):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            alive.add(self)
+
+        def run(self, feeds):
+            gc.collect()
+            counts.append(len(alive))
+            return super().run(feeds)
+
+    monkeypatch.setattr(pair, "Opened", Counted)
+    result = spa.prune(attention(2), ratio=0.5, limits=spa.Limits(scope="local"))
+    assert "both with random weights" in " ".join(result.proof.checks)
+    assert max(counts) > 1
+    assert counts[-2:] == [1, 1]  # the dense model, and then the pruned one
 
 
 @pytest.mark.parametrize(("domain", "name"), [("", "Relu"), ("com.microsoft", "Gelu")])

@@ -12,7 +12,7 @@ The largest value of a tensor says nothing of its small ones: scores of 0.01 sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -74,7 +74,7 @@ def compare(
     have: Tensors,
     what: str,
     tolerance: float,
-    others: Callable[[], Sequence[Tensors]],
+    others: Callable[[], Iterable[Tensors]],
     inner: Collection[str] = (),
     floors: Mapping[str, Floor] = MappingProxyType({}),
 ) -> Closeness:
@@ -86,7 +86,7 @@ def compare(
         what: what ``want`` is of, for the message.
         tolerance: share of a value that it may be off by.
         others: what the dense model gives in other ways, of which rounding is measured; asked for
-            where the tolerance is not enough.
+            where the tolerance is not enough, one after another: each may take much memory.
         inner: tensors inside of a model, of which less is asked: what is wrong is wrong by far.
         floors: by tensor, a difference that says nothing (`spa.pruning.proof.floors`).
 
@@ -117,12 +117,22 @@ def compare(
         if not bool(np.all(off <= np.maximum(_usual(a, share), floor))):
             doubtful.append(name)
     if doubtful:
-        runs = others()
+        noise = _noise({name: want[name] for name in doubtful}, others())
         for name in doubtful:
             share = tolerance * (INNER if name in inner else 1)
             floor = floors.get(name, NONE).among(want)
-            found |= _by_rounding(name, want[name], have[name], runs, what, share, floor)
+            found |= _by_rounding(name, want[name], have[name], noise.pop(name), what, share, floor)
     return found
+
+
+def _noise(tensors: Tensors, runs: Iterable[Tensors]) -> dict[str, Floats]:
+    """By how much any of the runs is off, entry by entry."""
+    noise: dict[str, Floats] = {name: np.zeros(a.shape) for name, a in tensors.items()}
+    for run in runs:
+        for name, a in tensors.items():
+            if name in run and run[name].shape == a.shape:
+                np.maximum(noise[name], _off(a, run[name])[0], out=noise[name])
+    return noise
 
 
 def _quickly(a: Array, b: Array, tolerance: float) -> Closeness | None:
@@ -145,17 +155,13 @@ def _by_rounding(
     name: str,
     a: Array,
     b: Array,
-    runs: Sequence[Tensors],
+    noise: Floats,
     what: str,
     tolerance: float,
     floor: float | Floats,
 ) -> Closeness:
     off, largest = _off(a, b)
     usual = np.maximum(_usual(a, tolerance), floor)
-    noise: Floats = np.zeros(a.shape)
-    for run in runs:
-        if name in run and run[name].shape == a.shape:
-            noise = np.maximum(noise, _off(a, run[name])[0])
     # What a value rounds by itself says nothing of its neighbours.
     own = OWN_UNITS * _unit(a) * np.abs(_finite(a))
     spreading = np.where(noise <= own, 0.0, noise)

@@ -161,6 +161,7 @@ class Prover:
             self._compare(feed, self._pair.dense.run(feed))
         if not found.feeds:
             raise self._failure or RunError("The dense model runs on no example.")
+        self._pair.close()
         if found.compared:
             found.unseen = tuple(name for name, share in self._seen.items() if not share)
             found.partly = {n: share for n, share in self._seen.items() if 0 < share < 1}
@@ -367,10 +368,11 @@ class Prover:
         *,
         optimize: bool,
         what: str = "the zeroed dense model",
+        once: bool = False,
     ) -> Pair:
         return Pair(
-            self._model, self._cut, dense, pruned, fixed,
-            what=what, optimize=optimize, inner=self._inner, floors=self._floors,
+            self._model, self._cut, dense, pruned, fixed, what=what, optimize=optimize,
+            inner=self._inner, floors=self._floors, once=once,
         )  # fmt: skip
 
     # ---- inside
@@ -390,7 +392,8 @@ class Prover:
 
     def _inside(self) -> Pair:
         """Both models as they are, with the tensors inside that are compared."""
-        return self._pair_of(self._with_inner(), self._dense, self._pruned, optimize=False)
+        fixed = self._with_inner()
+        return self._pair_of(fixed, self._dense, self._pruned, optimize=False, once=True)
 
     def _compare_inside(self, pair: Pair, feed: Example, tensors: Tensors) -> None:
         self._found.closeness |= self._closeness(pair, feed, tensors)
@@ -408,7 +411,9 @@ class Prover:
         for seed in seeds:
             other, filled = with_random_weights(self._model, self._pruned, self._cut, seed, names)
             what = "the zeroed random model"
-            pair = self._pair_of(fixed, zeroed(other, self._cut), filled, optimize=False, what=what)
+            dense = zeroed(other, self._cut)
+            del other  # as large as the model
+            pair = self._pair_of(fixed, dense, filled, optimize=False, what=what, once=True)
             try:
                 tensors = pair.dense.run(feed)
             except ModelError:

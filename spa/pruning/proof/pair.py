@@ -5,8 +5,7 @@ See `spa.pruning.fixing` for what is fixed, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -38,6 +37,7 @@ class Pair:
         optimize: let ONNX Runtime rewrite both, as it does for users.
         inner: those of the watched tensors that are inside of the models.
         floors: by tensor, a difference that says nothing.
+        once: it is for one comparison, so that no session is kept: each holds weights of its own.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Pair:
         optimize: bool = True,
         inner: Collection[str] = (),
         floors: Mapping[str, Floor] | None = None,
+        once: bool = False,
     ) -> None:
         self._inner = frozenset(inner)
         self._floors = floors or {}
@@ -59,21 +60,36 @@ class Pair:
         self.dense_proto, self.pruned_proto = dense, pruned
         self.optimize = optimize
         self._model, self._cut, self._what = model, cut, what
-        self._dense_fixed: Opened | None = None
-        self._pruned: Opened | None = None
-        self._others: list[tuple[Opened, Change]] | None = None
+        self._once = once
+        self._sessions: dict[str, Opened] = {}
 
-    @cached_property
+    @property
     def dense(self) -> Opened:
         """The zeroed dense model, which says what is fixed, and to what."""
         wanted = (*self.fixed.outputs, *self.fixed.watched)
-        return Opened(self.dense_proto, wanted, optimize=self.optimize)
+        return self._session(
+            "dense", lambda: Opened(self.dense_proto, wanted, optimize=self.optimize)
+        )
 
-    @cached_property
+    @property
     def plain(self) -> Opened:
         """The pruned model as it is."""
         watched = () if self.fixed.outputs else self.fixed.watched
-        return Opened(self.pruned_proto, watched, optimize=self.optimize)
+        return self._session(
+            "plain", lambda: Opened(self.pruned_proto, watched, optimize=self.optimize)
+        )
+
+    def close(self) -> None:
+        """Gives the sessions back, with their memory; what is asked for later is opened anew."""
+        self._sessions.clear()
+
+    def _session(self, name: str, opened: Callable[[], Opened]) -> Opened:
+        if name in self._sessions:
+            return self._sessions[name]
+        result = opened()
+        if not self._once:
+            self._sessions[name] = result
+        return result
 
     def compare(self, feed: Example, found: Tensors, plain: Tensors | None = None) -> Closeness:
         """Compares outputs and watched tensors.
@@ -108,9 +124,9 @@ class Pair:
         first = {name: found[name] for name in self.fixed.outputs}
         values = {name: _finite(value, self._cut, name) for name, value in first.items()}
         if any(values[name] is not value for name, value in first.items()):
-            if self._dense_fixed is None:
-                self._dense_fixed = self._open(self.dense_proto, values, self.optimize)
-            found = self._dense_fixed.run({**feed, **values})
+            found = self._session(
+                "dense, fixed", lambda: self._open(self.dense_proto, values, self.optimize)
+            ).run({**feed, **values})
         kept = self._kept(values)
         have = plain if plain is not None and not values else self._run_pruned(feed, kept)
         return self._less(found), have, values
@@ -118,34 +134,34 @@ class Pair:
     def _run_pruned(self, feed: Example, kept: Tensors) -> Tensors:
         if not kept:
             return self.plain.run(feed)
-        if self._pruned is None:
-            self._pruned = self._open(self.pruned_proto, kept, self.optimize)
-        return self._pruned.run({**feed, **kept})
+        return self._session(
+            "pruned, fixed", lambda: self._open(self.pruned_proto, kept, self.optimize)
+        ).run({**feed, **kept})
 
-    def _noise(self, feed: Example, values: Tensors) -> Sequence[Tensors]:
+    def _noise(self, feed: Example, values: Tensors) -> Iterator[Tensors]:
         """The dense model in two other ways: rewritten or not, and with other last bits.
 
         Those of the inputs are others too: rows that are alike would go on cancelling out.
         """
-        if self._others is None:
-            same = nudged(self._model.with_weights(self.dense_proto)).proto
-            self._others = []
-            ways: list[tuple[onnx.ModelProto, bool, Change]] = [
-                (self.dense_proto, not self.optimize, dict),
-                (same, self.optimize, shaken),
-            ]
-            for proto, optimize, change in ways:
-                try:
-                    self._others.append((self._open(proto, values, optimize), change))
-                except ModelError:
-                    continue  # one way that ONNX Runtime cannot go
-        found = []
-        for opened, change in self._others:
+        ways: dict[str, tuple[Callable[[], Opened], Change]] = {
+            "otherwise rewritten": (
+                lambda: self._open(self.dense_proto, values, not self.optimize),
+                dict,
+            ),
+            "other last bits": (
+                lambda: self._open(self._nudged(), values, self.optimize),
+                shaken,
+            ),
+        }
+        for name, (opened, change) in ways.items():
             try:
-                found.append(self._less(opened.run({**change(feed), **values})))
+                found = self._session(name, opened).run({**change(feed), **values})
             except ModelError:
-                continue
-        return found
+                continue  # one way that ONNX Runtime cannot go
+            yield self._less(found)
+
+    def _nudged(self) -> onnx.ModelProto:
+        return nudged(self._model.with_weights(self.dense_proto)).proto
 
     def _open(self, proto: onnx.ModelProto, values: Tensors, optimize: bool) -> Opened:
         return Opened(proto, self.fixed.watched, values, optimize=optimize)
