@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -156,18 +156,33 @@ def run_each(
     also: Sequence[str] = (),
     weights: Sequence[onnx.TensorProto] = (),
     optimize: bool = True,
+    only: Sequence[Collection[str]] = (),
 ) -> list[list[Array]]:
-    """As `run`, on several examples: loading the weights costs more than running them."""
+    """As `run`, on several examples: loading the weights costs more than running them.
+
+    ``only`` says of each example which tensors are given, in their order; all where it is empty.
+    """
     if is_long(proto, weights):
         wanted = [*(value.name for value in proto.graph.output), *also]
         inputs = [
             {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
             for feeds in examples
         ]
-        found, _owners = run_in_stages(proto, inputs, wanted, weights=weights, optimize=optimize)
+        found, _owners = run_in_stages(
+            proto, inputs, wanted, weights=weights, optimize=optimize, only=only
+        )
         return [[value.numpy().copy() for value in values] for values in found]
     runner = session(proto, weights, also=also, optimize=optimize, once=True)
-    return [_copied(bounded(functools.partial(runner.run, None, dict(f)))) for f in examples]
+    names = [output.name for output in runner.get_outputs()]
+    return [
+        _copied(bounded(functools.partial(runner.run, given, dict(feeds))))
+        for feeds, given in zip(examples, each_of(names, only, len(examples)), strict=True)
+    ]
+
+
+def each_of(names: Sequence[str], only: Sequence[Collection[str]], count: int) -> list[list[str]]:
+    """Which of some tensors are given, of so many examples each; all where ``only`` is empty."""
+    return [[n for n in names if n in some] for some in only] if only else [list(names)] * count
 
 
 def _copied(outputs: Sequence[Any]) -> list[Any]:
@@ -183,6 +198,7 @@ def run_in_stages(
     weights: Sequence[onnx.TensorProto] = (),
     optimize: bool = True,
     in_order: bool = False,
+    only: Sequence[Collection[str]] = (),
 ) -> tuple[list[list[ort.OrtValue]], list[ort.InferenceSession]]:
     """Runs a model stage by stage, with the weights of one stage at a time (`spa.graph.stages`).
 
@@ -195,6 +211,7 @@ def run_in_stages(
         weights: see `session`.
         optimize: see `session`; rewrites do not cross from one stage to another.
         in_order: see `session`.
+        only: see `run_each`; what is not given of an example is held no longer than needed.
 
     Returns:
         The tensors of each example, and the sessions, which may own some of them.
@@ -205,7 +222,10 @@ def run_in_stages(
     owners: list[ort.InferenceSession] = []
     known = [dict(feeds) for feeds in inputs]
     light, large = without_weights(proto)
-    for stage in stages(light, [*large, *weights], wanted):
+    given_out = each_of(wanted, only, len(inputs))
+    parts = stages(light, [*large, *weights], wanted)
+    last_taken = {name: i for i, stage in enumerate(parts) for name in stage.takes}
+    for i, stage in enumerate(parts):
         if stage.gives:
             types = {name: known[0][name].element_type() for name in stage.takes}
             model = stage.model(light, types)
@@ -219,12 +239,18 @@ def run_in_stages(
         for name in stage.last:
             for values in known:
                 values.pop(name, None)
+        for values, names in zip(known, given_out, strict=True):
+            for name in set(wanted).intersection(values).difference(names):
+                if last_taken.get(name, -1) <= i:
+                    del values[name]
     for tensor in (*light.graph.initializer, *large):
         if tensor.name in wanted and tensor.name not in known[0]:
             value = ort.OrtValue.ortvalue_from_numpy(array_of(tensor))
             for values in known:
                 values[tensor.name] = value
-    return [[values[name] for name in wanted] for values in known], owners
+    return [
+        [values[name] for name in names] for values, names in zip(known, given_out, strict=True)
+    ], owners
 
 
 def _weights_of(stage: Stage) -> dict[str, ort.OrtValue]:

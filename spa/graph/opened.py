@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
 
-from spa.graph.execute import bounded, run_each, session
+from spa.graph.execute import bounded, each_of, run_each, session
 from spa.graph.model import Array
 from spa.graph.nodes import set_nodes
 from spa.graph.stages import is_long
@@ -65,20 +65,30 @@ class Opened:
         """
         return self.run_all([feeds])[0]
 
-    def run_all(self, examples: Sequence[Example]) -> list[Tensors]:
-        """Runs it on several examples; weights that are not held are read once for all."""
+    def run_all(
+        self, examples: Sequence[Example], only: Sequence[Collection[str]] = ()
+    ) -> list[Tensors]:
+        """Runs it on several examples; weights that are not held are read once for all.
+
+        ``only`` says of each example which tensors are given; all where it is empty.
+        """
         if not self.names:
             return [{} for _ in examples]
+        names = each_of(self.names, only, len(examples))
         if self._is_long:
             found = run_each(
                 self._light, examples, also=self._also, weights=self._weights,
-                optimize=self._optimize,
+                optimize=self._optimize, only=only,
             )  # fmt: skip
         else:
             found = [
-                bounded(functools.partial(self._session.run, None, dict(each))) for each in examples
+                bounded(functools.partial(self._session.run, some, dict(each)))
+                for each, some in zip(examples, names, strict=True)
             ]
-        return [dict(zip(self.names, map(_own, values), strict=True)) for values in found]
+        return [
+            dict(zip(some, map(_own, values), strict=True))
+            for some, values in zip(names, found, strict=True)
+        ]
 
 
 def _own(value: Array) -> Array:

@@ -10,7 +10,7 @@ import pytest
 
 from spa.graph import stages as staging
 from spa.graph.deferred import array_of, defer, held, is_deferred
-from spa.graph.execute import run, run_in_stages
+from spa.graph.execute import run, run_each, run_in_stages
 from spa.graph.observe import Observer
 from spa.graph.pieces import pieces
 from spa.graph.read import model_sha256
@@ -100,6 +100,25 @@ def test_runs_in_stages_give_the_same(pair, go, optimize):
     inputs = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
     ((x,),), _ = run_in_stages(pair[1], [inputs], ["x"])
     np.testing.assert_array_equal(x.numpy(), feeds["x"])
+
+
+def test_of_each_example_only_what_is_wanted_is_given(pair):
+    """Also what a later stage takes, and what none does."""
+    rng = np.random.default_rng(2)
+    examples = [
+        {"x": rng.standard_normal((rows, 20)).astype(np.float32), "go": np.array(True)}
+        for rows in (3, 1)
+    ]
+    for proto in pair:
+        whole = [run(proto, feeds, also=["t"]) for feeds in examples]
+        names = [*(value.name for value in proto.graph.output), "t"]
+        some = [["y"], ["t", "s"]]
+        found = run_each(proto, examples, also=["t"], only=some)
+        for i, (given, want) in enumerate(zip(found, whole, strict=True)):
+            places = [k for k, name in enumerate(names) if name in some[i]]
+            assert len(given) == len(places) > 0
+            for value, place in zip(given, places, strict=True):
+                np.testing.assert_allclose(value, want[place], rtol=1e-5)
 
 
 def test_lists_stay_in_one_stage(pair):

@@ -193,17 +193,21 @@ class Prover:
         # rewrites, is enough.
         look = self._inner and not self._blocked and not self._found.inner
         inside = self._inside() if look else None
+        dense = (inside or self._pair).dense
+        names = [value.name for value in self._dense.graph.output]
+        usual = (*names, *self._fixed.watched, *self._fixed.outputs)
         try:
-            wide, narrow = (inside or self._pair).dense.run_all([whole, part])
+            # What is inside is looked at in the smaller batch alone.
+            wide, narrow = dense.run_all([whole, part], [usual, dense.names])
         except RunError:
             return False
-        names = self._given_out(wide)
+        del dense
+        names = [name for name in names if name in wide]
         if not self._same_rows({n: wide[n] for n in names}, {n: narrow[n] for n in names}, three):
             return False
         if inside:
             self._compare_inside(inside, part, narrow)
-            usual = (*names, *self._fixed.watched)
-            wide, narrow = ({n: tensors[n] for n in usual} for tensors in (wide, narrow))
+            narrow = {name: narrow[name] for name in wide}
         self._compare(part, narrow)
         plain = self._compare(whole, wide)
         for number in more:
