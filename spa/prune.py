@@ -15,6 +15,8 @@ from spa.coupling.groups import Groups, find_groups
 from spa.errors import SettingError
 from spa.graph.model import Model
 from spa.importance.score import Chosen, score
+from spa.latency.machine import Machine
+from spa.latency.reach import select_for_latency
 from spa.observe.data import Given
 from spa.observe.losses import Loss
 from spa.pruning.parameters import rewrite_parameters, zero_slices
@@ -33,6 +35,7 @@ def prune(
     rf: float | None = None,
     rp: float | None = None,
     ratio: float | None = None,
+    machine: Machine | None = None,
     inputs: Any = None,
     limits: Limits | None = None,
     aggregate: str | None = None,
@@ -54,10 +57,12 @@ def prune(
         criterion: what scores parameters or channels: a registered name, or a function of a
             `spa.importance.view.View`.
         target: what to reach; or give one of ``rf``, ``rp`` (dense over pruned FLOPs and
-            parameters) and ``ratio`` (removed share of the channels).
+            parameters) and ``ratio`` (removed share of the channels). ``Target`` takes bytes and
+            latency too.
         rf: see ``target``.
         rp: see ``target``.
         ratio: see ``target``.
+        machine: what a target of latency is measured on; None is one thread of the CPU.
         inputs: example inputs or their shapes; see `spa.load`.
         limits: scope, rounding, floors, caps and globs.
         aggregate: how slices are folded; None takes the criterion's own.
@@ -105,14 +110,15 @@ def prune(
             loss=loss,
             seed=seed,
         )
-        selection = select(
-            groups,
-            scores,
-            target.part(step, steps),
-            limits,
-            None if selection is None else selection.removed,
-            best_effort=best_effort,
-        )
+        goal = target.part(step, steps)
+        already = None if selection is None else selection.removed
+        if target.of.value is None:
+            selection = select_for_latency(
+                model, groups, scores, goal, limits, machine or Machine(), already,
+                best_effort=best_effort,
+            )  # fmt: skip
+        else:
+            selection = select(groups, scores, goal, limits, already, best_effort=best_effort)
     assert selection is not None
     plan = plan_of(groups, scores, target, limits, selection)
     result = finish(model, groups, plan, selection.dense, selection.pruned, started, check=verify)

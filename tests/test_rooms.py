@@ -26,6 +26,7 @@ ORDER = (
     {"importance"},
     {"selection"},
     {"pruning"},
+    {"latency"},
     {"modules", "training"},
     {"sources"},
     {"obspa", "prune", "frameworks"},

@@ -79,7 +79,7 @@ def remaining(goal: Target, measured: Mapping[str, Any]) -> Target:
             f"{keyword} is asked for; use another time"
         )
     have = reached[keyword]
-    if goal.of.is_share:
+    if goal.of.kind == "share":
         return Target(**{keyword: max(0.0, 1 - (1 - asked) / (1 - have))})
     return Target(**{keyword: max(1.0, asked / have)})
 

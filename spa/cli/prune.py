@@ -24,6 +24,7 @@ from spa.cli.options import (
     read_labelled,
 )
 from spa.cli.scoring import criterion_of, scored_line
+from spa.cli.targets import add_targets, machine_of, target_of
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of, is_builder
@@ -55,10 +56,7 @@ def register(commands: Any) -> None:
         help=f"one of {', '.join(names())}; or FILE.py:NAME, a function in a file of your own, "
         "which is run",
     )
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--rf", type=float, help="dense FLOPs over pruned FLOPs, such as 2")
-    target.add_argument("--rp", type=float, help="dense parameters over pruned parameters")
-    target.add_argument("--ratio", type=float, help="removed share of the channels, in [0, 1)")
+    add_targets(parser)
     add_limits(parser)
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     for name, settings, text in (
@@ -113,7 +111,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     options = read(args.option, "--option")
     criterion = criterion_of(args.criterion)
     criterion.how(options)
-    target = spa.Target(rf=args.rf, rp=args.rp, ratio=args.ratio)
+    target, machine = target_of(args), machine_of(args)
     limits = limits_of(args)
     tuning = _tuning(args)
     check_outputs(
@@ -136,6 +134,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             # A registered one by its name, so that it gets data only where it looks at some.
             criterion=criterion if is_file(args.criterion) else criterion.name,
             target=target,
+            machine=machine,
             limits=limits,
             aggregate=args.aggregate,
             normalize=args.normalize,
@@ -221,6 +220,7 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
         "data": args.data,
         "scoring": dict(result.plan.settings.get("scoring", {})),
         "asked": dict(result.plan.target),
+        "latency": result.plan.settings.get("latency"),
         "reached": dict(result.plan.reached),
         "params": {"dense": result.dense.params, "pruned": result.pruned.params},
         "macs": {"dense": result.dense.macs, "pruned": result.pruned.macs},

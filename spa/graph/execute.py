@@ -32,6 +32,9 @@ MEMORY_SHARE = 0.8
 # Longest time that one run on an example may take; a Loop may never end.
 MAX_SECONDS = 120.0
 
+# The execution provider that is always there.
+CPU = "CPUExecutionProvider"
+
 ort.set_default_logger_severity(4)
 
 
@@ -44,8 +47,10 @@ def session(
     threads: int = 0,
     once: bool = False,
     in_order: bool = False,
+    provider: str = CPU,
+    profile: str = "",
 ) -> ort.InferenceSession:
-    """Makes a silent CPU session.
+    """Makes a silent session.
 
     Args:
         proto: the model; it is not changed.
@@ -55,6 +60,8 @@ def session(
         threads: intra-op threads; 0 takes all cores.
         once: the session is for a run or two, so weights are not laid out anew for speed.
         in_order: run the nodes in the order of the file.
+        provider: ONNX Runtime's execution provider.
+        profile: where a profile of the nodes goes: the beginning of a file's name.
 
     Raises:
         ModelError: ONNX Runtime refuses the model.
@@ -64,6 +71,9 @@ def session(
     options.intra_op_num_threads = threads
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
     if in_order:
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     if once:
@@ -96,7 +106,7 @@ def session(
         return ort.InferenceSession(
             light.SerializeToString(),
             options,
-            providers=["CPUExecutionProvider"],
+            providers=list(dict.fromkeys((provider, CPU))),
             disabled_optimizers=deadly_rewrites(light),
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.

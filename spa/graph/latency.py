@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from spa.graph.execute import Array, run_session, session
+from spa.graph.execute import CPU, Array, run_session, session
 
 WARM_UP = 10
 ROUNDS = 50
@@ -44,6 +44,7 @@ def measure_latency(
     warm_up: int = WARM_UP,
     threads: int = 0,
     seconds: float = 30.0,
+    provider: str = CPU,
 ) -> list[Latency]:
     """Times models side by side on the same inputs.
 
@@ -54,6 +55,7 @@ def measure_latency(
         warm_up: rounds that are not timed.
         threads: ONNX Runtime's intra-op threads; 0 takes all cores.
         seconds: time for all of it.
+        provider: ONNX Runtime's execution provider.
 
     Returns:
         One entry per model.
@@ -61,7 +63,7 @@ def measure_latency(
     Raises:
         ModelError: a model cannot be loaded or run.
     """
-    sessions = [session(model, threads=threads) for model in models]
+    sessions = [session(model, threads=threads, provider=provider) for model in models]
     started = time.perf_counter()
     for _ in range(max(1, warm_up)):
         for runner in sessions:

@@ -44,6 +44,7 @@ def plan_of(
             "aggregate": scores.aggregate,
             "normalize": scores.normalize,
             **({"scoring": dict(scores.details)} if scores.details else {}),
+            **({"latency": dict(selection.latency)} if selection.latency else {}),
         },
         notes=selection.notes,
     )

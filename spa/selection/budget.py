@@ -9,15 +9,14 @@ over for channels behind it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spa.coupling.groups import Group, Groups
-from spa.coupling.kept import main_causes
 from spa.errors import InfeasibleTarget, SettingError
 from spa.graph.cost import Cost
 from spa.importance.score import Scores
@@ -25,6 +24,7 @@ from spa.selection.costs import CostModel
 from spa.selection.match import matches
 from spa.selection.order import Order
 from spa.selection.quantity import Costs
+from spa.selection.reach import out_of_reach
 from spa.selection.target import Limits, Target
 
 Mask = npt.NDArray[np.bool_]
@@ -44,12 +44,14 @@ class Selection:
         dense: cost before.
         pruned: cost after.
         notes: sentences for the user.
+        latency: what was predicted and measured, JSON-ready, where that was the target.
     """
 
     removed: Mask
     dense: Cost
     pruned: Cost
     notes: tuple[str, ...]
+    latency: Mapping[str, Any] | None = None
 
     @property
     def reached(self) -> dict[str, float]:
@@ -87,20 +89,28 @@ def select(
     Raises:
         InfeasibleTarget: the limits keep the target out of reach by more than `CLOSE`; by less, the
             most that they allow is taken, and a note says so.
-        SettingError: a glob matches nothing.
+        SettingError: a glob matches nothing, or the quantity has to be measured.
     """
-    chosen, notes = _eligible(groups, scores, limits)
+    quantity, name = target.of, target.of.keyword
+    if quantity.value is None:
+        raise SettingError(f"{name} has to be measured, which spa.prune does; or ask for rf or rp.")
+    chosen, notes = eligible(groups, scores, limits)
     order = Order(groups, chosen, scores, limits, already)
     costs = CostModel(groups.coupling)
     nothing = np.zeros(groups.coupling.components.kept.size, dtype=bool)
     dense = costs.cost(nothing)
-    quantity, asked = target.of, target.value
-    name = quantity.keyword
-    known = Costs(costs, dense, order)
+    value_of, known = quantity.value, Costs(costs, dense, order)
+    # More is better of what is compared: of an amount that is dense over pruned.
+    is_amount = quantity.kind == "amount"
+    at_dense = value_of(known, nothing)
+
+    def as_asked(value: float) -> float:
+        return at_dense / value if is_amount else value
 
     def reached(removed: Mask) -> float:
-        return quantity.value(known, removed)
+        return as_asked(value_of(known, removed))
 
+    asked = max(1.0, as_asked(target.value)) if is_amount else target.value
     wanted = asked if quantity.enough is None else quantity.enough(order, asked)
     # A hair of slack, so that a value that was reached once is reached again.
     enough = wanted * (1 - 1e-9)
@@ -108,24 +118,25 @@ def select(
     removed = order.prefix(length)
     if not is_reached:
         top = reached(removed)
-        why = _out_of_reach(target, top, chosen, groups, limits)
+        why = out_of_reach(target, as_asked(top), at_dense, chosen, groups, limits)
         if top < asked * (1 - CLOSE) and not best_effort:
-            raise InfeasibleTarget(why, quantity=name, asked=asked, reachable=top)
+            raise InfeasibleTarget(why, quantity=name, asked=target.value, reachable=as_asked(top))
         return Selection(removed, dense, costs.cost(removed), (*notes, why))
     too_much = asked * (1 + CLOSE)
     if reached(removed) > too_much:
         removed = _closer(order, length - 1, reached, enough, too_much)
     value = reached(removed)
+    said = f"{name} {target.value:g} was asked and {as_asked(value):.3g}"
     if value > too_much:
         unit = "channel" if limits.round_to == 1 else f"step of {limits.round_to}"
         notes.append(
-            f"{name} {asked:g} was asked and {value:.3g} is the nearest value found that is not "
-            f"below it: one more {unit} removes that much."
+            f"{said} is the nearest value found that is not "
+            f"{'above' if is_amount else 'below'} it: one more {unit} removes that much."
         )
     elif value < asked * (1 - CLOSE):
         notes.append(
-            f"{name} {asked:g} was asked and {value:.3g} is what it comes to: channels are whole, "
-            "and what goes of each set of them is rounded down."
+            f"{said} is what it comes to: channels are whole, and what goes of each set of them is "
+            "rounded down."
         )
     return Selection(removed, dense, costs.cost(removed), tuple(notes))
 
@@ -188,7 +199,7 @@ def _closer(
     return best
 
 
-def _eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group], list[str]]:
+def eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group], list[str]]:
     """Groups that may shrink, and remarks on those that may not for want of a score."""
     for kind, globs in (
         ("include", limits.include), ("exclude", limits.exclude),
@@ -216,45 +227,3 @@ def _eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Grou
             f"(first: group {unscored[0]}); they are left dense."
         )
     return [group for group in chosen if group.id in scores.by_group], notes
-
-
-def _out_of_reach(
-    target: Target, top: float, chosen: Sequence[Group], groups: Groups, limits: Limits
-) -> str:
-    name, asked, nothing = target.of.keyword, target.value, 0 if target.of.is_share else 1
-    what = f"{name} {asked:g} is out of reach"
-    if not groups.groups:
-        causes = main_causes(groups.kept)
-        why = f"What is kept dense: {causes}." if causes else "It has no weights."
-        return (
-            f"{what}: no group of this model may shrink, so {name} stays {nothing}. "
-            f"{why}{' spa inspect lists every axis.' if causes else ''}"
-        )
-    if not chosen:
-        return (
-            f"{what}: --include, --exclude, --protect-first or -last and the criterion leave no "
-            f"group that may shrink, so {name} stays {nothing}."
-        )
-    held = {
-        "max_ratio": limits.cap,
-        "min_channels": limits.min_channels,
-        "round_to": limits.round_to,
-        **{f"cap {glob}": share for glob, share in limits.caps.items()},
-        **{f"floor {glob}": least for glob, least in limits.floors.items()},
-    }
-    most = _rounded_down(top)
-    ways = f"Ask for {name} {most:.4g} or less, or loosen them." if most > nothing else (
-        "Loosen them."
-    )  # fmt: skip
-    return (
-        f"{what}: {most:.4g} is the most that the limits allow "
-        f"({', '.join(f'{k} {v}' for k, v in held.items())}). {ways}"
-    )
-
-
-def _rounded_down(value: float) -> float:
-    """A value with four digits that is not above it: who asks for it gets it."""
-    if value <= 0:
-        return 0.0
-    scale = 10.0 ** (3 - math.floor(math.log10(value)))
-    return math.floor(value * scale) / scale

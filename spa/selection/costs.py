@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx import TensorProto
 
 from spa.coupling.couple import Coupling
 from spa.coupling.labels import Labels, Layer, support
 from spa.graph.cost import Cost, node_costs
+from spa.graph.deferred import dtype_of
 from spa.graph.nodes import Use
 
 Mask = npt.NDArray[np.bool_]
@@ -31,6 +34,8 @@ class CostModel:
         self._fixed: list[int] = []
         model = coupling.model
         costs = node_costs(model)
+        #: Of every product that `node_sizes` tells the sizes of, the number of its node.
+        self.nodes = [cost.node for cost in costs]
         self._factors = np.array([cost.factor for cost in costs])
         self._node_axes = _padded(
             [
@@ -48,18 +53,19 @@ class CostModel:
                 for layers in self._layers_of_parameter(name)
             ]
         )
+        # A weight that several read each in its own way lies in the file once for each.
+        self._widths = np.array(
+            [
+                _bytes_of(model.parameters[name])
+                for name in model.counted_parameters
+                for _ in self._layers_of_parameter(name)
+            ],
+            dtype=float,
+        )
 
     def cost(self, removed: Mask) -> Cost:
         """Cost after removing components; ``removed`` has shape (components,)."""
-        sizes = np.empty(len(self._axes) + 1)
-        sizes[-1] = 1.0  # what padding points at
-        for slot, (vectors, fixed) in enumerate(zip(self._axes, self._fixed, strict=True)):
-            if not vectors:
-                sizes[slot] = fixed
-            elif len(vectors) == 1:
-                sizes[slot] = fixed - removed[vectors[0]].sum()
-            else:
-                sizes[slot] = fixed - np.any([removed[v] for v in vectors], axis=0).sum()
+        sizes = self._sizes(removed)
         macs = (
             (self._factors * sizes[self._node_axes].prod(axis=1)).sum()
             if len(self._factors)
@@ -69,6 +75,33 @@ class CostModel:
         # A vector of which one element is left no longer counts (see `spa.graph.cost`).
         params = elements[elements > 1].sum() + self._coupling.model.inner_params
         return Cost(params=round(float(params)), macs=round(float(macs)))
+
+    def weight_bytes(self, removed: Mask) -> float:
+        """Bytes of the weights that `cost` counts, as they are stored, without inner graphs'."""
+        elements = self._sizes(removed)[self._parameter_axes].prod(axis=1)
+        return float((elements * self._widths).sum())
+
+    def node_sizes(self, removed: Mask) -> npt.NDArray[np.float64]:
+        """Sizes of the axes that each contracting node multiplies, after removing components.
+
+        Returns:
+            Shape (products, axes); rows of fewer axes end with ones. A product is of `nodes`.
+        """
+        found: npt.NDArray[np.float64] = self._sizes(removed)[self._node_axes]
+        return found
+
+    def _sizes(self, removed: Mask) -> npt.NDArray[np.float64]:
+        """The size of every slot, and a 1 that padding points at."""
+        sizes = np.empty(len(self._axes) + 1)
+        sizes[-1] = 1.0
+        for slot, (vectors, fixed) in enumerate(zip(self._axes, self._fixed, strict=True)):
+            if not vectors:
+                sizes[slot] = fixed
+            elif len(vectors) == 1:
+                sizes[slot] = fixed - removed[vectors[0]].sum()
+            else:
+                sizes[slot] = fixed - np.any([removed[v] for v in vectors], axis=0).sum()
+        return sizes
 
     def _layers_at(self, index: int, name: str) -> list[Layer]:
         """Layers of a tensor as one node reads or makes it."""
@@ -105,6 +138,14 @@ class CostModel:
         if not (table == table[:, :1]).all():
             return None  # the layer shrinks along another of its axes
         return table[:, 0]
+
+
+def _bytes_of(tensor: onnx.TensorProto | None) -> float:
+    """Bytes of an element as it is stored; a weight that is made by filling is float."""
+    if tensor is None:
+        return 4.0
+    halves = (TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1)
+    return 0.5 if tensor.data_type in halves else float(dtype_of(tensor).itemsize)
 
 
 def _padded(rows: list[list[int]]) -> npt.NDArray[np.int64]:

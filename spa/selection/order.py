@@ -50,6 +50,7 @@ class Order:
         self._ranked = [group.components[places] for group, (places, _) in zip(
             chosen, ranked, strict=True
         )]  # fmt: skip
+        self._keys = [keys for _, keys in ranked]
         merged: list[tuple[float, float, int, int]] = []
         for numbers in self._sets.values():
             keys = sorted(
@@ -100,6 +101,35 @@ class Order:
         for ranked, count in zip(self._ranked, counts, strict=True):
             removed[ranked[:count]] = True
         return removed
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of every group in the order."""
+        return [group.channels for group in self._groups]
+
+    def feasible(self, number: int) -> list[int]:
+        """Numbers of channels that may go of a group, within its cap and its steps."""
+        most = self._caps[number]
+        return [n for n in range(most + 1) if self._rounded(number, n) == n]
+
+    def losses(self) -> list[Values]:
+        """By group, what the first n of its channels cost together, n from 0 to its cap.
+
+        In one set that is the sum of their scores. Scores of sets are not compared with each other;
+        there each channel counts as much as the order puts it behind others.
+        """
+        if len(self._sets) == 1:
+            by_place = [np.array([value for _, value in keys]) for keys in self._keys]
+        else:
+            by_place = [np.zeros(width) for width in self.widths]
+            seen = [0] * len(self._groups)
+            for place, number in enumerate(self._order.tolist()):
+                by_place[number][seen[number]] = (place + 1) / max(1, self.size)
+                seen[number] += 1
+        return [
+            np.concatenate([[0.0], np.cumsum(values[:most])])
+            for values, most in zip(by_place, self._caps, strict=True)
+        ]
 
     def following(self, length: int) -> Iterator[tuple[int, Callable[[int], int]]]:
         """Groups in the order after a prefix, each with the step to its next feasible count."""

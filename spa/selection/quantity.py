@@ -1,9 +1,9 @@
-"""Quantities that targets are of: FLOPs, parameters, a share of the channels.
+"""Quantities that targets are of: FLOPs, parameters, bytes, a share of the channels, latency.
 
 A quantity is a number for every choice of channels. What all of them say is how it is asked for
 (its keyword), which numbers can be asked for, and whether it only grows along an order of channels;
 then the shortest prefix that reaches a value is found by bisection, and else by looking along the
-order.
+order. One that has to be measured has no such number, and a search of its own (`spa.latency`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from spa.selection.order import Order
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
+
+
+Kind: TypeAlias = Literal["quotient", "share", "amount"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,10 @@ class Quantity:
     Attributes:
         name: what a target names it by.
         keyword: how it is asked for: ``spa.prune(rf=2.0)``, ``--rf 2``.
-        value: its value where some components go, shape (components,).
-        grows: whether it only grows as more channels go.
-        is_share: whether it is a share in [0, 1), and not a quotient of 1 or more.
+        value: its value where some components go, shape (components,); None where it is measured.
+        grows: whether it only grows (an amount: falls) as more channels go.
+        kind: a ``quotient`` of 1 or more, dense over pruned; a ``share`` in [0, 1); or an
+            ``amount`` that is to be left at most.
         text: what a number of it means, for messages.
         enough: the value that counts as reached, of the one that was asked for, as channels are
             whole; None: that one.
@@ -60,9 +64,9 @@ class Quantity:
 
     name: str
     keyword: str
-    value: Callable[[Costs, Mask], float]
+    value: Callable[[Costs, Mask], float] | None
     grows: bool
-    is_share: bool
+    kind: Kind
     text: str
     enough: Callable[[Order, float], float] | None = None
 
@@ -72,19 +76,32 @@ class Quantity:
         Raises:
             SettingError: the number has no meaning.
         """
-        if self.is_share and not 0.0 <= asked < 1.0:
+        if self.kind == "share" and not 0.0 <= asked < 1.0:
             raise SettingError(
                 f"{self.keyword} must lie in [0, 1), {self.text}; {asked:g} was given."
             )
-        if not self.is_share and not 1.0 <= asked < math.inf:
+        if self.kind == "amount" and not 0.0 < asked < math.inf:
+            raise SettingError(
+                f"{self.keyword} is {self.text}, so it must be a finite number above 0; "
+                f"{asked:g} was given."
+            )
+        if self.kind == "quotient" and not 1.0 <= asked < math.inf:
             raise SettingError(
                 f"{self.keyword} is {self.text}, so it must be a finite number of at least 1; "
                 f"{asked:g} was given."
             )
 
     def part(self, asked: float, share: float) -> float:
-        """The value of one of several steps: equal factors, or equal shares."""
-        return asked * share if self.is_share else asked**share
+        """The value of one of several steps: equal factors, or equal shares.
+
+        Raises:
+            SettingError: it is an amount, of which the dense model's is not known here.
+        """
+        if self.kind == "amount" and share != 1.0:
+            raise SettingError(
+                f"{self.keyword} is an amount, which has no steps; ask for a quotient, or in one."
+            )
+        return asked * share if self.kind == "share" else asked**share
 
 
 QUANTITIES = Registry[Quantity](

@@ -45,7 +45,7 @@ def test_one_that_rises_and_falls(added, asked):
     added(
         Quantity(
             "latency", "speed", lambda costs, removed: dense / time(removed), grows=False,
-            is_share=False, text="dense over pruned seconds",
+            kind="quotient", text="dense over pruned seconds",
         )
     )  # fmt: skip
     plan = spa.make_plan(groups, scores, spa.Target("latency", asked))
@@ -64,7 +64,7 @@ def test_one_that_is_best_half_way(added):
     def value(costs, removed):
         return 1 + 2 * float(1 - abs(removed.sum() / total - 0.5))
 
-    added(Quantity("hump", "hump", value, grows=False, is_share=False, text="a hump"))
+    added(Quantity("hump", "hump", value, grows=False, kind="quotient", text="a hump"))
     with pytest.raises(spa.InfeasibleTarget) as caught:
         spa.make_plan(groups, scores, spa.Target("hump", 3.5))
     assert caught.value.reachable == pytest.approx(3.0, abs=0.05)

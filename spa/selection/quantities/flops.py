@@ -12,5 +12,5 @@ def value(costs: Costs, removed: Mask) -> float:
 
 
 FLOPS = quantity(
-    Quantity("flops", "rf", value, grows=True, is_share=False, text="dense over pruned")
+    Quantity("flops", "rf", value, grows=True, kind="quotient", text="dense over pruned")
 )

@@ -12,5 +12,5 @@ def value(costs: Costs, removed: Mask) -> float:
 
 
 PARAMETERS = quantity(
-    Quantity("parameters", "rp", value, grows=True, is_share=False, text="dense over pruned")
+    Quantity("parameters", "rp", value, grows=True, kind="quotient", text="dense over pruned")
 )

@@ -21,6 +21,6 @@ def enough(order: Order, asked: float) -> float:
 
 RATIO = quantity(
     Quantity(
-        "ratio", "ratio", value, grows=True, is_share=True, text="the removed share", enough=enough
+        "ratio", "ratio", value, grows=True, kind="share", text="the removed share", enough=enough
     )
 )
