@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.settings import Latency, Place, Settings
 from experiments.data import DATASETS
+from experiments.data.base import Held
 from experiments.ground import files
 from experiments.ground.checked import checked
 from experiments.ground.registry import unknown
@@ -48,6 +49,7 @@ def parse(cfg: DictConfig) -> Settings:
     limits = checked(Limits, _picked(values, Limits) | _globs(values))
     scoring = _scoring(values)
     calibrating = checked(Calibration, _picked(values, Calibration))
+    one = checked(_Plain, _picked(values, _Plain))
     trainer = values["trainer"]
     model, framework = str(cfg.model.name), str(cfg.framework.name)
     if framework not in ("pytorch", *FOLDERS):
@@ -68,7 +70,8 @@ def parse(cfg: DictConfig) -> Settings:
         train=_budget("trainer.train", trainer.get("train")),
         finetune=_budget("trainer.finetune", trainer.get("finetune")),
         logger=values["logger"],
-        seed=checked(_Seed, {"seed": values["seed"]}).seed,
+        seed=one.seed,
+        split=one.split,
         asked=_asked(values["target"]),
         limits=limits if Need.LIMITS in method.needs else None,
         scoring=scoring if Need.CRITERION in method.needs else None,
@@ -79,8 +82,9 @@ def parse(cfg: DictConfig) -> Settings:
 
 
 @dataclass(frozen=True)
-class _Seed:
+class _Plain:
     seed: int
+    split: Held
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from experiments.data import DATASETS
+from experiments.data.base import Held
 from experiments.methods import Calibration, Scoring, criteria, plain
 from experiments.times import TIMES, Once, Rounds, Time
 from experiments.training.budget import Budget
@@ -60,6 +61,7 @@ class Settings:
         dataset: the name and the options of the data set.
         how: the method's own settings.
         pace: the time's own settings.
+        split: what networks are measured on.
         limits: of methods that need them; None elsewhere, as for ``scoring`` and ``calibrating``.
     """
 
@@ -77,6 +79,7 @@ class Settings:
     finetune: Budget
     logger: dict[str, Any]
     seed: int
+    split: Held
     asked: dict[str, float]
     limits: Limits | None
     scoring: Scoring | None
@@ -97,6 +100,8 @@ class Settings:
             "latency": self.latency,
             "trainer": {part: self.budget(part).plain() for part in self.trainings},
         }
+        if self.split != "test":  # earlier runs keep their ids
+            what["split"] = self.split
         if options := plain(self.how):
             what["options"] = options
         if options := plain(self.pace):

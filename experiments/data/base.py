@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from spa.errors import SettingError
 
 # Arrays (N, ...) by the name of the network's input.
 Inputs = dict[str, np.ndarray]
+# What networks are measured on: what nothing was chosen by, or what settings are chosen by.
+Held = Literal["test", "validation"]
 # The name of an input that is alone.
 ONE = "input"
 
@@ -100,6 +102,8 @@ class Dataset:
         scale: of pictures; None where inputs are none.
         ood: where calibration inputs of another distribution come from: ``photos`` or the name
             of a data set; for pictures only.
+        validation: what was held out of the training data, to choose settings on; nothing is
+            trained on it. None: nothing was.
     """
 
     name: str
@@ -110,6 +114,22 @@ class Dataset:
     vocabulary: int | None = None
     scale: Scale | None = None
     ood: str = "photos"
+    validation: Split | None = None
+
+    def held(self, name: Held) -> Split:
+        """Return what networks are measured on.
+
+        Raises:
+            SettingError: the data set has no such part.
+        """
+        if name == "test":
+            return self.test
+        if self.validation is None:
+            raise SettingError(
+                f"split=validation, but {self.name} holds out none of its training data; "
+                "use split=test, or a data set that does, such as fashion_small"
+            )
+        return self.validation
 
     def example(self) -> Inputs:
         """Return two samples as a network gets them."""
@@ -134,9 +154,9 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash what is trained and tested on; no augmentation, no normalisation."""
         shape = self.shapes if len(self.shapes) > 1 else self.shape
-        return hashlib.sha256(
-            f"{shape} {self.train.fingerprint()} {self.test.fingerprint()}".encode()
-        ).hexdigest()
+        splits = [self.train, self.test, *filter(None, [self.validation])]
+        hashes = " ".join(split.fingerprint() for split in splits)
+        return hashlib.sha256(f"{shape} {hashes}".encode()).hexdigest()
 
 
 def aside(default: Any) -> Any:
@@ -246,6 +266,26 @@ def batches(
     bounds = zip(starts, [*starts[1:], len(order)], rngs, strict=True)
     for start, stop, own in islice(bounds, first, None):
         yield split.take(order[start:stop], own)
+
+
+def hold_out(labels: np.ndarray, share: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Part training samples into those to train on and those to choose settings on.
+
+    Every label gives the same share, rounded, of its samples; which they are never changes.
+
+    Args:
+        labels: (N,)
+        share: what is held out.
+
+    Returns:
+        the indices of both, in order.
+    """
+    rng = np.random.default_rng(0)
+    held = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        held[rng.permutation(mine)[: round(share * len(mine))]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def only(inputs: Inputs) -> np.ndarray:

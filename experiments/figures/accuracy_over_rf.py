@@ -29,6 +29,7 @@ def accuracy_over_rf(results: Sequence[Result]) -> Figure | None:
     if not found:
         return None
     names = series.names(found)
+    split = " or ".join(sorted({result["split"] for result in results}))
     lines = sorted(set(names.values()))
     subjects = list(dict.fromkeys(series.subject(row, found) for row in found))
     times = [time for time in TIMES if any(row.block[-1] == time for row in found)]
@@ -44,7 +45,7 @@ def accuracy_over_rf(results: Sequence[Result]) -> Figure | None:
         _limits(axes[0], mine)
         metric = _metric(mine[0])
         unit = f", {metric.unit}" if metric.unit else ""
-        axes[0].set_ylabel(f"test {metric.name}{unit}")
+        axes[0].set_ylabel(f"{split} {metric.name}{unit}")
     for panel in grid[-1]:
         panel.set_xlabel("RF (dense / pruned FLOPs)")
     legend(figure, grid[0][0], lines)

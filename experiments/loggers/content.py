@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from experiments.config.settings import Settings
+from experiments.data.base import Held
 from experiments.ground import provenance
 from experiments.results.columns import STAGES
 from experiments.results.schema import Result, by_stage
 from experiments.tasks import TASKS
 
-# Which stage a number of the test split belongs to; a row of training belongs to its own.
-_TESTS = {"test dense": "dense", "test pruned": "prune", "test finetuned": "finetune"}
+# Which stage a measured number belongs to; a row of training belongs to its own.
+_MEASURED = {"dense": "dense", "pruned": "prune", "finetuned": "finetune"}
 
 
 class Table(NamedTuple):
@@ -51,11 +52,13 @@ def config(settings: Settings) -> dict[str, Any]:
 def numbers(row: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
     """Split a line of metrics into the stage that it belongs to and its named numbers.
 
-    A metric is ``test/<name>`` in every stage, so that stages can be drawn together.
+    A metric is ``test/<name>``, or ``validation/<name>``, in every stage, so that stages can be
+    drawn together.
     """
     name = str(row.get("stage", "run"))
-    stage = _TESTS.get(name, name)
-    prefix = "test" if name in _TESTS else stage
+    split, _, of = name.partition(" ")
+    held = split in get_args(Held) and of in _MEASURED
+    stage, prefix = (_MEASURED[of], split) if held else (name, name)
     found = {k: v for k, v in row.items() if isinstance(v, (int, float))}
     return stage, {f"{prefix}/{k}": v for k, v in found.items()}
 

@@ -41,6 +41,6 @@ def _by_stage(result: Result, metric: Metric, path: Path) -> Path:
     axes.bar_label(bars, fmt=f"%.{metric.digits}f", fontsize=8)
     if metric.unit == "%":
         axes.set_ylim(0, 108)  # room for the number over a full bar
-    axes.set_ylabel(f"test {metric.name}{f', {metric.unit}' if metric.unit else ''}")
+    axes.set_ylabel(f"{result['split']} {metric.name}{f', {metric.unit}' if metric.unit else ''}")
     figure.savefig(path, dpi=150, metadata={"Software": None})
     return path

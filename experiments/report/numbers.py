@@ -33,6 +33,7 @@ def measured(result: Result) -> list[tuple[str, str]]:
     asked = ", ".join(f"{quantity} {value:g}" for quantity, value in result["asked"].items())
     return [
         *_metrics(result),
+        ("measured on", f"the {result['split']} split"),
         ("asked", asked),
         ("RF", f"{result['reached']['rf']:.4f}"),
         ("RP", f"{result['reached']['rp']:.4f}"),

@@ -1,8 +1,9 @@
 """What rows must have in common before they stand below each other.
 
 Rows of one model, framework and data set are read as a comparison. So their runs must have
-started from the same dense network (for each seed), been trained as long, on the same data, and
-counted FLOPs alike. What one run recorded and another did not is not known to be the same.
+started from the same dense network (for each seed), been trained as long, on the same data, been
+measured on the same split, and counted FLOPs alike. What one run recorded and another did not is
+not known to be the same.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from spa.errors import SettingError
 
 Result = Mapping[str, Any]
 # By these, the first that differs, a table can be cut in two; one of the last two always does.
-_CUTS = ("trainer", "code.commit", "code.version", "hardware.gpu", "hardware.cpu", "run_id", "seed")
+_CUTS = (
+    *("trainer", "split", "code.commit", "code.version", "hardware.gpu", "hardware.cpu"),
+    *("run_id", "seed"),
+)
 
 
 class Quantity(NamedTuple):
@@ -46,6 +50,7 @@ def budget(result: Result) -> Any:
 QUANTITIES = (
     Quantity("dense_sha256", lambda r: r["dense_sha256"], by_seed=True),
     Quantity("training budget", budget),
+    Quantity("split", lambda r: r["split"]),
     Quantity("data_sha256", lambda r: r["data_sha256"]),
     Quantity("flops", lambda r: r["flops"]),
 )

@@ -30,7 +30,7 @@ class Reached(TypedDict):
 
 
 class Metrics(TypedDict, total=False):
-    """What the task's metrics measured on the test split, by their keys; only stages that exist."""
+    """What the task's metrics measured on the split, by their keys; only stages that exist."""
 
     dense: dict[str, float]
     pruned: dict[str, float]
@@ -85,6 +85,7 @@ class Result(TypedDict):
     framework: str
     dataset: str
     task: str  # of the data set; says what metrics there are
+    split: str  # what was measured on: test, or validation, which settings are chosen by
     method: str
     criterion: str | None  # None: the method takes none
     time: str

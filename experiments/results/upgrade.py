@@ -2,6 +2,8 @@
 
 2 to 3: ``acc`` was the accuracy of each stage, null where there is no such stage; every run was a
 classification. Which data a method had seen was not recorded.
+
+Records without ``split`` are of the time when everything was measured on the test split.
 """
 
 from __future__ import annotations
@@ -27,4 +29,5 @@ def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
             },
             "seen": None,
         }
+    out.setdefault("split", "test")
     return out

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config.settings import Settings
 from experiments.data import Dataset, load
+from experiments.data.base import Held
 from experiments.ground import files, provenance
 from experiments.methods import plain
 from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds
@@ -49,6 +50,7 @@ def execute(
     watch = Watch()
     prepare(settings.place.device, settings.place.threads)
     data = load(settings.dataset, settings.place.data_root, settings.place.workers)
+    held = data.held(settings.split)
     trainer = trainer_of(settings, progress, interrupts, team)
     with watch.stage("dense"):
         base = baseline(settings, data, trainer)
@@ -84,8 +86,8 @@ def execute(
         training["finetune"] = {key: tuned[key] for key in ("epochs", "seconds", "processes")}
 
     with watch.stage("measure"):
-        metrics = measure(folder, data)
-        latency = latency_ms(dense, folder.path / "pruned.onnx", data.test, **settings.latency)
+        metrics = measure(folder, data, settings.split)
+        latency = latency_ms(dense, folder.path / "pruned.onnx", held, **settings.latency)
     return {
         "schema_version": SCHEMA_VERSION,
         "checksum": "",  # written with the file
@@ -95,6 +97,7 @@ def execute(
         "framework": settings.framework,
         "dataset": data.name,
         "task": data.task,
+        "split": settings.split,
         "method": settings.method,
         "criterion": settings.criterion,
         "time": settings.time,
@@ -196,7 +199,7 @@ class Watch:
         return {"total": total, **self.seconds}  # type: ignore[typeddict-item]
 
 
-def measure(folder: RunFolder, data: Dataset) -> dict[str, dict[str, float]]:
+def measure(folder: RunFolder, data: Dataset, split: Held) -> dict[str, dict[str, float]]:
     """Measure how well every file of the run answers that exists."""
     task = task_of(data)
     names = {metric.key: metric.name for metric in task.metrics}
@@ -204,9 +207,9 @@ def measure(folder: RunFolder, data: Dataset) -> dict[str, dict[str, float]]:
     for stage in ("dense", "pruned", "finetuned"):
         path = folder.path / f"{stage}.onnx"
         if path.is_file():
-            found[stage] = task.measure(predictor(path), data.test)
+            found[stage] = task.measure(predictor(path), data.held(split))
             shown = {names[key]: value for key, value in found[stage].items()}
-            folder.log({"stage": f"test {stage}", **shown})
+            folder.log({"stage": f"{split} {stage}", **shown})
     return found
 
 

@@ -28,10 +28,11 @@ def notes(
     """
     if not results:
         return []
+    splits = " or ".join(sorted({result["split"] for result in results}))
     lines = [
         "Mean ± sample standard deviation over n seeds, without a spread for one seed; "
         f"{MISSING}: missing (the run failed or is not there); {NO_STAGE}: no such stage.",
-        f"RF and RP are dense / pruned FLOPs and parameters. {_measured(results)} on the test "
+        f"RF and RP are dense / pruned FLOPs and parameters. {_measured(results)} on the {splits} "
         "split, measured with ONNX Runtime on each run's own files.",
     ]
     latency = sorted({(r["latency"]["batch"], r["latency"]["threads"]) for r in results})

@@ -74,7 +74,7 @@ class Task(Protocol):
 
     Attributes:
         metrics: the first one is what figures show.
-        said: what the numbers are, before "on the test split" in a table's notes.
+        said: what the numbers are, before "on the test split" or the like in a table's notes.
         guess: gives a network's own answers, of the targets' shape, from its outputs: for the
             accuracy that a training shows, and for the loss on noise. None where there are none
             that are right or wrong.

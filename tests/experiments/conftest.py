@@ -64,6 +64,7 @@ def made_result() -> Callable[..., dict[str, Any]]:
             "framework": "pytorch",
             "dataset": "digits",
             "task": "classification",
+            "split": "test",
             "method": "spa",
             "criterion": "l1",
             "time": "train_prune_finetune",
