@@ -1,6 +1,7 @@
 """Networks: a file per family. A factory takes (input_shape, classes) and gives a fresh nn.Module.
 
-``input_shape`` is that of one sample, or one for each input by name where a data set has several.
+``input_shape`` is that of one sample. A network of several inputs takes ``input_shapes`` in its
+place, one for each input by name.
 A network that reads tokens takes ``vocabulary`` besides, how many there are.
 
 Open families (``torchvision/``, ``onnx/``) take the rest of the name first. The members of
@@ -44,6 +45,24 @@ def takes_tokens(name: str) -> bool:
     """
     found = inspect.signature(MODELS.get(name)).parameters.get("vocabulary")
     return found is not None and found.default is found.empty
+
+
+def takes_several(name: str) -> bool:
+    """Whether a network reads several inputs.
+
+    Raises:
+        SettingError: there is no such network.
+    """
+    return "input_shapes" in inspect.signature(MODELS.get(name)).parameters
+
+
+def takes_pictures(name: str) -> bool:
+    """Whether a network reads pictures.
+
+    Raises:
+        SettingError: there is no such network.
+    """
+    return not takes_tokens(name) and not takes_several(name)
 
 
 def builder(framework: str, model: str) -> str:

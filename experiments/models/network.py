@@ -66,7 +66,13 @@ def made(name: str, data: Dataset) -> Any:
         raise InputError(f"model={name} takes no tokens, but the data set {data.name} is of tokens")
     if takes_tokens(name) and data.vocabulary is None:
         raise InputError(f"model={name} takes tokens, but the data set {data.name} has none")
-    shape = data.shape if len(data.shapes) == 1 else data.shapes
+    several = len(data.shapes) > 1
+    if several and "input_shape" in inspect.signature(factory).parameters:
+        raise InputError(
+            f"model={name} takes one input, but the data set {data.name} has "
+            f"{' and '.join(data.shapes)}"
+        )
+    shape = data.shapes if several else data.shape
     more = {"vocabulary": data.vocabulary} if tokens else {}
     return factory(shape, data.classes, **more)
 

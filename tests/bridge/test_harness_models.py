@@ -7,7 +7,7 @@ import torch
 from oracle import difference, randomise, run_onnx, run_torch
 
 import spa
-from experiments.models import MODELS, takes_tokens
+from experiments.models import MODELS, takes_pictures
 from spa.bridge import from_torch, to_onnx, to_torch
 
 CLASSES = 10
@@ -16,7 +16,7 @@ DIGITS, PICTURES = (1, 8, 8), (3, 32, 32)
 SHAPES = {"vgg16_bn": PICTURES}
 SLOW = ("resnet50", "densenet121", "vgg16_bn", "resnet18")
 # Those of pictures.
-NAMES = [n for n in MODELS.names() if not n.endswith("/") and not takes_tokens(n)]
+NAMES = [n for n in MODELS.names() if not n.endswith("/") and takes_pictures(n)]
 
 
 def alive(module, shape):

@@ -11,14 +11,14 @@ from onnx import TensorProto, helper
 from experiments.data import load
 from experiments.ground import seeds
 from experiments.ground.progress import Progress
-from experiments.models import MODELS, takes_tokens
+from experiments.models import MODELS, takes_pictures
 from experiments.models.network import fresh
 from experiments.training.budget import Budget
 from experiments.training.loop import fit, learning_rate
 from spa.errors import InputError, ModelError, SettingError
 
 # Those of pictures.
-NAMED = [n for n in MODELS.names() if not n.endswith("/") and not takes_tokens(n)]
+NAMED = [n for n in MODELS.names() if not n.endswith("/") and takes_pictures(n)]
 
 
 @pytest.mark.parametrize("name", NAMED)
