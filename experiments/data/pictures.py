@@ -66,16 +66,22 @@ def from_arrays(
     std: tuple[float, ...],
     augment: Augment | None = None,
     ood: str = "photos",
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Dataset:
-    """Make a data set of two pairs of arrays (pictures, labels)."""
+    """Make a data set of pairs of arrays (pictures, labels); only training ones are augmented."""
     scale = Scale(np.array(mean, np.float32), np.array(std, np.float32))
+
+    def split(pair: tuple[np.ndarray, np.ndarray], how: Augment | None = None) -> PictureSplit:
+        return PictureSplit(pair[0], pair[1].astype(np.int64), scale, how)
+
     return Dataset(
         name=name,
-        train=PictureSplit(train[0], train[1].astype(np.int64), scale, augment),
-        test=PictureSplit(test[0], test[1].astype(np.int64), scale),
+        train=split(train, augment),
+        test=split(test),
         classes=classes,
         scale=scale,
         ood=ood,
+        validation=None if validation is None else split(validation),
     )
 
 

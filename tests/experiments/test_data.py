@@ -21,16 +21,21 @@ def idx_bytes(values: np.ndarray) -> bytes:
     return bytes([0, 0, 8, values.ndim]) + sizes + values.astype(np.uint8).tobytes()
 
 
+def write_fashion(folder: Path, sizes: dict[str, int]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The four files of Fashion-MNIST; returns pictures and labels by split."""
+    folder.mkdir(parents=True)
+    rng, made = np.random.default_rng(0), {}
+    for which, n in sizes.items():
+        made[which] = rng.integers(0, 256, (n, 28, 28)), np.arange(n) % 10
+        for kind, values in zip(("images-idx3", "labels-idx1"), made[which], strict=True):
+            (folder / f"{which}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx_bytes(values)))
+    return made
+
+
 @pytest.fixture
 def fashion(tmp_path):
     """A Fashion-MNIST of 12 + 6 pictures, as the Debian package lays it out."""
-    folder = tmp_path / "usr/share/datasets/fashion-mnist"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for which, n in (("train", 12), ("t10k", 6)):
-        images, labels = rng.integers(0, 256, (n, 28, 28)), np.arange(n) % 10
-        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
-            (folder / f"{which}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx_bytes(values)))
+    write_fashion(tmp_path / "usr/share/datasets/fashion-mnist", {"train": 12, "t10k": 6})
     return tmp_path
 
 
@@ -66,6 +71,7 @@ def test_fashion_mnist_is_read_from_the_debian_package(fashion):
 
 def test_a_missing_fashion_mnist_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.data.fashion_mnist._INSIDE", Path("nowhere/fashion-mnist"))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no apt
     with pytest.raises(InputError, match="apt-get download dataset-fashion-mnist && dpkg-deb -x"):
         load({"name": "fashion_mnist"}, str(tmp_path))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,11 @@ def without_files(tmp_path) -> list[Dataset]:
 
 
 # What keeps readers from fetching their files.
-OFFLINE = {name: {"download": False} for name in ("cifar10", "cifar100")}
+OFFLINE = {
+    name: {"download": False}
+    for name in DATASETS.names()
+    if "download" in {field.name for field in fields(DATASETS.get(name).options)}
+}
 
 
 @pytest.mark.parametrize("name", TASKS.names())
@@ -284,6 +288,9 @@ def test_a_network_of_two_inputs_is_trained_pruned_and_measured(of_words, tmp_pa
 def test_what_does_not_fit_is_refused_before_it_is_trained(of_words):
     with pytest.raises(InputError, match="model=resnet8 takes no tokens, but the data set words"):
         fresh("resnet8", of_words, 0)
+    series = replace(of_words, name="series", vocabulary=None)
+    with pytest.raises(InputError, match="resnet8 takes one input, but .* has words and counts"):
+        fresh("resnet8", series, 0)
     with pytest.raises(InputError, match="model=gated takes tokens, but the data set digits has"):
         fresh("gated", load({"name": "digits"}), 0)
     with pytest.raises(InputError, match=r"output 'output' is \[2\] .* words needs \[3\]"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from experiments.config.settings import dense_key
-from experiments.data.base import ArraySplit, Dataset, hold_out
+from experiments.data.base import ArraySplit, Dataset
+from experiments.data.holdout import hold_out
 from experiments.loggers import content
 from experiments.results import guard
 from experiments.results.records import read_result, write_result
