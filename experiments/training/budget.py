@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from spa.training.schedule import Kind, Schedule
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -15,9 +17,7 @@ class Budget:
     """How long and how a network is trained; the keys of conf/trainer/*.yaml.
 
     Attributes:
-        schedule: ``cosine`` to zero, ``multistep`` (times ``gamma`` at ``milestones``) or
-            ``constant``; per epoch, cosine per step.
-        warmup: epochs of linear warm-up.
+        schedule: see `spa.training.schedule.Schedule`, as for milestones, gamma and warmup.
         clip: largest gradient norm, or None.
     """
 
@@ -27,12 +27,18 @@ class Budget:
     lr: Finite = 0.1
     momentum: Finite = 0.9
     weight_decay: Finite = 5e-4
-    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
+    schedule: Kind = "cosine"
     milestones: tuple[int, ...] = ()
     gamma: Finite = 0.1
     warmup: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Finite = 0.0
     clip: Finite | None = None
+
+    def rates(self) -> Schedule:
+        """Return the learning rates."""
+        return Schedule(
+            self.lr, self.epochs, self.schedule, self.milestones, self.gamma, self.warmup
+        )
 
     def plain(self) -> dict[str, Any]:
         """Return the budget in plain JSON values."""

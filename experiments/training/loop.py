@@ -131,12 +131,14 @@ def feed(split: Split, budget: Budget, seed: int, stream: str) -> Feed:
     if steps > 1 and len(split) % budget.batch == 1:
         steps -= 1  # as `batches` joins a last single sample to the batch before it
 
+    schedule = budget.rates()
+
     def rest(epoch: int, step: int) -> Iterator[tuple[Inputs, np.ndarray]]:
         return batches(split, budget.batch, generator(seed, f"{stream} epoch {epoch}"), step)
 
     return Feed(
         epoch=lambda epoch: rest(epoch, 0),
-        rate=lambda epoch, step: learning_rate(budget, epoch + step / steps),
+        rate=lambda epoch, step: schedule.rate(epoch + step / steps),
         epochs=budget.epochs,
         steps=steps,
         batch=budget.batch,
@@ -153,15 +155,3 @@ def training(budget: Budget) -> Training:
         label_smoothing=budget.label_smoothing,
         clip=budget.clip,
     )
-
-
-def learning_rate(budget: Budget, epoch: float) -> float:
-    """Return the learning rate at a point in time, measured in epochs from 0."""
-    if epoch < budget.warmup:
-        return budget.lr * (epoch + 0.1) / (budget.warmup + 0.1)
-    if budget.schedule == "cosine":
-        done = (epoch - budget.warmup) / max(budget.epochs - budget.warmup, 1e-9)
-        return budget.lr * 0.5 * (1 + math.cos(math.pi * done))
-    if budget.schedule == "multistep":
-        return budget.lr * budget.gamma ** sum(epoch >= at for at in budget.milestones)
-    return budget.lr

@@ -14,7 +14,7 @@ from experiments.ground.progress import Progress
 from experiments.models import MODELS, takes_pictures
 from experiments.models.network import fresh
 from experiments.training.budget import Budget
-from experiments.training.loop import fit, learning_rate
+from experiments.training.loop import feed, fit
 from spa.errors import InputError, ModelError, SettingError
 
 # Those of pictures.
@@ -128,14 +128,10 @@ def test_a_loss_that_explodes_is_named():
         )
 
 
-def test_learning_rates():
-    cosine = Budget(epochs=10, batch=1, lr=1.0, warmup=2)
-    rates = [learning_rate(cosine, epoch) for epoch in (0, 1, 2, 6, 10)]
-    assert rates == pytest.approx([0.1 / 2.1, 1.1 / 2.1, 1, 0.5, 0])
-    steps = Budget(epochs=200, batch=1, lr=0.1, schedule="multistep", milestones=(120, 150, 180))
-    rates = [learning_rate(steps, epoch) for epoch in (0, 119.9, 120, 150, 199)]
-    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001])
-    assert learning_rate(Budget(epochs=3, batch=1, lr=0.1, schedule="constant"), 2.5) == 0.1
+def test_a_feed_has_the_budgets_rates():
+    budget = Budget(epochs=10, batch=600, lr=1.0, warmup=2)
+    fed = feed(load({"name": "digits"}).train, budget, 0, "dense")
+    assert fed.rate(3, 1) == budget.rates().rate(3 + 1 / fed.steps)
 
 
 def test_streams_of_one_seed_are_independent_and_stable():
