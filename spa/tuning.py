@@ -255,7 +255,7 @@ def _scored(net: OnnxModule, model: Model) -> torch.nn.Module:
     if last is None or last.op != "Softmax":
         return net
 
-    from spa.training.loop import everything
+    from spa.training.objective import everything
 
     class Logarithm(torch.nn.Module):
         """Log of the probabilities, which log-softmax leaves as they are."""
@@ -291,7 +291,7 @@ def _checked(proto: onnx.ModelProto, net: OnnxModule, model: Model, x: Array) ->
     """
     import torch
 
-    from spa.training.loop import everything
+    from spa.training.objective import everything
 
     (declared,) = model.declared
     sizes = [2, 3] if declared.dims[0] is None else [declared.dims[0]]

@@ -23,7 +23,7 @@ def follow(settings: Settings, team: Processes) -> None:
     """
     from experiments.training.loop import fit, prepare
     from spa.bridge import to_torch
-    from spa.training.loop import Stopped
+    from spa.training.team import Stopped
 
     while (what := team.same(None)) is not None:
         # Not before: where these fail, they do so for the first process too, which says nothing.

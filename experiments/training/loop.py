@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from experiments.ground.progress import Progress
     from spa.training.hooks import HookSpec
-    from spa.training.loop import Keeper, Team
+    from spa.training.loop import Keeper
+    from spa.training.team import Team
 
 Report = Callable[[dict[str, Any]], None]
 

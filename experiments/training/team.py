@@ -12,7 +12,7 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from spa.training.loop import Team
+from spa.training.team import Team
 
 if TYPE_CHECKING:
     from torch import nn

@@ -84,7 +84,7 @@ class Trainer:
             Interrupted: the run was asked to end; the state is kept.
         """
         from experiments.training.loop import fit, prepare
-        from spa.training.loop import Stopped
+        from spa.training.team import Stopped
 
         device = prepare(self.device, self.threads)
         with self.interrupts.gently() as asked:

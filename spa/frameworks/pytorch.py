@@ -75,7 +75,7 @@ class PyTorch(Framework):
         """See `Framework.predict`."""
         import torch
 
-        from spa.training.loop import everything
+        from spa.training.objective import everything
 
         net, _ = self._load(model)
         with torch.no_grad():

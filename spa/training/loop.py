@@ -16,7 +16,8 @@ from spa.errors import SettingError
 from spa.training.feed import Array, Feed
 from spa.training.hooks import Hook, HookSpec, Moment, made
 from spa.training.how import Report, Training
-from spa.training.objective import Objective, Outputs, labels
+from spa.training.objective import Objective, everything, labels
+from spa.training.team import Stopped, Team, led
 
 if TYPE_CHECKING:
     from spa.coupling.groups import Groups
@@ -36,36 +37,6 @@ class Keeper(Protocol):
 
     def save(self, state: dict[str, Any]) -> None:
         """Keeps a state: tensors, numbers and texts in dicts and lists."""
-
-
-class Stopped(Exception):
-    """A keeper ended a training; its state is kept."""
-
-
-class Team:
-    """Processes that train one network together; this one trains alone.
-
-    Attributes:
-        leads: whether this process reports.
-    """
-
-    leads = True
-
-    def wrap(self, net: nn.Module) -> nn.Module:
-        """A module whose gradients are summed over the team, with the leader's weights."""
-        return net
-
-    def share(self, samples: int) -> tuple[slice, float]:
-        """This process's part of a batch, and its weight: 1 over the samples of all parts."""
-        return slice(None), 1 / samples
-
-    def same(self, value: Any) -> Any:
-        """The leader's value, for all."""
-        return value
-
-    def total(self, values: list[float]) -> list[float]:
-        """Sums over the team."""
-        return values
 
 
 def fit(
@@ -122,7 +93,7 @@ def fit(
         for each, its_state in zip(watching, state.get("hooks", []), strict=True):
             each.restore(its_state)
         for old in at.rows:
-            _led(team, partial(report, old))
+            led(team, partial(report, old))
     moment = Moment(net, feed.epochs, feed.steps, groups=groups)
     for each in watching:
         each.begin(moment)
@@ -179,7 +150,7 @@ def fit(
                 f"The loss is {row['loss']} after epoch {at.epoch + 1}; a smaller learning rate "
                 f"than {rate:g} may help."
             )
-        _led(team, partial(report, row))
+        led(team, partial(report, row))
         at = _At(at.epoch + 1, rows=[*at.rows, row])
         if kept:  # after the last epoch too: it may have been asked to end in the last step
             _keep(keeper, team, at, net, optimizer, watching)
@@ -236,21 +207,9 @@ def _keep(
             "hooks": [each.state() for each in hooks],
         })  # fmt: skip
 
-    _led(team, save)
+    led(team, save)
     if stops:
         raise Stopped
-
-
-def _led(team: Team, act: Callable[[], None]) -> None:
-    """Has the leader do something; where it cannot (a full disk), the training ends for all."""
-    failed = None
-    if team.leads:
-        try:
-            act()
-        except Exception as error:  # the others must hear of it before it is raised
-            failed = error
-    if team.same(failed is not None):
-        raise failed or Stopped
 
 
 def _restore(
@@ -283,11 +242,6 @@ def arguments(net: nn.Module, x: Array | Mapping[str, Array]) -> list[Array]:
             f"{missing[0]}."
         )
     return [x[name] for name in names]
-
-
-def everything(output: Any) -> Outputs:
-    """A network's outputs, whether it gives one or several."""
-    return tuple(output) if isinstance(output, (tuple, list)) else (output,)
 
 
 def _tensor(array: Array, device: torch.device | None) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -54,3 +54,8 @@ def labels(smoothing: float = 0.0) -> Objective:
         )
 
     return Objective(loss, lambda outputs: outputs[0].argmax(1))
+
+
+def everything(output: Any) -> Outputs:
+    """A network's outputs, whether it gives one or several."""
+    return tuple(output) if isinstance(output, (tuple, list)) else (output,)

@@ -28,7 +28,7 @@ from experiments.training.rendezvous import meeting
 from experiments.training.budget import Budget
 from experiments.training.loop import fit
 from pathlib import Path
-from spa.training.loop import Stopped
+from spa.training.team import Stopped
 
 where = meeting()
 team = processes(where) if where else None
@@ -121,7 +121,7 @@ from experiments.training.rendezvous import meeting
 from experiments.training.budget import Budget
 from experiments.training.loop import fit
 from spa.errors import OutputError
-from spa.training.loop import Stopped
+from spa.training.team import Stopped
 
 team = processes(meeting())
 

@@ -20,7 +20,7 @@ from experiments.training.budget import Budget
 from experiments.training.checkpoints import Checkpoint
 from experiments.training.interrupts import Interrupted
 from experiments.training.loop import fit
-from spa.training.loop import Stopped
+from spa.training.team import Stopped
 
 BUDGET = Budget(epochs=2, batch=600)  # of three steps
 

@@ -30,7 +30,7 @@ from experiments.training.budget import Budget
 from experiments.training.loop import fit
 from spa.bridge import to_onnx, to_torch
 from spa.errors import InputError, SettingError
-from spa.training.loop import everything
+from spa.training.objective import everything
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,8 @@ from spa.bridge import to_torch
 from spa.training.feed import Batch, Feed
 from spa.training.hooks import Hook, HookSpec, Moment, hook, made, names
 from spa.training.how import Training
-from spa.training.loop import Stopped, fit
+from spa.training.loop import fit
+from spa.training.team import Stopped
 from tests.graphs import classifier
 
 EPOCHS, STEPS, BATCH = 2, 3, 8
