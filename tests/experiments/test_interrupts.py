@@ -71,7 +71,7 @@ def train(checkpoint: Checkpoint) -> tuple[torch.nn.Module, list[dict[str, objec
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     rows: list[dict[str, object]] = []
-    data = load({"name": "digits"}).train
+    data = load({"name": "digits"})
     cpu = torch.device("cpu")
     fit(net, data, BUDGET, seed=0, stream="dense", device=cpu, report=rows.append,
         keeper=checkpoint)  # fmt: skip
