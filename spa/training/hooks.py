@@ -115,6 +115,9 @@ class Hook:
     def epoch(self, at: Moment) -> None:
         """After the epoch's last step."""
 
+    def end(self, at: Moment) -> None:
+        """After the last epoch: what is left to do to the weights that the training ends with."""
+
     def state(self) -> dict[str, Any]:
         """What must be kept for a training to go on: tensors, numbers and texts."""
         return {}

@@ -17,6 +17,7 @@ from spa.training.feed import Array, Feed
 from spa.training.hooks import Hook, HookSpec, Moment, made
 from spa.training.how import Report, Training
 from spa.training.objective import Objective, everything, labels
+from spa.training.teacher import Teacher
 from spa.training.team import Stopped, Team, led
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def fit(
     hooks: Sequence[HookSpec] = (),
     groups: Groups | None = None,
     objective: Objective | None = None,
+    teacher: Teacher | None = None,
 ) -> nn.Module:
     """Trains a network in place.
 
@@ -72,17 +74,22 @@ def fit(
         hooks: what happens besides (`spa.training.hooks`), in this order.
         groups: the coupled sets of the network's file, for hooks that ask for their norms.
         objective: what for; where left out, as a classifier.
+        teacher: whose answers it learns besides.
 
     Returns:
         The same module, on the CPU and in eval mode.
 
     Raises:
-        SettingError: the loss is no longer finite.
+        SettingError: the loss is no longer finite, or there is a teacher but no classes.
         Stopped: the keeper ended it, or the leader could not go on.
     """
     team = team or Team()
     objective = objective or labels(training.label_smoothing)
     net.to(device)
+    if teacher is not None:
+        if objective.scores is None:
+            raise SettingError("A teacher's scores of classes are compared; here are no classes.")
+        teacher.net.to(device)
     optimizer = _optimizer(net, training)
     at = _At()
     kept = team.same(keeper is not None)
@@ -109,7 +116,10 @@ def fit(
             inputs = [_tensor(each[mine], device) for each in arguments(net, x)]
             targets = _tensor(y[mine], device)
             outputs = everything(trained(*inputs))
-            loss = objective.loss(outputs, targets)
+            if teacher is None:
+                loss = objective.loss(outputs, targets)
+            else:
+                loss = teacher.loss(objective, inputs, outputs, targets)
             moment.epoch, moment.step, moment.rate = at.epoch, at.step, rate
             whole = loss * weight
             if watching:
@@ -154,6 +164,8 @@ def fit(
         at = _At(at.epoch + 1, rows=[*at.rows, row])
         if kept:  # after the last epoch too: it may have been asked to end in the last step
             _keep(keeper, team, at, net, optimizer, watching)
+    for each in watching:
+        each.end(moment)
     return net.to("cpu").eval()
 
 

@@ -23,10 +23,13 @@ class Objective:
         loss: of a network's outputs and a batch's targets; summed over samples.
         guess: a network's answers, of the targets' shape; None where answers are neither right nor
             wrong.
+        scores: a network's scores of classes, (N, ..., classes) for targets (N, ...): what a
+            distillation compares. None where answers are no classes.
     """
 
     loss: Callable[[Outputs, Tensor], Tensor]
     guess: Callable[[Outputs], Tensor] | None = None
+    scores: Callable[[Outputs], Tensor] | None = None
 
     def right(self, outputs: Outputs, targets: Tensor) -> float:
         """Summed over samples, the share of a sample's targets that are guessed; 0 without guesses.
@@ -53,7 +56,7 @@ def labels(smoothing: float = 0.0) -> Objective:
             outputs[0], targets, label_smoothing=smoothing, reduction="sum"
         )
 
-    return Objective(loss, lambda outputs: outputs[0].argmax(1))
+    return Objective(loss, lambda outputs: outputs[0].argmax(1), lambda outputs: outputs[0])
 
 
 def everything(output: Any) -> Outputs:

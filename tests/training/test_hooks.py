@@ -81,6 +81,18 @@ class Keeping:
         self.state = copy.deepcopy(state)
 
 
+def resumed(trained, steps: int):
+    """Interrupts a training after each of its steps; it ends with the weights that it gives."""
+    whole = trained()
+    for step in range(1, steps + 1):
+        keeper = Keeping(step)
+        with pytest.raises(Stopped):
+            trained(keeper)
+        again = trained(Keeping(state=keeper.state))
+        assert all(torch.equal(whole[key], again[key]) for key in whole), step
+    return whole
+
+
 def trained(specs, keeper=None):
     proto = classifier()
     net = to_torch(proto)
@@ -93,14 +105,9 @@ def trained(specs, keeper=None):
 @pytest.mark.parametrize("name", [*names(), "test/shrinking"])
 def test_resumed_is_uninterrupted_to_the_bit(name):
     specs = [HookSpec(name)]
-    whole, plain = trained(specs), trained([])
+    whole = resumed(lambda keeper=None: trained(specs, keeper), EPOCHS * STEPS)
+    plain = trained([])
     assert any(not torch.equal(whole[key], plain[key]) for key in whole)
-    for steps in range(1, EPOCHS * STEPS + 1):
-        keeper = Keeping(steps)
-        with pytest.raises(Stopped):
-            trained(specs, keeper)
-        again = trained(specs, Keeping(state=keeper.state))
-        assert all(torch.equal(whole[key], again[key]) for key in whole), steps
 
 
 def test_slimming_adds_the_sign_of_every_scale():
@@ -136,3 +143,41 @@ def test_what_cannot_be_made_says_so():
         made([HookSpec("sliming")])
     with pytest.raises(spa.SettingError, match="Hook slimming: .*strenth"):
         made([HookSpec("slimming", {"strenth": 1})])
+
+
+@hook("test/watching")
+class Watching(Hook):
+    """Keeps the weights after every step."""
+
+    seen: list[dict[str, torch.Tensor]]
+
+    def begin(self, at: Moment) -> None:
+        type(self).seen = [{k: v.clone() for k, v in at.net.state_dict().items()}]
+
+    def stepped(self, at: Moment) -> None:
+        self.seen.append({k: v.clone() for k, v in at.net.state_dict().items()})
+
+
+def test_the_average_is_that_of_all_steps():
+    """By hand: d is 0.1, 2/11, and then 0.2, as (1 + n) / (10 + n) is over that; statistics too."""
+    found = trained([HookSpec("test/watching"), HookSpec("average", {"decay": 0.2})])
+    start, *rest = Watching.seen
+    assert len(rest) == EPOCHS * STEPS
+    for key, mean in start.items():
+        for step, after in enumerate(rest):
+            decay = (0.1, 2 / 11, 0.2)[min(step, 2)]
+            mean = decay * mean + (1 - decay) * after[key]
+        torch.testing.assert_close(found[key], mean.to(found[key].dtype))
+        assert found[key].dtype == start[key].dtype
+
+
+def test_an_average_of_no_decay_is_the_last_step():
+    assert all(
+        map(
+            torch.equal,
+            trained([HookSpec("average", {"decay": 0.0})]).values(),
+            trained([]).values(),
+        )
+    )
+    with pytest.raises(spa.SettingError, match="decay of averaged weights is from 0 to below 1; 1"):
+        made([HookSpec("average", {"decay": 1})])
