@@ -54,8 +54,19 @@ def parse(cfg: DictConfig) -> Settings:
     model, framework = str(cfg.model.name), str(cfg.framework.name)
     if framework not in ("pytorch", *FOLDERS):
         raise unknown("framework", framework, ("pytorch", *FOLDERS))
+    train = _budget("trainer.train", trainer.get("train"))
+    if train.distill:
+        raise SettingError(
+            f"trainer.train.distill is {train.distill}, but the dense network itself has none to "
+            "learn from; use trainer.finetune.distill"
+        )
     if framework != "pytorch":
         builder(framework, model)
+        if train.ema:
+            raise SettingError(
+                f"trainer.train.ema is {train.ema}, but framework={framework} trains the dense "
+                "network itself, and averages no weights; use framework=pytorch"
+            )
     return Settings(
         experiment=str(cfg.experiment_name),
         model=model,
@@ -67,7 +78,7 @@ def parse(cfg: DictConfig) -> Settings:
         time=time,
         pace=pace,
         trainer=str(cfg.trainer.name),
-        train=_budget("trainer.train", trainer.get("train")),
+        train=train,
         finetune=_budget("trainer.finetune", trainer.get("finetune")),
         logger=values["logger"],
         seed=one.seed,

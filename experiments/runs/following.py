@@ -29,7 +29,8 @@ def follow(settings: Settings, team: Processes) -> None:
         # Not before: where these fail, they do so for the first process too, which says nothing.
         device = prepare(settings.place.device, settings.place.threads)
         data = load(settings.dataset, settings.place.data_root, settings.place.workers)
-        what["model"] = model = _parsed(what["model"])
+        what |= {key: _parsed(what[key]) for key in ("model", "teacher")}
+        model = what["model"]
         net = fresh(settings.model, data, settings.seed)[0] if model is None else to_torch(model)
         with suppress(Stopped, SettingError):
             fit(net, data, **what, seed=settings.seed, device=device, team=team)

@@ -139,6 +139,7 @@ class RunJob(Job):
             report=report,
             model=model,
             hooks=hooks,
+            dense=self.dense,
         )
 
 

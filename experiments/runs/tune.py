@@ -44,6 +44,7 @@ def tune(smaller: Path, given: Source, budget: Budget, *, stream: str, to: str) 
         of=files.sha256(smaller),
         report=report,
         model=model,
+        dense=folder.path / "dense.onnx",
     )
     folder.write_model(to, to_onnx(net, model))
     # The rows have the seconds of before an interruption too.

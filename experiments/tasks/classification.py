@@ -39,6 +39,10 @@ class Classification:
         """See `Task.guess`."""
         return outputs[0].argmax(1)
 
+    def scores(self, outputs: tuple[Tensor, ...]) -> Tensor:
+        """See `Task.scores`."""
+        return outputs[0]
+
     def measure(self, predict: Predict, split: Split) -> dict[str, float]:
         """See `Task.measure`."""
         correct = 0

@@ -50,6 +50,10 @@ class Perplexity:
         """See `Task.guess`."""
         return outputs[0].argmax(2)
 
+    def scores(self, outputs: tuple[Tensor, ...]) -> Tensor:
+        """See `Task.scores`."""
+        return outputs[0]
+
     def measure(self, predict: Predict, split: Split) -> dict[str, float]:
         """See `Task.measure`."""
         import torch

@@ -8,6 +8,7 @@
 
         def loss(self, outputs: Outputs, targets: Tensor, smoothing: float = 0.0) -> Tensor: ...
         def guess(self, outputs: Outputs) -> Tensor: ...
+        def scores(self, outputs: Outputs) -> Tensor: ...
         def measure(self, predict: Predict, split: Split) -> dict[str, float]: ...
         def fits(self, file: Interface, data: Dataset) -> None: ...
 
@@ -78,6 +79,8 @@ class Task(Protocol):
         guess: gives a network's own answers, of the targets' shape, from its outputs: for the
             accuracy that a training shows, and for the loss on noise. None where there are none
             that are right or wrong.
+        scores: gives, from a network's outputs, scores of classes with one axis, the last, more
+            than the targets have: what a distillation compares. None where answers are no classes.
     """
 
     @property
@@ -92,6 +95,11 @@ class Task(Protocol):
 
     @property
     def guess(self) -> Callable[[tuple[Tensor, ...]], Tensor] | None:
+        """See the class."""
+        ...
+
+    @property
+    def scores(self) -> Callable[[tuple[Tensor, ...]], Tensor] | None:
         """See the class."""
         ...
 

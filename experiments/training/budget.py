@@ -19,6 +19,11 @@ class Budget:
     Attributes:
         schedule: see `spa.training.schedule.Schedule`, as for milestones, gamma and warmup.
         clip: largest gradient norm, or None.
+        distill: weight of the dense network's answers in the loss (`spa.training.teacher`); 0 for
+            none. Of fine-tuning alone.
+        distill_temperature: by which scores are divided before they are compared.
+        ema: decay of the running mean of the weights that a training ends with
+            (`spa.training.hook.average`); 0 for the weights themselves.
     """
 
     epochs: Annotated[int, Field(ge=0)]
@@ -33,6 +38,9 @@ class Budget:
     warmup: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Finite = 0.0
     clip: Finite | None = None
+    distill: Annotated[float, Field(ge=0, le=1)] = 0.0
+    distill_temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def rates(self) -> Schedule:
         """Return the learning rates."""
@@ -41,5 +49,11 @@ class Budget:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Return the budget in plain JSON values."""
-        return asdict(self) | {"milestones": list(self.milestones)}
+        """Return the budget in plain JSON values, less what it does not use of later settings."""
+        found = asdict(self) | {"milestones": list(self.milestones)}
+        unused = [] if self.ema else ["ema"]
+        if not self.distill:
+            unused += ["distill", "distill_temperature"]
+        for key in unused:  # earlier runs keep their ids
+            del found[key]
+        return found

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from experiments.ground.progress import Progress
     from spa.training.hooks import HookSpec
     from spa.training.loop import Keeper
+    from spa.training.teacher import Teacher
     from spa.training.team import Team
 
 Report = Callable[[dict[str, Any]], None]
@@ -62,6 +63,7 @@ def fit(
     team: Team | None = None,
     model: onnx.ModelProto | None = None,
     hooks: Sequence[HookSpec] = (),
+    teacher: onnx.ModelProto | None = None,
 ) -> nn.Module:
     """Train a network in place.
 
@@ -80,7 +82,12 @@ def fit(
         model: the file that the network was made of, whose coupled sets hooks see; None for a
             fresh network.
         hooks: what happens besides (`spa.training.hooks`).
+        teacher: the dense file, of a budget that distills.
+
+    Raises:
+        SettingError: see `spa.training.loop.fit`; or there is no dense network to learn from.
     """
+    from spa.training.hooks import averaging
     from spa.training.loop import fit as fit_feed
 
     groups = spa.find_groups(spa.load(model)) if hooks and model is not None else None
@@ -101,15 +108,31 @@ def fit(
         on_step=on_step,
         keeper=keeper,
         team=team,
-        hooks=hooks,
+        hooks=[*hooks, *averaging(budget.ema)],
         groups=groups,
         objective=objective(task_of(data), budget),
+        teacher=None if not budget.distill else taught(budget, teacher),
     )
 
 
 def objective(task: Task, budget: Budget) -> Objective:
     """What a task is trained for."""
-    return Objective(partial(task.loss, smoothing=budget.label_smoothing), task.guess)
+    loss = partial(task.loss, smoothing=budget.label_smoothing)
+    return Objective(loss, task.guess, task.scores)
+
+
+def taught(budget: Budget, dense: onnx.ModelProto | None) -> Teacher:
+    """Return whom a network learns from.
+
+    Raises:
+        SettingError: there is no dense network.
+    """
+    from spa.bridge import to_torch
+    from spa.training.teacher import Teacher
+
+    if dense is None:
+        raise SettingError("this training has no dense network to learn from; leave distill out")
+    return Teacher(to_torch(dense), budget.distill, budget.distill_temperature)
 
 
 def listener(stream: str, budget: Budget, report: Report, progress: Progress | None) -> Report:

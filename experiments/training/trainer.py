@@ -64,6 +64,7 @@ class Trainer:
         report: Callable[[dict[str, Any]], None],
         model: onnx.ModelProto | None = None,
         hooks: Sequence[HookSpec] = (),
+        dense: Path | None = None,
     ) -> nn.Module:
         """Train a network in place, from where an interrupted training was, if there was one.
 
@@ -77,21 +78,24 @@ class Trainer:
             report: takes one dict an epoch.
             model: the file that the network was made of; None for the run's fresh network.
             hooks: what happens besides (`spa.training.hooks`).
+            dense: the dense file, which a budget that distills has the network learn from.
 
         The state stays until `forget`: what came of the training is not written yet.
 
         Raises:
             Interrupted: the run was asked to end; the state is kept.
         """
+        import onnx
+
         from experiments.training.loop import fit, prepare
         from spa.training.team import Stopped
 
         device = prepare(self.device, self.threads)
+        teacher = onnx.load(dense) if budget.distill and dense is not None else None
         with self.interrupts.gently() as asked:
             if self.team is not None:
-                content = None if model is None else model.SerializeToString()
-                what = {"model": content, "budget": budget, "stream": stream, "hooks": hooks}
-                self.team.same(what)
+                files = {"model": _content(model), "teacher": _content(teacher)}
+                self.team.same({**files, "budget": budget, "stream": stream, "hooks": hooks})
             checkpoint = Checkpoint(
                 folder / STATE,
                 of,
@@ -113,6 +117,7 @@ class Trainer:
                     team=self.team,
                     model=model,
                     hooks=hooks,
+                    teacher=teacher,
                 )
             except Stopped:
                 self.progress.say(f"asked to end; going on from {checkpoint.path} the next time")
@@ -126,6 +131,10 @@ class Trainer:
             if asked():  # since the last step
                 raise Interrupted
         return net
+
+
+def _content(model: onnx.ModelProto | None) -> bytes | None:
+    return None if model is None else model.SerializeToString()
 
 
 def forget(folder: Path) -> None:

@@ -140,6 +140,11 @@ def hook(name: str) -> Callable[[Made], Made]:
     return register
 
 
+def averaging(decay: float) -> list[HookSpec]:
+    """The hook that averages weights, to be the last one; none for a decay of 0."""
+    return [HookSpec("average", {"decay": decay})] if decay else []
+
+
 def names() -> tuple[str, ...]:
     """Names of all hooks, sorted."""
     return HOOKS.names()

@@ -22,6 +22,7 @@ import json, sys
 import numpy as np, torch
 from experiments.training.checkpoints import Checkpoint
 from experiments.data import load
+from experiments.models.network import fresh
 from experiments.training.team import processes
 from experiments.ground.progress import Progress
 from experiments.training.rendezvous import meeting
@@ -34,7 +35,8 @@ where = meeting()
 team = processes(where) if where else None
 leads = team is None or team.leads
 data = load({"name": "digits"})
-budget = Budget(epochs=2, batch=60, lr=0.05)
+budget = Budget(epochs=2, batch=60, lr=0.05, ema=0.9, distill=0.5)
+teacher = fresh("resnet8", data, 0)[1]
 stops = [False] * 9 + [True]  # after the tenth step
 
 def train(keeper):
@@ -44,7 +46,10 @@ def train(keeper):
     )
     rows = []
     fit(net, data, budget, seed=0, stream="dense", device=torch.device("cpu"),
-        report=rows.append, keeper=keeper, team=team)
+        report=rows.append, keeper=keeper, team=team, teacher=teacher)
+    if team:  # averages are the same to the bit in all
+        everywhere = team.same([w.detach() for w in net.parameters()])
+        assert all(map(torch.equal, everywhere, net.parameters()))
     return net, rows
 
 def keeper(stops):

@@ -39,6 +39,10 @@ class Warm:
         (("method=torch_pruning",), "round_to=8"),
         (("method=torch_pruning",), "criterion=l2"),
         ((), "trainer.name=mine"),
+        ((), "trainer.finetune.distill_temperature=2"),  # of a distillation that there is none of
+        ((), "trainer.finetune.distill=0"),
+        ((), "trainer.finetune.ema=0"),
+        (("time=train_prune",), "trainer.finetune.distill=0.5"),
     ],
 )
 def test_what_a_run_does_not_use_is_not_in_its_id(parsed, base, unused):
@@ -55,6 +59,12 @@ def test_what_a_run_does_not_use_is_not_in_its_id(parsed, base, unused):
         (OBSPA, "method.damping=0.1"),
         (OBSPA, "round_to=8"),
         ((), "trainer.finetune.lr=1"),
+        ((), "trainer.finetune.distill=0.5"),
+        (("trainer.finetune.distill=0.5",), "trainer.finetune.distill_temperature=2"),
+        ((), "trainer.finetune.ema=0.9"),
+        ((), "trainer.train.ema=0.9"),
+        ((), "trainer.finetune.warmup=1"),
+        ((), "trainer.finetune.label_smoothing=0.1"),
         ((), "method.steps=4"),
         (("method=torch_pruning",), "target.rf=3"),
     ],
@@ -79,6 +89,11 @@ def test_a_criterions_own_settings_are_checked_and_enter_the_id(parsed, monkeypa
         ("+method.step=4", "method spa has no setting step; it has steps, attention"),
         ("+dataset.sise=8", "dataset has no setting sise; it has ood, size"),
         ("+latency.runs=8", "latency has no setting runs; it has batch, threads, warmup, repeats"),
+        (
+            "+trainer.train.distill=0.5",
+            "trainer.train.distill is 0.5, but the dense network itself has none to learn from; use"
+            " trainer.finetune.distill",
+        ),
     ],
 )
 def test_a_setting_of_nobody_is_refused(parsed, override, said):
@@ -89,6 +104,20 @@ def test_a_setting_of_nobody_is_refused(parsed, override, said):
 
 def test_the_id_says_by_which_rule_it_was_made(parsed):
     assert parsed().semantic()["version"] == VERSION == 2
+
+
+def test_earlier_runs_keep_their_ids(parsed):
+    """What came to a budget later is in it only where it is used."""
+    budgets = parsed().semantic()["trainer"]
+    later = {"distill", "distill_temperature", "ema"}
+    assert not any(later & budget.keys() for budget in budgets.values())
+    assert parsed("trainer=smoke").run_id == "6ddab352c8"
+
+
+def test_a_framework_that_averages_no_weights_is_not_asked_to(parsed):
+    with pytest.raises(SettingError, match="framework=jax trains the dense .* averages no weights"):
+        parsed("framework=jax", "trainer.train.ema=0.9")
+    assert parsed("framework=jax", "trainer.finetune.ema=0.9").finetune.ema == 0.9
 
 
 def test_a_file_is_read_once_however_often_the_run_is_named(parsed, tmp_path, monkeypatch):

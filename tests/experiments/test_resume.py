@@ -21,6 +21,8 @@ from experiments.training.checkpoints import Checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     *("model=resnet8", "trainer=smoke", "trainer.train.epochs=12", "trainer.finetune.epochs=12"),
+    *("trainer.train.ema=0.9", "trainer.finetune.ema=0.9", "trainer.finetune.distill=0.5"),
+    *("trainer.finetune.label_smoothing=0.1", "trainer.finetune.warmup=2"),
     *("checkpoint_seconds=0", "latency.repeats=2", "latency.warmup=1"),
 )
 
