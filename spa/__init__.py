@@ -36,7 +36,8 @@ from spa.pruning.surgery import apply_plan
 from spa.pruning.verify import Proof, verify
 from spa.selection.target import Limits, Target
 from spa.sources import load
-from spa.tuning import Tuned, Tuning, finetune
+from spa.training.how import Tuning
+from spa.tuning import Tuned, finetune
 
 __version__ = "0.1.0"
 

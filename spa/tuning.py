@@ -1,7 +1,8 @@
 """Fine-tuning of a pruned model, whatever framework it came from.
 
 1. The ONNX file becomes a torch module (`spa.bridge`), and is trained as a classifier on labelled
-   data: AdamW, cross-entropy, learning rates along half a cosine.
+   data: AdamW, cross-entropy, learning rates along half a cosine; or as a `Tuning` says, from the
+   dense model's answers too.
 2. The weights go back into the file by name, and the file is checked: it runs on ONNX Runtime at
    two batch sizes, its outputs are finite, and they are the trained module's.
 
@@ -12,8 +13,6 @@ are of the pruned model as it was before; no proof says what training should giv
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,60 +21,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from spa.errors import MissingExtra, SettingError, VerificationError
-from spa.graph.example import declared_inputs
+from spa.errors import SettingError, VerificationError
 from spa.graph.execute import run_each
 from spa.graph.forks import close_forks
-from spa.graph.load import load_file
+from spa.graph.load import File, load_file
 from spa.graph.model import Array, Model
-from spa.graph.nodes import Graph
-from spa.graph.read import first_line
+from spa.graph.read import first_line, read_model
 from spa.observe.data import SEEDS
 from spa.progress import Progress
 from spa.pruning.result import Pruned
 from spa.training.feed import Batch, Feed
-from spa.training.how import Training
+from spa.training.how import Tuning
+from spa.training.labelled import check_data, example_for
 
 if TYPE_CHECKING:
     import torch
 
     from spa.bridge import OnnxModule
+    from spa.training.teacher import Teacher
 
 # Samples that ONNX Runtime takes at once.
 RUN_BATCH = 256
 # Largest difference between the tuned file and the trained module, as a share of the scale.
 TOLERANCE = 1e-3
-WEIGHT_DECAY, CLIP = 1e-4, 1.0
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How long and how fast a model is fine-tuned.
-
-    Attributes:
-        epochs: how often all of the data is seen.
-        lr: the first learning rate; it falls along half a cosine.
-        batch: samples in a step; a batch size that the file fixes goes before.
-
-    Raises:
-        SettingError: a number has no meaning.
-    """
-
-    epochs: int = 10
-    lr: float = 1e-3
-    batch: int = 32
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise SettingError(
-                    f"The {name} of fine-tuning must be 1 or more; {getattr(self, name)} was given."
-                )
-        if not 0 < self.lr < math.inf:
-            raise SettingError(
-                f"The learning rate of fine-tuning must be above 0 and finite; {self.lr:g} was "
-                "given."
-            )
 
 
 @dataclass(frozen=True)
@@ -101,7 +69,13 @@ class Tuned:
 
 
 def finetune(
-    pruned: Pruned, x: Array, y: Array, tuning: Tuning | None = None, *, seed: int = 0
+    pruned: Pruned,
+    x: Array,
+    y: Array,
+    tuning: Tuning | None = None,
+    *,
+    dense: File | Model | None = None,
+    seed: int = 0,
 ) -> Tuned:
     """Trains a pruned classifier in PyTorch; the weights come back in its ONNX model.
 
@@ -113,10 +87,12 @@ def finetune(
         x: inputs (N, ...), as the ONNX model takes them.
         y: labels (N,), whole numbers from 0.
         tuning: how long and how fast.
+        dense: the model before it was pruned, where the tuning has it learned from.
         seed: of the order of the samples.
 
     Raises:
-        SettingError: the data does not fit the model, or the loss is no longer finite.
+        SettingError: the data does not fit the model, the loss is no longer finite, or there is no
+            dense model to learn from.
         BridgeError: the model has an operator that the bridge to PyTorch lacks.
         MissingExtra: PyTorch is not installed.
         VerificationError: the tuned model does not run, or not as it was trained.
@@ -128,14 +104,15 @@ def finetune(
     """
     tuning = tuning or Tuning()
     started = time.perf_counter()
-    model = load_file(pruned.model, _example(pruned.model, np.shape(x)))
+    model = load_file(pruned.model, example_for(pruned.model, np.shape(x)))
     check_data(model, x, y)
     x = np.ascontiguousarray(x, dtype=model.declared[0].dtype)
     y = np.asarray(y).astype(np.int64)
     from spa.bridge import to_onnx, to_torch
 
     net = to_torch(model.proto)
-    rows = _trained(net, model, x, y, tuning, seed % SEEDS)
+    teacher = None if not tuning.distill else _teacher(dense, model, x, tuning)
+    rows = _trained(net, model, x, y, tuning, seed % SEEDS, teacher)
     tuned = close_forks(to_onnx(net, model.proto), model.forks)
     before = _accuracy(pruned.model, model, x, y)
     checks = _checked(tuned, net, model, x)
@@ -154,62 +131,17 @@ def finetune(
     )
 
 
-def check_data(model: Model, x: Array, y: Array) -> None:
-    """Finds out whether a model can be fine-tuned on some data.
-
-    Args:
-        model: the pruned model, or the dense one, which has the same inputs and outputs.
-        x: inputs (N, ...).
-        y: labels (N,).
-
-    Raises:
-        SettingError: it cannot; the message says why.
-        MissingExtra: PyTorch is not installed.
-    """
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtra("torch", "torch", "Fine-tuning")
-    if len(model.graph.inputs) != 1:
-        raise SettingError(
-            "Fine-tuning takes labelled data for models of one input; this one has "
-            f"{len(model.graph.inputs)}: {', '.join(model.graph.inputs)}."
-        )
-    x, y, (declared,) = np.asarray(x), np.asarray(y), model.declared
-    fixed = declared.dims[0] if declared.dims else None
-    if x.shape[0:1] != y.shape or not declared.takes((fixed or 1, *x.shape[1:])):
-        raise SettingError(
-            f"Data to fine-tune on, x of {x.shape} with {y.size} labels, does not fit input "
-            f"{declared.describe()} (the first axis is the batch, ? is free)."
-        )
-    if len(x) < max(fixed or 1, 2):
-        raise SettingError(
-            f"Fine-tuning needs {max(fixed or 1, 2)} samples or more, but was given {len(x)}."
-        )
-    name = model.graph.outputs[0]
-    shape = tuple(model.shapes[name])
-    if len(shape) != 2 or shape[1] < 2:
-        raise SettingError(
-            f'Fine-tuning needs class scores of shape (N, classes), but the first output, "{name}",'
-            f" has shape {shape}."
-        )
-    if not 0 <= y.min() <= y.max() < shape[1]:
-        raise SettingError(
-            f'Labels must be from 0 to {shape[1] - 1}, as output "{name}" has {shape[1]} classes; '
-            f"they are from {y.min()} to {y.max()}."
-        )
-
-
-def _example(proto: onnx.ModelProto, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]] | None:
-    """The shape of an example like the data; None where the model takes several inputs."""
-    declared = declared_inputs(proto, Graph.from_proto(proto))
-    if len(declared) != 1 or not declared[0].dims or not shape:
-        return None
-    return {declared[0].name: (declared[0].dims[0] or 2, *shape[1:])}
-
-
 def _trained(
-    net: OnnxModule, model: Model, x: Array, y: Array, tuning: Tuning, seed: int
+    net: OnnxModule,
+    model: Model,
+    x: Array,
+    y: Array,
+    tuning: Tuning,
+    seed: int,
+    teacher: Teacher | None,
 ) -> list[dict[str, Any]]:
     """Trains a module in place; returns the loop's rows."""
+    from spa.training.hooks import averaging
     from spa.training.loop import fit
 
     size = model.declared[0].dims[0] or min(tuning.batch, len(x))
@@ -223,9 +155,10 @@ def _trained(
             rows = order[step * size : (step + 1) * size]
             yield x[rows], y[rows]
 
+    schedule = tuning.rates()
+
     def rate(epoch: int, step: int) -> float:
-        done = (epoch + step / steps) / tuning.epochs
-        return tuning.lr * 0.5 * (1 + math.cos(math.pi * done))
+        return schedule.rate(epoch + step / steps)
 
     rows: list[dict[str, Any]] = []
     with Progress("Fine-tuning (steps)", tuning.epochs * steps) as progress:
@@ -235,9 +168,16 @@ def _trained(
             progress.advance(note=f"epoch {epoch + 1} of {tuning.epochs}{loss}")
 
         feed = Feed(epoch, rate, tuning.epochs, steps, size)
-        how = Training("adamw", weight_decay=WEIGHT_DECAY, clip=CLIP)
         try:
-            fit(_scored(net, model), feed, how, report=rows.append, on_step=on_step)
+            fit(
+                _scored(net, model),
+                feed,
+                tuning.training(),
+                report=rows.append,
+                on_step=on_step,
+                hooks=averaging(tuning.ema),
+                teacher=teacher,
+            )
         except RuntimeError as error:
             raise SettingError(
                 f"The model does not train on batches of {(size, *x.shape[1:])}: "
@@ -245,6 +185,41 @@ def _trained(
             ) from error
     net.eval()
     return rows
+
+
+def _teacher(
+    dense: File | Model | None,
+    model: Model,
+    x: Array,
+    tuning: Tuning,
+) -> Teacher:
+    """The dense model, which the pruned one learns from.
+
+    Raises:
+        SettingError: there is none, or it is of other inputs or classes.
+    """
+    from spa.bridge import to_torch
+    from spa.training.teacher import Teacher
+
+    if dense is None:
+        raise SettingError("There is no dense model to learn from; give it, or leave distill out.")
+    if not isinstance(dense, Model):
+        proto = dense if isinstance(dense, onnx.ModelProto) else read_model(dense)[0]
+        dense = load_file(dense, example_for(proto, x.shape))
+    for what, mine, theirs in (
+        ("inputs", [d.describe() for d in model.declared], [d.describe() for d in dense.declared]),
+        (
+            "classes",
+            model.shapes[model.graph.outputs[0]][1:],
+            dense.shapes[dense.graph.outputs[0]][1:],
+        ),
+    ):
+        if mine != theirs:
+            raise SettingError(
+                f"The dense model has other {what} than the pruned one: {theirs}, not {mine}."
+            )
+    net = _scored(to_torch(dense.proto), dense)
+    return Teacher(net, tuning.distill, tuning.distill_temperature)
 
 
 def _scored(net: OnnxModule, model: Model) -> torch.nn.Module:

@@ -11,6 +11,12 @@ from typing import Any
 import onnx
 
 import spa
+from spa.cli.finetuning import (
+    add_finetuning,
+    finetune_document,
+    finetune_lines,
+    tuning_of,
+)
 from spa.cli.limits import add_limits, limits_of
 from spa.cli.options import (
     MODEL,
@@ -35,7 +41,7 @@ from spa.importance.from_file import is_file
 from spa.importance.options import read
 from spa.observe.losses import LOSSES
 from spa.progress import stage
-from spa.tuning import check_data
+from spa.training.labelled import check_data
 
 
 def register(commands: Any) -> None:
@@ -86,19 +92,7 @@ def register(commands: Any) -> None:
         help="write the nearest reachable model where the target is out of reach",
     )
     parser.add_argument("--no-verify", action="store_true", help="skip the proof")
-    group = parser.add_argument_group(
-        "fine-tuning",
-        "The smaller model is trained on labelled data before it is written. The proof and the "
-        "plan are of the model before that.",
-    )
-    default = spa.Tuning()
-    for name, kind, metavar, text in (
-        ("--finetune", str, "DATA.npz", "arrays x (inputs as the model takes them) and y (labels)"),
-        ("--finetune-epochs", int, "N", f"how often all data is seen ({default.epochs})"),
-        ("--finetune-lr", float, "X", f"AdamW's first rate; falls as a cosine ({default.lr:g})"),
-        ("--finetune-batch", int, "N", f"samples in a step ({default.batch})"),
-    ):
-        group.add_argument(name, type=kind, metavar=metavar, help=text)
+    add_finetuning(parser)
     add_framework(parser)
     add_code(parser)
     add_json(parser)
@@ -113,7 +107,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     criterion.how(options)
     target, machine = target_of(args), machine_of(args)
     limits = limits_of(args)
-    tuning = _tuning(args)
+    tuning = tuning_of(args)
     check_outputs(
         {"--output": args.output, "--plan": args.plan},
         {MODEL: args.model, "--data": args.data, "--finetune": args.finetune},
@@ -155,7 +149,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             with tempfile.TemporaryDirectory(prefix="spa-trial-") as folder:
                 trial = Path(folder) / f"trial{back.suffix}"
                 back.give_back(Path(args.model), trial, source, result, sizes)
-        tuned = spa.finetune(result, *samples, tuning, seed=args.seed)
+        tuned = spa.finetune(result, *samples, tuning, dense=model, seed=args.seed)
         result = tuned.pruned
     beside = {args.plan: result.plan.to_json()} if args.plan else {}
     if back is not None:
@@ -165,24 +159,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             write_json(path, document)
     else:
         write_model(args.output, result.model, beside or None)
-    document = {**_document(args, result), "finetune": _finetune_document(tuned)}
+    document = {**_document(args, result), "finetune": finetune_document(tuned)}
     return document, _text(document, "" if result.proof is None else result.proof.text())
-
-
-def _tuning(args: argparse.Namespace) -> spa.Tuning:
-    """How to fine-tune.
-
-    Raises:
-        SettingError: a number has no meaning, or there is nothing to fine-tune on.
-    """
-    given = {name: getattr(args, f"finetune_{name}") for name in ("epochs", "lr", "batch")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if given and args.finetune is None:
-        raise SettingError(
-            f"--finetune-{next(iter(given))} says how to fine-tune, but not on what; add "
-            "--finetune DATA.npz."
-        )
-    return spa.Tuning(**given)
 
 
 def _framework(model: str, output: str, code: Sequence[str], named: str | None) -> Framework | None:
@@ -235,18 +213,6 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
     }
 
 
-def _finetune_document(tuned: spa.Tuned | None) -> dict[str, Any] | None:
-    if tuned is None:
-        return None
-    return {
-        "epochs": len(tuned.rows),
-        "loss": {"first": tuned.rows[0]["loss"], "last": tuned.rows[-1]["loss"]},
-        "training_accuracy": {"before": tuned.before, "after": tuned.after},
-        "checks": list(tuned.checks),
-        "seconds": round(tuned.seconds, 3),
-    }
-
-
 def _text(document: dict[str, Any], proof_text: str) -> str:
     asked = ", ".join(f"{name} {value:g}" for name, value in document["asked"].items())
     reached = ", ".join(f"{name} {value:.3f}" for name, value in document["reached"].items())
@@ -265,11 +231,6 @@ def _text(document: dict[str, Any], proof_text: str) -> str:
         lines.append(proof_text)
     tuned = document["finetune"]
     if tuned is not None:
-        loss, accuracy = tuned["loss"], tuned["training_accuracy"]
-        lines += [
-            f"fine-tuned: {tuned['epochs']} epochs, loss {loss['first']:.4g} -> {loss['last']:.4g},"
-            f" training accuracy {accuracy['before']:.1%} -> {accuracy['after']:.1%}",
-            *tuned["checks"],
-        ]
+        lines += finetune_lines(tuned)
     lines.append(f"wrote {document['output']}")
     return "\n".join(lines)

@@ -9,11 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
+import spa
 from spa.frameworks import Source, environments, framework
 from spa.graph.execute import run
 from tests.cli.conftest import save
 from tests.frameworks.test_round_trip import FILES, NETWORKS
-from tests.graphs import Builder
+from tests.graphs import Builder, classifier
 
 CLASSES = 4
 
@@ -120,6 +121,11 @@ def test_data_that_does_not_fit(refused, model, tmp_path, arrays, words):
         (("--finetune-batch", -1), "batch of fine-tuning must be 1 or more; -1"),
         (("--finetune-lr", "nan"), "learning rate of fine-tuning must be above 0 and finite; nan"),
         (("--finetune-lr", 1e30), "The loss is"),
+        (("--finetune-schedule", "cosin"), 'no schedule "cosin". Did you mean cosine'),
+        (("--finetune-schedule", "multistep"), "A multistep schedule needs milestones"),
+        (("--finetune-distill", 2), "distill of fine-tuning is from 0 to 1; 2"),
+        (("--finetune-distill-temperature", 0), "distill_temperature of fine-tuning must be above"),
+        (("--finetune-ema", 1), "ema of fine-tuning is from 0 to below 1; 1"),
     ],
 )
 def test_numbers_without_meaning(refused, model, data, tmp_path, options, words):
@@ -127,10 +133,63 @@ def test_numbers_without_meaning(refused, model, data, tmp_path, options, words)
     assert words in refused("prune", model, "-o", out, "--rf", 2, "--finetune", data, *options)
 
 
-def test_how_without_what(refused, model, tmp_path):
+@pytest.mark.parametrize("option", ["--finetune-epochs", "--finetune-label-smoothing"])
+def test_how_without_what(refused, model, tmp_path, option):
     out = tmp_path / "o.onnx"
-    message = refused("prune", model, "-o", out, "--rf", 2, "--finetune-epochs", 3)
+    message = refused("prune", model, "-o", out, "--rf", 2, option, 1)
+    assert f"{option} says how" in message
     assert "add --finetune DATA.npz" in message
+
+
+ALL = (
+    *("--finetune-schedule", "multistep", "--finetune-milestones", "8,12", "--finetune-gamma", 0.3),
+    *("--finetune-warmup", 1, "--finetune-label-smoothing", 0.1, "--finetune-ema", 0.9),
+    *("--finetune-distill", 0.5, "--finetune-distill-temperature", 2),
+)
+
+
+def test_all_that_may_be_asked_of_it(spa_, model, data, tmp_path):
+    """What is written holds the averaged weights: it is checked against the trained module."""
+    out = tmp_path / "small.onnx"
+    result = spa_("prune", model, "-o", out, "--rf", 2, "--finetune", data, *FAST, *ALL, "--json")
+    assert result.code == 0, result.err
+    tuned = result.document["finetune"]
+    assert tuned["training_accuracy"]["after"] > 0.9 > tuned["training_accuracy"]["before"]
+    assert accuracy(onnx.load(out), data) == tuned["training_accuracy"]["after"]
+
+
+def test_a_dense_model_is_learned_from_through_its_softmax(data):
+    """Files that end in a Softmax, and the same without it, learn alike from alike."""
+    with np.load(data) as arrays:
+        x, y = arrays["x"], arrays["y"]
+    ended = []
+    for softmax in (False, True):
+        g = Builder(17)
+        found = g.node("Flatten", [g.node("Relu", [g.conv(g.input(3, 8, 8), 3, 8, stride=2)])])
+        scores = g.gemm(found, 128, CLASSES)
+        dense = g.model(g.node("Softmax", [scores]) if softmax else scores)
+        pruned = spa.prune(dense, ratio=0.5)
+        tuning = spa.Tuning(epochs=2, lr=0.01, distill=1.0, distill_temperature=2.0)
+        tuned = spa.finetune(pruned, x, y, tuning, dense=dense).pruned.model
+        weights = {w.name: onnx.numpy_helper.to_array(w) for w in tuned.graph.initializer}
+        ended.append(weights)
+        start = {w.name: onnx.numpy_helper.to_array(w) for w in pruned.model.graph.initializer}
+        assert any(np.abs(weights[name] - value).max() > 1e-3 for name, value in start.items())
+    assert ended[0].keys() == ended[1].keys()
+    for name, value in ended[0].items():
+        np.testing.assert_allclose(ended[1][name], value, atol=1e-4)
+
+
+def test_there_must_be_something_to_learn_from(data):
+    with np.load(data) as arrays:
+        x, y = arrays["x"], arrays["y"]
+    pruned = spa.prune(classifier(), rf=2.0)
+    with pytest.raises(spa.SettingError, match="no dense model to learn from"):
+        spa.finetune(pruned, x, y, spa.Tuning(distill=0.5))
+    g = Builder(17)
+    other = g.model(g.gemm(g.node("Flatten", [g.input(3, 8, 8)]), 192, 7))
+    with pytest.raises(spa.SettingError, match=r"other classes .* \(7,\), not \(5,\)"):
+        spa.finetune(pruned, x, y, spa.Tuning(distill=0.5), dense=other)
 
 
 def test_a_model_without_class_scores(refused, data, tmp_path):
