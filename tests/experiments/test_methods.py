@@ -145,6 +145,43 @@ def test_slimming_makes_scales_small_before_it_prunes(dense, source):
     assert sums[1] < 0.98 * sums[0]
 
 
+def test_group_sparsity_makes_some_sets_much_smaller_than_others(dense, source):
+    """The harder its pull, the smaller the norms of what goes beside those of what stays."""
+    shares = []
+    for strength in (1e-9, 1e-1):
+        options = (f"method.strength={strength}", "method.epochs=2", "method.lr=0.05")
+        given = source("method=group_sparsity", TIME, "target.rf=1.5", *options)
+        assert prune(dense, given)["epochs"] == 2
+        shares.append(share_of_what_went(given))
+    assert shares[1] < 0.7 * shares[0]
+
+
+def test_growing_pulls_what_it_planned_to_zero_and_cuts_it(dense, source):
+    """What is left of it is next to nothing: the cut network answers as the trained one does."""
+    given = source("method=growing", TIME, "target.rf=1.5", "method.epochs=4", "method.lr=0.05")
+    assert prune(dense, given)["epochs"] == 4
+    plan = json.loads((given.folder.path / "plan.json").read_text())
+    first = spa.prune(dense, criterion="l1", rf=1.5).plan.to_json()
+    assert plan["parameters"] == first["parameters"]
+    assert share_of_what_went(given) < 0.05
+
+
+def share_of_what_went(given: Source) -> float:
+    """Of what trained, the mean norm of the sets that went over that of those that stayed."""
+    folder = given.folder.path
+    model = spa.load(folder / "reconstructed.onnx")
+    groups = spa.find_groups(model)
+    plan = json.loads((folder / "plan.json").read_text())
+    norms = spa.score(model, groups, "l2", normalize="none").by_group
+    went, stayed = [], []
+    for group in plan["groups"]:
+        gone = np.isin(np.arange(group["channels"]), group["removed"])
+        sizes = np.sqrt(norms[group["id"]])
+        went += (sizes[gone] / sizes.mean()).tolist()
+        stayed += (sizes[~gone] / sizes.mean()).tolist()
+    return float(np.mean(went) / np.mean(stayed))
+
+
 def test_a_method_may_not_change_what_goes_in_and_out(dense, tmp_path, data):
     other = fresh("resnet8", data, 0)[1]
     other.graph.output[0].name = "renamed"
