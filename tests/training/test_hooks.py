@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +105,16 @@ def trained(specs, keeper=None):
     return {name: value.clone() for name, value in net.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", [*names(), "test/shrinking"])
+def shown() -> str:
+    """Registers the hook that CONTRIBUTING shows, as it stands there."""
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    (body,) = re.findall(r"^## A hook of the trainer\n(.*?)^##", text, re.DOTALL | re.MULTILINE)
+    (code,) = re.findall(r"```python\n(.*?)```", body, re.DOTALL)
+    exec(code, {"hook": hook, "Hook": Hook, "Moment": Moment, "Tensor": torch.Tensor, "Any": Any})
+    return "fading"
+
+
+@pytest.mark.parametrize("name", [*names(), "test/shrinking", shown()])
 def test_resumed_is_uninterrupted_to_the_bit(name):
     specs = [HookSpec(name)]
     whole = resumed(lambda keeper=None: trained(specs, keeper), EPOCHS * STEPS)
