@@ -131,7 +131,12 @@ def _asked(target: dict[str, Any]) -> dict[str, float]:
 def _budget(key: str, values: Any) -> Budget:
     if not isinstance(values, dict):
         raise SettingError(f"{key} needs at least epochs and batch, but is {values}")
-    return checked(Budget, {k: v for k, v in values.items() if v is not None}, key)
+    made = checked(Budget, {k: v for k, v in values.items() if v is not None}, key)
+    try:
+        made.rates()
+    except SettingError as error:
+        raise SettingError(f"{key}: {error}") from None
+    return made
 
 
 def _identity(model: str) -> str:

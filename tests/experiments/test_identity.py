@@ -102,6 +102,11 @@ def test_a_setting_of_nobody_is_refused(parsed, override, said):
     assert str(caught.value) == said
 
 
+def test_a_schedule_without_meaning_is_refused_before_anything_is_trained(parsed):
+    with pytest.raises(SettingError, match=r"trainer.finetune: A multistep schedule needs miles"):
+        parsed("trainer.finetune.schedule=multistep")
+
+
 def test_the_id_says_by_which_rule_it_was_made(parsed):
     assert parsed().semantic()["version"] == VERSION == 2
 
