@@ -15,6 +15,7 @@ from spa.bridge import to_torch
 from spa.frameworks import Source, framework
 from spa.graph.execute import run
 from spa.importance.score import Scores
+from spa.importance.shifts import without_shifts
 
 SHAPE, CLASSES = (3, 32, 32), 10
 OTHERS = ("tensorflow", "jax", "mxnet")
@@ -88,9 +89,11 @@ def form(group, model):
     """Its channels, and how many entries of kernels and matrices go with each.
 
     That is the same however they are spelt: norms may be nodes, arithmetic, or in the weights, so
-    vectors say nothing; and three projections may be one.
+    vectors say nothing, nor do biases, which Keras has by head and column; and three projections
+    may be one.
     """
-    shapes = [(model.array(m.name).shape, m) for m in group.members]
+    multiplied = without_shifts(model)
+    shapes = [(model.array(m.name).shape, m) for m in group.members if multiplied(group, m)]
     entries = [
         m.indices.shape[1] * np.prod(shape) // shape[m.axis.axis]
         for shape, m in shapes
