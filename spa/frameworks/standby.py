@@ -99,7 +99,7 @@ class Standby:
         code = self._process.wait()
         self._said.seek(0)
         errors.write(self._said.read())
-        return code
+        return code or 1  # it ended, well or not, and did nothing
 
     @property
     def has_ended(self) -> bool:

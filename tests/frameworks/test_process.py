@@ -104,6 +104,23 @@ def test_a_worker_is_imported_once_and_calls_do_not_meet(worker, monkeypatch, tm
         os.kill(first["by"], 0)
 
 
+def test_a_worker_without_calls_ends_and_the_next_call_starts_another(worker, tmp_path):
+    common = tmp_path / "common.py"
+    common.write_text(common.read_text().replace("IDLE_SECONDS = 600.0", "IDLE_SECONDS = 0.1"))
+    worker("return {'by': os.getppid()}")
+    first = process.call("toy", "do", {}).report["by"]
+    _, standing = standby._IDLE["toy"]
+    standing._process.wait(30)
+    assert process.call("toy", "do", {}).report["by"] != first
+
+
+def test_a_call_under_a_large_environment(worker, monkeypatch):
+    for number in range(8):
+        monkeypatch.setenv(f"LARGE_{number}", "x" * 100_000)
+    worker("return {'size': sum(len(os.environ[f'LARGE_{n}']) for n in range(8))}")
+    assert process.call("toy", "do", {}).report == {"size": 800_000}
+
+
 def test_a_worker_that_fails_does_not_take_the_next_call_along(worker):
     worker("os.kill(os.getpid(), 9) if orders.spec['die'] else None; return {'by': os.getppid()}")
     by = process.call("toy", "do", {"die": False}).report

@@ -31,6 +31,8 @@ Verb = Callable[["Orders"], "dict[str, Any] | None"]
 
 # Seconds between two looks for a file that is not there yet.
 GLANCE = 0.02
+# Seconds that a process without calls keeps its framework loaded.
+IDLE_SECONDS = 600.0
 
 
 class Refusal(Exception):
@@ -79,11 +81,17 @@ def _asked() -> str:
     seconds, the framework's import, is done once, and no call sees what another one changed. The
     framework must not have begun to work by then: threads do not come along.
 
-    A caller that goes away ends its call, and this process.
+    A caller that goes away ends its call, and this process; so does a caller that has nothing to
+    ask for so long that the memory of a framework is not worth keeping.
     """
     line = socket.socket(fileno=os.dup(0))
     while True:
+        if not select.select([line], [], [], IDLE_SECONDS)[0]:
+            sys.exit()
         text, files, _, _ = socket.recv_fds(line, 2**16, 2)
+        while text and not text.endswith(b"\n"):  # more than the socket gives at once
+            more = line.recv(2**16)
+            text = text + more if more else b""
         if not text:
             sys.exit()
         alive, dead = os.pipe()  # the copy has the other end of it, until it ends
