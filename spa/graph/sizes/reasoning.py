@@ -58,8 +58,6 @@ class Sizes:
         self._numbers: dict[str, Numbers] = {}
         self._changing = set(graph.inputs)
         self._inferred: Mapping[str, tuple[bool, ...]] | None = None
-        #: Whether some size follows from what the inputs hold, and not from their sizes alone.
-        self.follow_values = False
         #: By name, the symbols of the inputs' dynamic axes.
         self.free = self._name_inputs(declared)
         for node in graph.nodes:
@@ -130,7 +128,6 @@ class Sizes:
 
     def open(self, node: Node, axis: int, i: int = 0) -> Size:
         """A size that nothing is known of: an axis of output ``i``."""
-        self.follow_values = True
         return self.algebra.call("size", node.index, i, axis)
 
     # --- the walk -----------------------------------------------------------------------------

@@ -103,7 +103,6 @@ def test_sizes_that_values_decide_are_open():
     model = spa.load(g.model(rows))
     assert model.varies(rows, 0)
     assert not model.varies(rows, 1)
-    assert model.sizes.follow_values
 
 
 def test_windows():
