@@ -49,6 +49,9 @@ def out_of_reach(
         **{f"cap {glob}": share for glob, share in limits.caps.items()},
         **{f"floor {glob}": least for glob, least in limits.floors.items()},
     }
+    needed = max(group.at_least for group in chosen)
+    if needed > limits.min_channels:
+        held["needed by an operator"] = needed  # TopK takes as many as it is told to
     falls = target.of.kind == "amount"
     nearest = _rounded(top, up=falls)
     helps = nearest < unchanged if falls else nearest > unchanged
