@@ -122,6 +122,8 @@ def select_for_latency(
         aim *= asked / reached
     assert best is not None
     _, removed, result = best
+    if target.of.kind == "amount":  # by what the dense model took just then
+        asked = max(1.0, result.dense / target.value)
     value = result.dense / result.pruned if target.of.kind == "quotient" else result.pruned
     if result.dense / result.pruned < asked * (1 - NEAR):
         unchanged = 1.0 if target.of.kind == "quotient" else result.dense
@@ -130,9 +132,12 @@ def select_for_latency(
             raise InfeasibleTarget(why, quantity=target.of.keyword, asked=target.value,
                                    reachable=value)  # fmt: skip
         notes.append(why)
+    beyond = result.dense / result.pruned > asked * (1 + NEAR)
+    nearest = "; nothing nearer was found that is fast enough" if beyond else ""
     notes.append(
         f"{target.of.keyword} {target.value:g} was asked: {result.dense:.3g} ms dense, "
-        f"{result.predicted:.3g} ms predicted, {result.pruned:.3g} ms measured ({machine})."
+        f"{result.predicted:.3g} ms predicted, {result.pruned:.3g} ms measured "
+        f"({machine}){nearest}."
     )
     return Selection(removed, costs.cost(nothing), costs.cost(removed), tuple(notes),
                      result.as_dict())  # fmt: skip
