@@ -59,6 +59,7 @@ class MyNet(nn.Module):
 def reader(tmp_path, monkeypatch) -> dict[str, object]:
     """A reader's folder, with a model and data in it; and what the reader has at hand in Python."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPA_LATENCY", str(tmp_path / "latency"))
     torch.manual_seed(0)
     onnx.save(from_torch(MyNet().eval(), torch.randn(2, 3, SIDE, SIDE)), "model.onnx")
     rng = np.random.default_rng(0)
@@ -68,9 +69,11 @@ def reader(tmp_path, monkeypatch) -> dict[str, object]:
 
 
 def test_its_commands_run_one_after_another(reader, capsys):
-    """inspect, prune, profile, verify, apply; then a pruning with fine-tuning."""
-    assert len(SPA) == 6
+    """inspect, prune, profile, verify, apply; prunings with fine-tuning and for a latency."""
+    assert len(SPA) == 7
     for line in SPA:
+        if "--latency" in line:  # how much faster this machine can be just now is no promise
+            line = line.partition("#")[0] + "--best-effort"
         assert main(shlex.split(line, comments=True)[1:]) == 0, (line, capsys.readouterr())
     assert Path("small.onnx").stat().st_size < Path("model.onnx").stat().st_size
 
