@@ -156,7 +156,9 @@ def test_weights_with_which_nothing_runs_are_drawn_again(monkeypatch):
     def pair_of(self, fixed, dense, pruned, **how):
         pair = plain_pair_of(self, fixed, dense, pruned, **how)
         if "random" in how.get("what", ""):
-            monkeypatch.setattr(pair.dense, "__class__", _Random)
+            session = pair.dense
+            session.__class__ = _Random
+            pair._sessions["dense"] = session  # or it would be opened anew
         return pair
 
     plain_pair_of = outputs.Prover._pair_of
