@@ -45,16 +45,22 @@ def loaded(drawn: Drawn) -> spa.Model:
 
 
 def plan_for(model: spa.Model, groups: spa.Groups, choice: Choice) -> spa.Plan | None:
-    """A plan; None where its target is out of reach, as SPA says with what is reachable."""
+    """A plan; None where its target is out of reach, as SPA says with what is reachable.
+
+    A removed share that is out of reach is made the one that is said to be reachable.
+    """
     scores = spa.score(model, groups, choice.criterion, seed=choice.seed)
     limits = spa.Limits(scope=choice.scope, round_to=choice.round_to)
     target = spa.Target(**{choice.target: choice.value})
     try:
         return spa.make_plan(groups, scores, target, limits)
     except spa.InfeasibleTarget as error:
-        if not 1.0 <= error.reachable < error.asked:
+        nothing = 0.0 if choice.target == "ratio" else 1.0
+        if not nothing <= error.reachable < error.asked:
             raise AssertionError(f"{error.reachable} of {error.asked}") from error
-        return None
+        if choice.target != "ratio" or error.reachable == nothing:
+            return None
+        return spa.make_plan(groups, scores, spa.Target(ratio=error.reachable), limits)
 
 
 def exact_part(groups: spa.Groups, plan: spa.Plan) -> spa.Plan | None:
