@@ -96,14 +96,16 @@ def select_for_latency(
             )  # fmt: skip
         return dense.median, pruned.median
 
-    table = table_of(model, groups, order, machine)
+    table = table_of(model, groups, order, costs, machine)
 
     def told(counts: list[int]) -> float:
         return table.predict(order.remove(counts))
 
     base = told([0] * len(order.widths))
-    first, _ = timed(nothing)
-    asked = target.value if target.of.kind == "quotient" else max(1.0, first / target.value)
+    asked = target.value
+    if target.of.kind == "amount":
+        first, _ = timed(nothing)
+        asked = max(1.0, first / target.value)
     best: tuple[float, Mask, Timed] | None = None
     aim, fits = asked, True
     for _ in range(ROUNDS):

@@ -71,10 +71,15 @@ def cut_to(model: Model, groups: Groups, removed: Mask) -> onnx.ModelProto:
 
 
 def table_of(
-    model: Model, groups: Groups, order: Order, machine: Machine, *, seed: int = 0
+    model: Model,
+    groups: Groups,
+    order: Order,
+    costs: CostModel,
+    machine: Machine,
+    *,
+    seed: int = 0,
 ) -> Table:
     """The table of a model on this machine; one that was measured before is read."""
-    costs = CostModel(groups.coupling)
     path = _path(model, groups, order, machine)
     known = _read(path, costs)
     if known is not None:

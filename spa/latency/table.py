@@ -55,7 +55,6 @@ class Table:
     def __init__(self, costs: CostModel, samples: Sequence[Sample]) -> None:
         self._costs = costs
         self._dense = samples[0].sizes
-        self.samples = tuple(samples)
         self._rows = {node: [i for i, n in enumerate(costs.nodes) if n == node]
                       for node in dict.fromkeys(costs.nodes)}  # fmt: skip
         changes = np.any([sample.sizes != self._dense for sample in samples], axis=0)
@@ -76,18 +75,6 @@ class Table:
         sizes = self._costs.node_sizes(removed)
         return sum(float(self._features(layer, sizes) @ weights)
                    for layer, weights in self._weights.items())  # fmt: skip
-
-    def error(self, samples: Sequence[Sample]) -> float:
-        """Median relative error of the whole time, on samples."""
-        off = []
-        for sample in samples:
-            told = sum(
-                float(self._features(layer, sample.sizes) @ weights)
-                for layer, weights in self._weights.items()
-            )
-            measured = sum(sample.times.values())
-            off.append(abs(told - measured) / measured)
-        return float(np.median(off))
 
     def _features(self, layer: int, sizes: Floats) -> Floats:
         """What a layer's time is a sum of; shape (features,)."""
