@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from spa.errors import SettingError
 from spa.importance.options import read
 from spa.selection.scope import scopes
 from spa.selection.target import Limits
+
+T = TypeVar("T")
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -52,20 +54,21 @@ def limits_of(args: argparse.Namespace) -> Limits:
         max_ratio=args.max_ratio,
         include=args.include,
         exclude=args.exclude,
-        floors={glob: int(value) for glob, value in _numbers(args.floor, "--floor").items()},
-        caps=_numbers(args.cap, "--cap"),
+        floors=_numbers(args.floor, "--floor", int, "a whole number"),
+        caps=_numbers(args.cap, "--cap", float, "a share"),
         protect_first=args.protect_first,
         protect_last=args.protect_last,
     )
 
 
-def _numbers(texts: Sequence[str], option: str) -> dict[str, float]:
+def _numbers(
+    texts: Sequence[str], option: str, number: Callable[[str], T], kind: str
+) -> dict[str, T]:
     found = {}
     for glob, value in read(texts, option).items():
         try:
-            found[glob] = float(value) if option == "--cap" else int(value)
+            found[glob] = number(value)
         except ValueError:
-            kind = "a share" if option == "--cap" else "a whole number"
             raise SettingError(
                 f'{option} {glob} takes {kind} behind the =; "{value}" was given.'
             ) from None
