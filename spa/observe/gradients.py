@@ -115,6 +115,14 @@ class Differentiated:
                 found = self._of(self._loss_at(own, targets), again=i + 1 < batch.samples)
                 yield self._named(_arrays(found, self._weights))
 
+    def flow(self) -> Gradients:
+        """Gives w * (H g) + g * g: what gates on the weights change of g . g / 2.
+
+        See `spa.importance.gates`; signed.
+        """
+        gradients, products = self.products()
+        return {n: p + gradients[n] ** 2 for n, p in self.weighted(products).items()}
+
     def products(self) -> tuple[Gradients, Gradients]:
         """Gives g = dL/dw, and H g: the gradient of g's product with itself held still.
 

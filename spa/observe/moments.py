@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
 from spa.graph.model import Array
@@ -44,3 +46,25 @@ class Moments:
     def square(self) -> Array:
         """Mean square, shape (channels,)."""
         return self.variance + self.mean**2
+
+
+def moments_of(
+    axes: Iterable[tuple[str, int]], batches: Iterable[Mapping[str, Array]]
+) -> dict[tuple[str, int], Moments]:
+    """Moments along axes of tensors.
+
+    Args:
+        axes: names of tensors, each with its axis of channels; several may be the same.
+        batches: these tensors by name, one batch after another; not empty.
+
+    Returns:
+        By tensor and axis, in their order.
+    """
+    each = tuple(dict.fromkeys(axes))
+    found: dict[tuple[str, int], Moments] = {}
+    for batch in batches:
+        for name, axis in each:
+            if (name, axis) not in found:
+                found[name, axis] = Moments(batch[name].shape[axis])
+            found[name, axis].add(batch[name], axis)
+    return found

@@ -12,7 +12,7 @@ from spa.errors import SettingError
 from spa.importance.criterion import Need, NoOptions, criterion
 from spa.importance.values import Tensors
 from spa.importance.view import View
-from spa.observe.moments import Moments
+from spa.observe.moments import moments_of
 from spa.observe.readers import find_readers
 
 
@@ -29,17 +29,15 @@ def variance(view: View, how: NoOptions) -> Tensors:
         SettingError: no layer of the model reads channels that may go.
     """
     model, layers = view.model, view.groups.coupling.layers
-    moments = {
-        (reader.tensor, reader.axis): Moments(model.shapes[reader.tensor][reader.axis])
+    read = [
+        (reader.tensor, reader.axis)
         for reader in find_readers(model)
         if any(support(layer) == (reader.axis,) for layer in layers.get(reader.tensor, []))
-    }
-    if not moments:
+    ]
+    if not read:
         raise SettingError(
             "variance looks at what layers with weights read, and no such layer of this model "
             "reads channels that may go; use another criterion."
         )
-    for batch in view.activations(sorted({tensor for tensor, _ in moments})):
-        for (tensor, axis), so_far in moments.items():
-            so_far.add(batch[tensor], axis)
-    return Tensors({key: so_far.variance for key, so_far in moments.items()})
+    moments = moments_of(read, view.activations(sorted({tensor for tensor, _ in read})))
+    return Tensors({key: found.variance for key, found in moments.items()})

@@ -15,7 +15,7 @@ from spa.errors import SettingError
 from spa.importance.criterion import Need, NoOptions, criterion
 from spa.importance.values import Channels
 from spa.importance.view import View
-from spa.observe.moments import Moments
+from spa.observe.moments import moments_of
 from spa.observe.readers import find_readers
 
 
@@ -43,13 +43,8 @@ def wanda(view: View, how: NoOptions) -> Channels:
             "wanda scores what layers with weights read, and no such layer of this model reads "
             "channels that may go; use another criterion."
         )
-    moments = {
-        (reader.tensor, reader.axis): Moments(model.shapes[reader.tensor][reader.axis])
-        for reader, _ in read
-    }
-    for batch in view.activations(sorted({tensor for tensor, _ in moments})):
-        for (tensor, axis), so_far in moments.items():
-            so_far.add(batch[tensor], axis)
+    axes = [(reader.tensor, reader.axis) for reader, _ in read]
+    moments = moments_of(axes, view.activations(sorted({tensor for tensor, _ in axes})))
     energy, scored = np.zeros(components.kept.size), np.zeros(components.kept.size, dtype=bool)
     for reader, channels in read:
         columns = reader.energy(model.numbers(reader.weight))

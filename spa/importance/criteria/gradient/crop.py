@@ -42,6 +42,4 @@ class Crop:
 def crop(view: View, how: Crop) -> Channels:
     """Scores channels by the size of what they change of the gradient's flow."""
     loss = view.differentiated(statistics=how.statistics)
-    gradients, products = loss.products()
-    terms = {n: p + gradients[n] ** 2 for n, p in loss.weighted(products).items()}
-    return Channels(np.abs(view.over_cut(terms, how.cut)))
+    return Channels(np.abs(view.over_cut(loss.flow(), how.cut)))

@@ -40,6 +40,4 @@ class Grasp:
 def grasp(view: View, how: Grasp) -> Channels:
     """Scores channels by what they add to the gradient's norm; scores have both signs."""
     loss = view.differentiated(statistics=how.statistics, temperature=how.temperature)
-    gradients, products = loss.products()
-    terms = {n: p + gradients[n] ** 2 for n, p in loss.weighted(products).items()}
-    return Channels(view.over_cut(terms, how.cut))
+    return Channels(view.over_cut(loss.flow(), how.cut))
