@@ -73,8 +73,8 @@ class Seconds(TypedDict):
     measure: float | None  # accuracy and latency
 
 
-class Result(TypedDict):
-    """One finished run."""
+class _Always(TypedDict):
+    """What every finished run has."""
 
     schema_version: int
     checksum: str  # sha256 of everything else; see `checksum`
@@ -126,7 +126,15 @@ class Result(TypedDict):
     finished: str
 
 
-REQUIRED = tuple(Result.__annotations__)
+class Result(_Always, total=False):
+    """One finished run."""
+
+    # The same metrics on what was held out of the training data, where the data set holds out
+    # something and the split is the test set: settings are chosen by these, and never by those.
+    validation: Metrics
+
+
+REQUIRED = tuple(_Always.__annotations__)
 
 
 def checksum(result: Mapping[str, Any]) -> str:

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config.settings import Settings
 from experiments.data import Dataset, load
-from experiments.data.base import Held
 from experiments.ground import files, provenance
 from experiments.methods import plain
 from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds
 from experiments.runs.dense import baseline
-from experiments.runs.evaluate import latency_ms, predictor
+from experiments.runs.evaluate import latency_ms
 from experiments.runs.job import Source
+from experiments.runs.measured import measure
 from experiments.runs.rounds import in_rounds
 from experiments.runs.tune import tune
-from experiments.tasks import task_of
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer
 
@@ -86,7 +85,11 @@ def execute(
         training["finetune"] = {key: tuned[key] for key in ("epochs", "seconds", "processes")}
 
     with watch.stage("measure"):
-        metrics = measure(folder, data, settings.split)
+        shared = base.dense.parent
+        metrics = measure(folder, data, settings.split, shared)
+        chosen_by: dict[str, Any] = {}
+        if settings.split == "test" and data.validation is not None:
+            chosen_by = {"validation": measure(folder, data, "validation", shared)}
         latency = latency_ms(dense, folder.path / "pruned.onnx", held, **settings.latency)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -114,7 +117,8 @@ def execute(
             "criterion": {} if settings.scoring is None else plain(settings.scoring.options),
         },
         "reached": pruned["reached"],
-        "metrics": metrics,  # type: ignore[typeddict-item]
+        "metrics": metrics,
+        **chosen_by,  # type: ignore[typeddict-item]
         "params": pruned["params"],
         "macs": pruned["macs"],
         "prune_seconds": pruned["prune_seconds"],
@@ -197,20 +201,6 @@ class Watch:
         """Return the seconds of every stage, and those of the whole run, earlier tries too."""
         total = time.monotonic() - self._began + self._before
         return {"total": total, **self.seconds}  # type: ignore[typeddict-item]
-
-
-def measure(folder: RunFolder, data: Dataset, split: Held) -> dict[str, dict[str, float]]:
-    """Measure how well every file of the run answers that exists."""
-    task = task_of(data)
-    names = {metric.key: metric.name for metric in task.metrics}
-    found = {}
-    for stage in ("dense", "pruned", "finetuned"):
-        path = folder.path / f"{stage}.onnx"
-        if path.is_file():
-            found[stage] = task.measure(predictor(path), data.held(split))
-            shown = {names[key]: value for key, value in found[stage].items()}
-            folder.log({"stage": f"{split} {stage}", **shown})
-    return found
 
 
 def _take(source: Path, target: Path) -> Path:

@@ -15,11 +15,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from experiments import figures
+from experiments.data.base import Held
 from experiments.ground import files, paths
-from experiments.results import guard, literature, records, where, which
+from experiments.results import guard, literature, records, splits, where, which
 from experiments.results.rows import build
 from experiments.tables.as_csv import comma_separated
 from experiments.tables.as_latex import latex
@@ -33,6 +34,7 @@ def write(
     source: Path,
     experiment: str,
     conditions: Mapping[str, Sequence[str]] | None = None,
+    split: Held | None = None,
 ) -> str:
     """Write all tables and figures of an experiment; returns the Markdown.
 
@@ -41,6 +43,8 @@ def write(
         source: results/runs or results/records.
         experiment: its name.
         conditions: which runs are meant (`experiments.results.where`).
+        split: on what they were measured (`experiments.results.splits`); the tables of another
+            split than the runs' own are called ``<experiment>_<split>``.
 
     Raises:
         SettingError: there is nothing to tabulate, or the runs must not be compared.
@@ -49,15 +53,18 @@ def write(
     conditions = conditions or {}
     read, unfinished = records.read_all(source, experiment)
     found, lost = where.select_all(list(read.values()), unfinished, conditions)
+    name = experiment
+    if split is not None and any(result["split"] != split for result in found):
+        found, name = splits.on(found, split), f"{experiment}_{split}"
     guard.check(found)
     rows = build(found, lost, literature.read(paths.literature(results)))
     remarks = notes(found, rows, conditions)
     folder = paths.tables(results)
-    text = markdown(rows, experiment, remarks, _links(read, results))
-    files.write_text(folder / f"{experiment}.md", text)
-    files.write_text(folder / f"{experiment}.tex", latex(rows, experiment, remarks))
-    files.write_text(folder / f"{experiment}.csv", comma_separated(rows))
-    figures.draw(found, folder / experiment)
+    text = markdown(rows, name, remarks, _links(read, results))
+    files.write_text(folder / f"{name}.md", text)
+    files.write_text(folder / f"{name}.tex", latex(rows, name, remarks))
+    files.write_text(folder / f"{name}.csv", comma_separated(rows))
+    figures.draw(found, folder / name)
     return text
 
 
@@ -74,10 +81,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     parser = which.parser("experiments.tables", __doc__)
     parser.add_argument("--print", action="store_true", help="print the Markdown table")
+    parser.add_argument(
+        "--split",
+        choices=get_args(Held),
+        help="what was measured on this one; settings are chosen on validation alone",
+    )
     args = parser.parse_args(argv)
     try:
         for source, name, conditions in which.chosen(args):
-            text = write(args.results, source, name, conditions)
+            text = write(args.results, source, name, conditions, args.split)
             if args.print:
                 print(text)
             print(f"wrote {paths.tables(args.results)}/{name}.*", file=sys.stderr)

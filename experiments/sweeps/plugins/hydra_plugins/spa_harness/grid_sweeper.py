@@ -40,7 +40,7 @@ class GridSweeperConf:
 
     _target_: str = "hydra_plugins.spa_harness.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = None
+    params: Any = None  # lists in every block, or where they stand: ${sizes.${trainer.name}}
     grid: Any = None  # blocks, or where they stand: ${trainer.tasks}
 
 
