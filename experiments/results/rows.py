@@ -130,14 +130,19 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
     if what.get("calibration"):
         moved = {True: ", statistics refreshed", "relative": ", statistics moved"}
         how += f" ({what['calibration']}{moved.get(what.get('bn_refresh'), '')})"
-    ((quantity, value),) = what["asked"].items()
     names = {
         "model": what["model"],
         "time": _time(what),
         "method": how,
-        "asked": f"{quantity.upper() if quantity != 'ratio' else quantity} {value:g}",
+        "asked": asked(what),
     }
     return names | {key: str(what.get(key) or "default") for key in shown}
+
+
+def asked(what: Mapping[str, Any]) -> str:
+    """Return a run's target as tables have it."""
+    ((quantity, value),) = what["asked"].items()
+    return f"{quantity.upper() if quantity in ('rf', 'rp') else quantity} {value:g}"
 
 
 def _time(what: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config.settings import Settings
-from experiments.data import Dataset, load
+from experiments.data import load
 from experiments.ground import files, provenance
 from experiments.methods import plain
 from experiments.results.schema import FLOPS, SCHEMA_VERSION, Result, Seconds

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.results.columns import MISSING, NO_STAGE
-from experiments.results.rows import Row
+from experiments.results.rows import Row, asked
 from experiments.tables.layout import NOT_AVAILABLE, sources
 from experiments.tasks import TASKS
 
@@ -54,6 +55,7 @@ def notes(
     lines += [
         f"[{number}] {title}. Source: {source}" for (title, source), number in numbers.items()
     ]
+    lines += _collapsed(results)
     if where:
         kept = " and ".join(f"{key} {' or '.join(values)}" for key, values in where.items())
         lines.append(f"Only runs with {kept}.")
@@ -69,6 +71,32 @@ def notes(
 
 def _measured(results: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(TASKS.get(task)().said for task in dict.fromkeys(r["task"] for r in results))
+
+
+def _collapsed(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how many runs ended as ruins: they are in the means, and explain wide spreads."""
+    ruins = Counter(
+        f"{result['criterion'] or result['method']} {asked(result)}"
+        for result in results
+        if _is_ruin(result)
+    )
+    if not ruins:
+        return []
+    each = ", ".join(f"{name}: {number}" for name, number in sorted(ruins.items()))
+    return [
+        f"{ruins.total()} of {len(results)} runs collapsed (less than half as good as the dense "
+        f"network after the last stage); they are counted like all others ({each})."
+    ]
+
+
+def _is_ruin(result: Mapping[str, Any]) -> bool:
+    metric = TASKS.get(result["task"])().metrics[0]
+    stages = result["metrics"]
+    dense = stages.get("dense", {}).get(metric.key)
+    last = stages.get("finetuned", stages.get("pruned", {})).get(metric.key)
+    if dense is None or last is None or dense <= 0:
+        return False
+    return bool(2 * last < dense if metric.better == "more" else last > 2 * dense)
 
 
 def commit(code: Mapping[str, Any]) -> str:

@@ -354,3 +354,31 @@ def test_no_runs_is_an_error_that_says_how_to_make_them(tmp_path, capsys):
     assert tables.main(["--experiment", "made", "--results", str(tmp_path)]) == 1
     assert "python -m experiments.run experiment=made" in capsys.readouterr().err
     assert tables.main(["--results", str(tmp_path)]) == 1
+
+
+def test_collapsed_runs_are_counted_and_stay_in_the_means(made_result):
+    found = accuracies(made_result, 0.97, 0.10, 0.49)
+    found += [made_result(run_id="b", criterion="random", time="train_prune",
+                          acc={"dense": 0.99, "pruned": 0.1})]  # fmt: skip
+    text = " ".join(tables.notes(found))
+    assert "3 of 4 runs collapsed" in text
+    assert "(l1 RF 2: 2, random RF 2: 1)" in text
+    assert build(found)[0].cells["acc_finetuned"].mean == pytest.approx(0.52)
+    assert "collapsed" not in " ".join(tables.notes(found[:1]))
+
+
+def test_a_table_of_the_held_out_split_is_of_its_own(tmp_path, made_result):
+    held = {stage: {"acc": 0.5} for stage in ("dense", "pruned", "finetuned")}
+    rest = write(tmp_path, made_result(validation=held))
+    assert tables.main(rest) == 0
+    assert tables.main([*rest, "--split", "validation"]) == 0
+    test, chosen_by = (paths.tables(tmp_path) / f"made{end}.md" for end in ("", "_validation"))
+    assert "98.0" in test.read_text()
+    assert "98.0" not in chosen_by.read_text()
+    assert "on the validation split" in chosen_by.read_text()
+
+
+def test_what_was_not_measured_is_not_shown(tmp_path, made_result, capsys):
+    rest = write(tmp_path, made_result())
+    assert tables.main([*rest, "--split", "validation"]) == 1
+    assert "measured on the test split alone, not on validation" in capsys.readouterr().err
