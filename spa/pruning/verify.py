@@ -35,8 +35,9 @@ from spa.graph.nodes import Node, real_inputs
 from spa.pruning.fixing import inexact_nodes, jumping_nodes, random_nodes
 from spa.pruning.forked import check_closed
 from spa.pruning.plan import Plan, cut_of
+from spa.pruning.proof.found import Outputs
 from spa.pruning.proof.given import check_given
-from spa.pruning.proof.outputs import Outputs, Prover
+from spa.pruning.proof.outputs import Prover
 from spa.pruning.proof.rewriting import blame_rewrites
 from spa.pruning.proof.structure import check_structure
 

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -24,6 +24,7 @@ from spa.graph.cost import measure_cost
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 from spa.graph.opened import Example, Tensors
+from spa.graph.stages import is_long
 from spa.pruning.comparison import zeroed
 from spa.pruning.fixing import Fixing, fixing, jumping_nodes, made_tensors
 from spa.pruning.forked import branch_results
@@ -31,6 +32,7 @@ from spa.pruning.locate import describe, first_difference, first_failing
 from spa.pruning.proof import values
 from spa.pruning.proof.closeness import Closeness, compare, is_finite, is_flat, tolerance_of
 from spa.pruning.proof.floors import NONE, floors
+from spa.pruning.proof.found import Outputs, describe_sizes
 from spa.pruning.proof.inner import blocking_weights, inner_tensors
 from spa.pruning.proof.pair import Pair
 from spa.pruning.proof.sizes import WANTED, Shapes, Size, only_batch, other_sizes
@@ -42,52 +44,6 @@ DRAWS = 4
 FIXED_RUNS = 3
 # MACs on the example from which rows of a batch are compared one with another.
 LARGE = 10**9
-
-
-@dataclass
-class Outputs:
-    """What was compared.
-
-    Attributes:
-        feeds: inputs on which both models ran and agreed.
-        untried: dynamic sizes at which the dense model runs for no value but the example's.
-        closeness: differences that were found.
-        jumps: whether outputs of operators that jump had to be fixed.
-        unseen: outputs that are no numbers on any of the inputs.
-        partly: by output, the share of entries that are numbers, where these are not all.
-        blocked: weights that got random values, as they let nothing pass.
-        flat: whether all outputs hardly vary.
-        drawn: whether all weights were random in a comparison.
-        compared: whether outputs could be compared at all.
-        inner: how many tensors inside were compared.
-        rows: batches at which the pruned model was held to what both gave for each row.
-    """
-
-    feeds: list[dict[str, Array]] = field(default_factory=list)
-    untried: tuple[str, ...] = ()
-    closeness: Closeness = field(default_factory=Closeness)
-    jumps: bool = False
-    unseen: tuple[str, ...] = ()
-    partly: dict[str, float] = field(default_factory=dict)
-    blocked: tuple[str, ...] = ()
-    flat: bool = False
-    drawn: bool = False
-    compared: bool = True
-    inner: int = 0
-    rows: tuple[int, ...] = ()
-
-    @property
-    def sizes(self) -> tuple[str, ...]:
-        """The inputs' sizes, in words."""
-        return tuple(dict.fromkeys(describe_sizes(feed) for feed in self.feeds))
-
-
-def describe_sizes(feed: Example) -> str:
-    """Sizes of inputs, in words."""
-    return ", ".join(
-        f"{name} {'x'.join(map(str, value.shape)) or 'of one number'}"
-        for name, value in feed.items()
-    )
 
 
 def _shapes_of(feed: Example) -> dict[str, tuple[int, ...]]:
@@ -172,9 +128,38 @@ class Prover:
         _, untried = other_sizes(self._model, self._attempt)
         found = self._found
         found.untried = tuple(size.label for size in untried)
-        if untried or not found.feeds:
-            for _ in range(1 if found.feeds else FIXED_RUNS):
-                self._attempt(self._example)
+        if found.feeds:
+            runs = 1 if untried else 0
+        else:
+            runs = 0 if self._at_once(FIXED_RUNS) else FIXED_RUNS
+        for _ in range(runs):
+            self._attempt(self._example)
+
+    def _at_once(self, runs: int) -> bool:
+        """Several runs of a large model at the example's sizes: its weights are read once for all.
+
+        Says whether that was done; where the inputs are no good, others are for `_attempt` to try.
+        """
+        if not is_long(self._dense):
+            return False
+        shapes = self._example
+        feeds = [
+            values.feed(self._model, self._ranges, shapes, next(values.ways(self._model, i)), i)
+            for i in range(runs)
+        ]
+        try:
+            dense = self._pair.dense.run_all(feeds)
+            given = [tensor for each in dense for tensor in self._given_out(each).values()]
+            if any(is_finite(tensor) < 1.0 for tensor in given) or any(
+                map(self._is_emptied, dense)
+            ):
+                return False
+            pruned = self._pair.plain.run_all(feeds)
+        except ModelError:
+            return False
+        for feed, tensors, plain in zip(feeds, dense, pruned, strict=True):
+            self._compare(feed, tensors, plain)
+        return True
 
     def _by_rows(self) -> bool:
         """Other batches of a large model whose rows do not depend on one another.
@@ -284,9 +269,11 @@ class Prover:
     def _given_out(self, tensors: Tensors) -> Tensors:
         return {v.name: tensors[v.name] for v in self._dense.graph.output if v.name in tensors}
 
-    def _compare(self, feed: dict[str, Array], tensors: Tensors) -> Tensors:
-        """Compares at some inputs; what the pruned model gives for them."""
-        plain = self._run_plain(feed)
+    def _compare(
+        self, feed: dict[str, Array], tensors: Tensors, plain: Tensors | None = None
+    ) -> Tensors:
+        """Compares at some inputs; what the pruned model gives for them, if that is not known."""
+        plain = self._run_plain(feed) if plain is None else plain
         self._found.feeds.append(feed)
         if not self._found.compared:
             return plain
