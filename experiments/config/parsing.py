@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from experiments.data.base import Held
 from experiments.ground import files
 from experiments.ground.checked import checked
 from experiments.ground.registry import unknown
-from experiments.methods import METHODS, Calibration, Need, Scoring, criteria, plain
+from experiments.methods import METHODS, Calibration, Method, Need, Scoring, criteria, plain
 from experiments.models import FOLDERS, builder
 from experiments.times import TIMES
 from experiments.training.budget import Budget
 from spa import Limits
 from spa.errors import SettingError
+from spa.selection import quantity
 
 
 def parse(cfg: DictConfig) -> Settings:
@@ -83,7 +84,7 @@ def parse(cfg: DictConfig) -> Settings:
         logger=values["logger"],
         seed=one.seed,
         split=one.split,
-        asked=_asked(values["target"]),
+        asked=_asked(values["target"], method),
         limits=limits if Need.LIMITS in method.needs else None,
         scoring=scoring if Need.CRITERION in method.needs else None,
         calibrating=calibrating if Need.CALIBRATION in method.needs else None,
@@ -98,13 +99,6 @@ class _Plain:
     split: Held
 
 
-@dataclass(frozen=True)
-class _Target:
-    rf: float | None = None
-    rp: float | None = None
-    ratio: float | None = None
-
-
 def _scoring(values: Mapping[str, Any]) -> Scoring:
     name = str(values["criterion"]["name"])
     kind = criteria.settings_of(name)
@@ -113,18 +107,29 @@ def _scoring(values: Mapping[str, Any]) -> Scoring:
     return checked(Scoring, given)
 
 
-def _asked(target: dict[str, Any]) -> dict[str, float]:
-    asked: dict[str, float] = plain(checked(_Target, target, "target")) or {"rf": 2.0}
+@cache  # as what checks a class is made once for it
+def _targets(keywords: tuple[str, ...]) -> type[Any]:
+    """A dataclass with a number, or none, for every quantity that is registered."""
+    return make_dataclass("Target", [(name, float | None, None) for name in keywords], frozen=True)
+
+
+def _asked(target: dict[str, Any], method: Method) -> dict[str, float]:
+    quantities = {each.keyword: each for each in quantity.quantities().values()}
+    found = checked(_targets(tuple(quantities)), target, "target")
+    asked: dict[str, float] = plain(found) or {"rf": 2.0}
     if len(asked) > 1:
         names = " and ".join(f"target.{key}" for key in asked)
         raise SettingError(f"one target at a time, but {names} are given; set the others to null")
     ((key, value),) = asked.items()
-    if not math.isfinite(value):
-        raise SettingError(f"target.{key} is a finite number, but is {value}")
-    if key == "ratio" and not 0 <= value < 1:
-        raise SettingError(f"target.ratio is the removed share, in [0, 1), but is {value}")
-    if key != "ratio" and value < 1:
-        raise SettingError(f"target.{key} is dense divided by pruned, at least 1, but is {value}")
+    try:
+        quantities[key].check(value)
+    except SettingError as error:
+        raise SettingError(f"target.{error}") from None
+    if method.targets is not None and key not in method.targets:
+        raise SettingError(
+            f"method={method.name} can be asked for {', '.join(method.targets)}, but target.{key} "
+            "is given; use one of these, or method=spa"
+        )
     return asked
 
 

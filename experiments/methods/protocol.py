@@ -26,6 +26,7 @@ from experiments.methods import criteria
 from experiments.training.budget import Budget
 from spa import Limits, Plan, Proof, Target
 from spa.errors import SettingError
+from spa.latency.machine import Machine
 from spa.observe.data import data_for
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 # Inputs (n, ...) of a network: the only one, or all by name.
 Given = Array | Mapping[str, Array]
+# The quantities that follow from which channels go, by keyword; others are measured.
+COUNTED = ("rf", "rp", "ratio", "bytes")
 # Of a network's outputs and arrays of targets; see `experiments.tasks`.
 Loss = Callable[[tuple[Any, ...], Any], Any]
 
@@ -119,6 +122,7 @@ class Job:
         calibration: what refitting looks at; of methods that need it.
         device: where tensors live, as torch names it.
         given: shapes or arrays by input name that `spa.load` needs, where it cannot guess them.
+        machine: what a target of latency is measured on, as the run's own latency is.
     """
 
     dense: Path
@@ -129,6 +133,7 @@ class Job:
     calibration: Calibration | None = None
     device: str = "cpu"
     given: Mapping[str, Any] = field(default_factory=dict)
+    machine: Machine = field(default_factory=Machine)
 
     def module(self) -> TorchNetwork:
         """Return the torch network with the dense weights, which the method may not change.
@@ -242,6 +247,7 @@ class Method:
         settings: the dataclass of its own settings; conf, the command line and the run's id come
             from its fields.
         source: where it is described.
+        targets: the keywords of the quantities that it can be asked for; None: all that there are.
     """
 
     name: str
@@ -249,6 +255,7 @@ class Method:
     needs: Need
     settings: type
     source: str
+    targets: tuple[str, ...] | None
 
     def __call__(self, job: Job, how: Any = None) -> Outcome:
         """Prune; its own settings are the defaults where they are left out."""
@@ -261,12 +268,16 @@ Function = Callable[[Job, Any], Outcome]
 
 
 def method(
-    *, needs: Need = Need.NONE, settings: type = NoSettings, source: str
+    *,
+    needs: Need = Need.NONE,
+    settings: type = NoSettings,
+    source: str,
+    targets: tuple[str, ...] | None = COUNTED,
 ) -> Callable[[Function], Function]:
     """Register the decorated function as a method, under its own name."""
 
     def decorate(run: Function) -> Function:
-        made = Method(run.__name__, run, needs, settings, source)
+        made = Method(run.__name__, run, needs, settings, source, targets)
         METHODS.register(made.name)(made)
         return run
 

@@ -23,6 +23,7 @@ from experiments.training.loop import prepare
 from experiments.training.trainer import Trainer
 from spa import Limits, Target
 from spa.errors import SettingError
+from spa.latency.machine import Machine
 
 if TYPE_CHECKING:
     import onnx
@@ -159,6 +160,7 @@ def job(dense: Path, source: Source, target: Target | None = None) -> RunJob:
         limits=settings.limits or Limits(),
         scoring=settings.scoring,
         calibration=settings.calibrating,
+        machine=Machine(threads=settings.latency["threads"], batch=settings.latency["batch"]),
         device=str(prepare(settings.place.device, settings.place.threads)),
         source=source,
     )

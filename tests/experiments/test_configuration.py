@@ -247,6 +247,18 @@ def test_a_missing_model_file_is_named(parsed):
         parsed("model=onnx/no/such.onnx").semantic()
 
 
+def test_bytes_and_latency_are_targets_of_methods_that_can_measure(parsed):
+    assert parsed("target.bytes=1e6").asked == {"bytes": 1e6}
+    assert parsed("target.latency_ratio=2").asked == {"latency_ratio": 2.0}
+    assert parsed("method=uniform", "target.latency_ms=0.5").asked == {"latency_ms": 0.5}
+    with pytest.raises(SettingError, match=r"method=obspa can be asked for rf, rp, ratio, bytes"):
+        parsed("method=obspa", "target.latency_ms=5")
+    with pytest.raises(SettingError, match=r"method=torch_pruning can be asked for rf, rp, ratio,"):
+        parsed("method=torch_pruning", "target.bytes=1e6")
+    with pytest.raises(SettingError, match=r"target\.bytes is .* above 0; -1 was given"):
+        parsed("target.bytes=-1")
+
+
 def test_two_targets_are_one_too_many(parsed):
     with pytest.raises(SettingError, match=r"target\.rf and target\.rp"):
         parsed("target.rf=2", "target.rp=2")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from experiments.methods import Job, NoSettings, Outcome, method
-from experiments.methods.baselines.reach import reach
+from experiments.methods.baselines.reach import REACHED, reach
 
 if TYPE_CHECKING:
     import onnx
 
 
-@method(source="onnxsim 0.8.1, apply_structured_pruning")
+@method(source="onnxsim 0.8.1, apply_structured_pruning", targets=REACHED)
 def onnxsim(job: Job, how: NoSettings) -> Outcome:
     """Prune the file."""
     import onnxsim as library

@@ -12,6 +12,8 @@ from spa.errors import InfeasibleTarget
 if TYPE_CHECKING:
     import onnx
 
+# What a share is searched for to reach, by keyword.
+REACHED = ("rf", "rp", "ratio")
 # Halvings of the share that is searched for; widths are whole, so more find the same networks.
 STEPS = 7
 

@@ -6,13 +6,17 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from experiments.methods import Job, Need, NoSettings, Outcome, method
-from experiments.methods.baselines.reach import reach
+from experiments.methods.baselines.reach import REACHED, reach
 
 if TYPE_CHECKING:
     import onnx
 
 
-@method(needs=Need.MODULE, source="Fang et al. 2023, arXiv 2301.12900; torch-pruning 1.6.1")
+@method(
+    needs=Need.MODULE,
+    source="Fang et al. 2023, arXiv 2301.12900; torch-pruning 1.6.1",
+    targets=REACHED,
+)
 def torch_pruning(job: Job, how: NoSettings) -> Outcome:
     """Prune the torch module, and export it."""
     from spa.bridge import from_torch

@@ -12,7 +12,7 @@ from spa.importance.values import Channels
 from spa.importance.view import View
 
 
-@method(source="own; a control")
+@method(source="own; a control", targets=None)
 def uniform(job: Job, how: NoSettings) -> Outcome:
     """Scale every layer."""
     import spa
@@ -21,6 +21,7 @@ def uniform(job: Job, how: NoSettings) -> Outcome:
         spa.load(job.dense, job.given or None),
         criterion=first,
         target=job.target,
+        machine=job.machine,
         limits=spa.Limits(scope="local"),
         seed=job.seed,
     )

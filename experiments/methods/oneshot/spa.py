@@ -25,7 +25,12 @@ class Spa:
     attention: Literal["heads", "head_dim", "none"] = "heads"
 
 
-@method(needs=Need.LIMITS | Need.CRITERION, settings=Spa, source="SPA, arXiv 2403.18955")
+@method(
+    needs=Need.LIMITS | Need.CRITERION,
+    settings=Spa,
+    source="SPA, arXiv 2403.18955",
+    targets=None,
+)
 def spa(job: Job, how: Spa) -> Outcome:
     """Prune by a criterion."""
     scoring = job.scoring
@@ -37,6 +42,7 @@ def spa(job: Job, how: Spa) -> Outcome:
         criterion=scoring.criterion,
         options=plain(scoring.options),
         target=job.target,
+        machine=job.machine,
         limits=job.limits,
         aggregate=scoring.aggregate,
         normalize=scoring.normalize,
