@@ -21,6 +21,7 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
+
 from spa.coupling.couple import Coupling
 from spa.coupling.groups import Groups
 from spa.coupling.labels import Labels, support

@@ -12,14 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from spa.graph.model import Array
 from spa.observe.gram import Rows, Sums
 from spa.observe.layers import LinearLayer
+from spa.observe.residual import Joint, scaled_weights
 from spa.observe.rows import Indices, chosen, input_rows, output_rows, parts, positions
 from spa.observe.stream import Stream
-from spa.observe.residual import Joint, scaled_weights
 
 # Share of the rows that is held out where the ridge is chosen on them.
 HELD = 0.25

@@ -25,6 +25,7 @@ from spa.graph.nodes import Node
 from spa.graph.weightless import copy_lacking
 from spa.observe.gram import Matrix, strength
 from spa.observe.layers import LinearLayer, find_layers
+from spa.observe.residual import MOVED, Joint, find_joint, first_position
 from spa.observe.steps import runner_for
 from spa.observe.store import Store
 from spa.observe.stream import Stream, is_batch_norm, last_reads
@@ -33,7 +34,6 @@ from spa.obspa.calibration import Calibration
 from spa.obspa.collecting import Collected, Wanted, collect
 from spa.obspa.keeping import Kept
 from spa.obspa.norms import settle
-from spa.observe.residual import MOVED, Joint, find_joint, first_position
 from spa.obspa.ridge import by_holding_out, by_shrinkage
 from spa.obspa.settings import Settings
 from spa.obspa.update import Fit, refit

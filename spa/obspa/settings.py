@@ -15,6 +15,8 @@ TargetOutputs = Literal["dense", "own", "stream"]
 Damping = float | Literal["oas", "held-out"]
 
 DAMPINGS = ("oas", "held-out")
+TARGETS = ("dense", "own", "stream")
+BATCH_NORMS = ("keep", "refresh", "relative", "analytic")
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class Settings:
             _one_of(name, getattr(self, name), (None, *names()))
         for name in ("normalize", "shares_normalize"):
             _one_of(name, getattr(self, name), (None, *NORMALIZATIONS))
-        _one_of("target_outputs", self.target_outputs, (None, "dense", "own", "stream"))
-        _one_of("batch_norms", self.batch_norms, ("keep", "refresh", "relative", "analytic"))
+        _one_of("target_outputs", self.target_outputs, (None, *TARGETS))
+        _one_of("batch_norms", self.batch_norms, BATCH_NORMS)
         damping = self.damping
         if isinstance(damping, str):
             _one_of("damping", damping, DAMPINGS)

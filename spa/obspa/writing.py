@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from spa.errors import SettingError
-from spa.graph.execute import run_session, session
 from spa.graph.example import Declared
+from spa.graph.execute import run_session, session
 from spa.graph.model import Array, Model
 from spa.observe.data import SEEDS, table_rows
 from spa.progress import Progress
