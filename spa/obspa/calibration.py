@@ -65,6 +65,11 @@ class Calibration:
         return replace(data_for(self.model, whole), source=self.used)
 
 
+def nothing(model: Model, settings: Settings) -> Calibration:
+    """No inputs at all, where nothing looks at any."""
+    return Calibration({}, "none", "none", 0, budget_of(settings.memory), model)
+
+
 def calibrate(model: Model, source: Source, settings: Settings) -> Calibration:
     """Makes or takes the calibration inputs.
 

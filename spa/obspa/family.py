@@ -79,14 +79,14 @@ def _is_attention(model: Model, node: Node) -> bool:
     return False
 
 
-def defaults(family: Family, used: str) -> Defaults:
+def defaults(family: Family, *, given: bool) -> Defaults:
     """Defaults that were measured.
 
     Args:
         family: of the network.
-        used: what the calibration inputs are; those that nobody gave are another kind of text than
-            what the network will see, and want a stronger ridge.
+        given: whether somebody gave calibration inputs; those that are made are of another kind
+            than what the network will see, and want a stronger ridge.
     """
     if family == "convolutional":
         return Defaults("l1", "mean", "dense", 0.01, False)
-    return Defaults("obs", "mean", "stream", "held-out" if used == "data" else 1.0, True)
+    return Defaults("obs", "mean", "stream", "held-out" if given else 1.0, True)

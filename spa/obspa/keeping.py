@@ -71,6 +71,11 @@ class Kept:
         value.tofile(path)
         self._values[name] = _File(path, value.dtype, value.shape, self._folder)
 
+    def get(self, name: str) -> Array | None:
+        """A parameter's new value; None where it has none."""
+        value = self._values.get(name)
+        return value() if isinstance(value, _File) else value
+
     def tensor(self, name: str) -> onnx.TensorProto:
         """The new value as a tensor of a model."""
         value = self._values[name]

@@ -57,7 +57,7 @@ def settle(
     stored = [dense.whole(name) for name in node.inputs[3:5]]
     moved = np.zeros(()) if shift is None else shift
     estimated = kind in ("refresh", "relative")
-    note = _reason_to_keep(model, node, reads) if estimated else ""
+    note = reason_to_keep(model, node, reads) if estimated else ""
     if not own and (note or not estimated):
         return Statistics({}, note)
     mean, var = moments(dense.batches(node.inputs[0]))
@@ -80,7 +80,8 @@ def settle(
     })  # fmt: skip
 
 
-def _reason_to_keep(model: Model, node: Node, reads: Mapping[str, int]) -> str:
+def reason_to_keep(model: Model, node: Node, reads: Mapping[str, int]) -> str:
+    """Why a batch norm's statistics cannot change; empty where they can."""
     for name in map(model.root, node.inputs[3:5]):
         if name not in model.parameters:
             return f'{node} keeps its statistics: "{name}" is no tensor of the file'

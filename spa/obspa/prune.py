@@ -12,10 +12,11 @@ from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups, find_groups
 from spa.errors import SettingError
 from spa.graph.model import Model
+from spa.importance.criterion import get
 from spa.importance.score import Scores
 from spa.observe.layers import find_layers
 from spa.observe.memory import GIB
-from spa.obspa.calibration import Calibration, Source, calibrate
+from spa.obspa.calibration import Calibration, Source, calibrate, nothing
 from spa.obspa.estimate import estimate
 from spa.obspa.family import defaults, family_of
 from spa.obspa.reconstruct import Reconstruction, reconstruct
@@ -90,9 +91,11 @@ def prune(
     model = source if isinstance(source, Model) else load(source, inputs)
     started = time.perf_counter()
     groups = find_groups(model)
-    made = calibrate(model, calibration, asked)
     family = family_of(model)
-    chosen = _resolved(asked, dataclasses.asdict(defaults(family, made.used)))
+    given = not isinstance(calibration, str)
+    chosen = _resolved(asked, dataclasses.asdict(defaults(family, given=given)))
+    seen = _sees_inputs(chosen)
+    made = calibrate(model, calibration, chosen) if seen else nothing(model, chosen)
     needed = estimate(model, find_layers(groups.coupling).values(), made, chosen)
     scores, selection, rebuilt = _rounds(
         model, groups, made, chosen, target, limits, best_effort=best_effort
@@ -135,6 +138,17 @@ def _resolved(settings: Settings, family: dict[str, Any]) -> Settings:
     if settings.selection is not None and "normalize" in given:
         given["normalize"] = "mean"
     return dataclasses.replace(settings, **given)
+
+
+def _sees_inputs(settings: Settings) -> bool:
+    """Whether anything looks at calibration inputs."""
+    criteria = filter(None, (settings.selection, settings.shares))
+    return (
+        settings.refit
+        or settings.swaps > 0
+        or settings.batch_norms in ("refresh", "relative")
+        or any(get(name).needs.sees_data for name in criteria)
+    )
 
 
 def _rounds(

@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from spa.coupling.couple import Cut
@@ -29,11 +30,12 @@ from spa.observe.residual import MOVED, Joint, find_joint, first_position
 from spa.observe.steps import runner_for
 from spa.observe.store import Store
 from spa.observe.stream import Stream, is_batch_norm, last_reads
+from spa.obspa.analytic import analytic_moments, moved
 from spa.obspa.bias import Bias, find_bias
 from spa.obspa.calibration import Calibration
 from spa.obspa.collecting import Collected, Wanted, collect
 from spa.obspa.keeping import Kept
-from spa.obspa.norms import settle
+from spa.obspa.norms import reason_to_keep, settle
 from spa.obspa.ridge import by_holding_out, by_shrinkage
 from spa.obspa.settings import Settings
 from spa.obspa.update import Fit, refit
@@ -69,7 +71,10 @@ def reconstruct(
     model: Model, cut: Cut, calibration: Calibration, settings: Settings
 ) -> Reconstruction:
     """Refits all layers that lose inputs in a cut; the model is not changed."""
-    return _Walk(model, cut, calibration, settings).all_nodes()
+    walk = _Walk(model, cut, calibration, settings)
+    if not settings.refit and settings.batch_norms in ("keep", "analytic"):
+        return walk.result()  # nothing that inputs would say
+    return walk.all_nodes()
 
 
 class _Walk:
@@ -114,6 +119,12 @@ class _Walk:
                 self.dense.drop(spent)
                 self.repaired.drop(spent)
                 progress.advance(note=str(node))
+        return self.result()
+
+    def result(self) -> Reconstruction:
+        """The model with all new values."""
+        if self.settings.batch_norms == "analytic":
+            self.move_statistics()
         proto = copy_lacking(self.model.proto, self.values.names)
         for name in self.values.names:
             set_parameter(self.model, proto, name, self.values.tensor(name))
@@ -225,6 +236,43 @@ class _Walk:
         for name, value in found.values.items():
             self.values.put(name, value)
         self.batch_norms += bool(found.values)
+
+    def move_statistics(self) -> None:
+        """Moves batch norms' statistics by closed-form moments of the two models."""
+
+        def keeps(layer: LinearLayer) -> npt.NDArray[np.bool_] | None:
+            return self.cut.of_read(layer.use)[layer.axis]
+
+        def stored(name: str) -> Array:
+            return self.model.array(self.model.root(name))
+
+        def now(name: str) -> Array:
+            value = self.values.get(self.model.root(name))
+            return stored(name) if value is None else value
+
+        layers = {
+            name: layer for name, layer in self.layers.items()
+            if layer.parameter is not None and not layer.transposed
+        }  # fmt: skip
+        dense = analytic_moments(self.model, layers, stored, lambda layer: None)
+        pruned = analytic_moments(self.model, layers, now, keeps)
+        for node in self.model.graph.nodes:
+            name = node.outputs[0]
+            if not is_batch_norm(node) or name not in pruned:
+                continue
+            before, after = dense[name], pruned[name]
+            if np.array_equal(before.mean, after.mean) and np.array_equal(before.var, after.var):
+                continue
+            note = reason_to_keep(self.model, node, self.reads)
+            if note:
+                self.notes.append(note)
+                continue
+            new = moved(
+                *map(stored, node.inputs[3:5]), before, after, variance=not self.settings.refit
+            )  # fmt: skip
+            for read, value in zip(node.inputs[3:5], new, strict=True):
+                self.values.put(self.model.root(read), value)
+            self.batch_norms += 1
 
     def look_at_first_position(self, node: Node) -> None:
         """Notes how far the residual stream's size has moved at the first of several positions."""
