@@ -28,6 +28,7 @@ _NOT_HERE: dict[str, Any] = {
 _ONLY_HERE = {
     "calibration": None, "samples": None, "memory": None, "device": None, "targets_of_refit": None,
     "damping": None, "batch_norms": None, "no_intercept": False, "shares": None, "swaps": None,
+    "greedy": False,
     "no_refit": False,
 }  # fmt: skip
 
@@ -74,6 +75,9 @@ def add_obspa(parser: argparse.ArgumentParser) -> None:
         ("--swaps", whole, "rounds of a local search after the selection (0)"),
     ):
         group.add_argument(name, help=text, **settings)
+    group.add_argument(
+        "--greedy", action="store_true", help="choose within groups by exact losses, part by part"
+    )
     group.add_argument("--no-intercept", action="store_true", help="leave biases alone")
     group.add_argument("--no-refit", action="store_true", help="cut, and treat batch norms, only")
 
@@ -106,7 +110,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     }  # fmt: skip
     known = {name: value for name, value in given.items() if value is not None}
     return Settings(
-        **known, intercept=not args.no_intercept, refit=not args.no_refit, rounds=args.steps,
+        **known, greedy=args.greedy, intercept=not args.no_intercept, refit=not args.no_refit, rounds=args.steps,
         seed=args.seed,
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from spa.observe.steps import Product, product_on
 
 Matrix = npt.NDArray[np.float64]
 BLOCK_ROWS = 8192
+BLOCK_BYTES = 2**25
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class Rows:
         self, columns: int, outputs: int, total: int, *, centred: bool, device: str = "cpu"
     ) -> None:
         self._wide = columns > total
+        self._block = min(BLOCK_ROWS, max(256, BLOCK_BYTES // (4 * max(1, columns))))
+        self._waiting: list[tuple[Array, Array | None, Array | None]] = []
+        self._count = 0
         self._centred = centred
         self._product: Product = product_on(device)
         self._n = 0.0
@@ -99,14 +103,37 @@ class Rows:
             self._h, self._c = np.zeros((columns, columns)), np.zeros((columns, outputs))
 
     def add(self, rows: Array, targets: Array | None = None, weights: Array | None = None) -> None:
-        """Takes rows (n, D), what they should give (n, O), and how much each counts, (n,)."""
-        for start in range(0, len(rows), BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            self._add(
-                rows[part],
-                None if targets is None else targets[part],
-                None if weights is None else weights[part],
-            )
+        """Takes rows (n, D), what they should give (n, O), and how much each counts, (n,).
+
+        They are added up in blocks of one size, so that it does not matter in which parts they
+        come, to the last bit.
+        """
+        self._waiting.append((rows, targets, weights))
+        self._count += len(rows)
+        if self._count < self._block:
+            return
+        x, y, w = self._taken()
+        whole = len(x) - len(x) % self._block
+        for start in range(0, whole, self._block):
+            part = slice(start, start + self._block)
+            self._add(x[part], None if y is None else y[part], None if w is None else w[part])
+        rest = slice(whole, None)
+        # A copy, as a view would hold all of it.
+        self._waiting = [(x[rest].copy(), None if y is None else y[rest].copy(),
+                          None if w is None else w[rest].copy())]  # fmt: skip
+        self._count = len(x) - whole
+
+    def _taken(self) -> tuple[Array, Array | None, Array | None]:
+        """What waits, joined; nothing waits from then on."""
+        waiting, self._waiting, self._count = self._waiting, [], 0
+        if len(waiting) == 1:
+            return waiting[0]
+        _, y, w = waiting[0]
+        return (
+            np.concatenate([rows for rows, _, _ in waiting]),
+            None if y is None else np.concatenate([targets for _, targets, _ in waiting]),
+            None if w is None else np.concatenate([weights for _, _, weights in waiting]),
+        )
 
     def _add(self, x: Array, y: Array | None, weights: Array | None) -> None:
         n = len(x)
@@ -134,7 +161,9 @@ class Rows:
             self._c += self._product(scaled, np.ascontiguousarray(y))
 
     def sums(self) -> Sums:
-        """What came so far."""
+        """All that came; nothing may come afterwards."""
+        if self._waiting:
+            self._add(*self._taken())
         n = max(self._n, np.finfo(np.float64).tiny)
         shift, shift_y = self._sum / n, self._target / n
         pilot, pilot_y = self._pilot or (np.zeros_like(shift), np.zeros_like(shift_y))

@@ -1,4 +1,4 @@
-"""Rows of a layer's input, one per position (a sample and a place in its output), and of its output.
+"""Rows of a layer's input and output, one per position: a sample and a place in the output.
 
 The rows of a batch stand in the order of samples, so those of several batches are those of all at
 once, one part after another; a choice of positions is drawn once over all of them.

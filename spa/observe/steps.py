@@ -39,6 +39,9 @@ class Runner(Protocol):
             inputs: its inputs, and behind them what its subgraphs read from around them.
         """
 
+    def forget(self, node: Node) -> None:
+        """Gives back what is held for a node that will not run again."""
+
 
 def check_device(device: str) -> None:
     """Finds out before the work whether a device can be used.
@@ -100,7 +103,7 @@ class OnnxSteps:
         return [found.get(name) for name in node.outputs]
 
     def forget(self, node: Node) -> None:
-        """Gives back what a node's session holds."""
+        """See `Runner`."""
         self._sessions.pop(node.index, None)
 
 
@@ -119,6 +122,7 @@ def _session(model: Model, node: Node, feeds: dict[str, Array]) -> ort.Inference
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # Memory goes back after every run, as the next node is another session.
     options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     return ort.InferenceSession(
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -159,6 +163,10 @@ class _TorchSteps:
             results = step.run(*tensors)
         found = [result.cpu().numpy() for result in results]
         return [*found, *[None] * (len(node.outputs) - len(found))]
+
+    def forget(self, node: Node) -> None:
+        """See `Runner`."""
+        self._other.forget(node)
 
     def _on_device(self, name: str, value: Array | None) -> Any:
         import torch

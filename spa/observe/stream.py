@@ -136,9 +136,10 @@ class Stream:
     def _own(self, name: str) -> Value | None:
         return self._values.get(name)
 
-    def drop(self, names: Sequence[str]) -> None:
-        """Forgets activations."""
-        for name in names:
+    def leave(self, node: Node, spent: Sequence[str]) -> None:
+        """Forgets activations that nothing reads after a node, and what was held to run it."""
+        self._runner.forget(node)
+        for name in spent:
             self._values.pop(name, None)
 
 

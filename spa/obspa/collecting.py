@@ -83,10 +83,8 @@ def collect(
     )  # fmt: skip
     total = sum(map(len, which))
     border = total - int(total * HELD) if want.held_out else total
-    if border == total or not border:
-        sizes = [total]
-    else:
-        sizes = [total, border, total - border]
+    whole = border in (0, total)
+    sizes = [total] if whole else [total, border, total - border]
     taken = [
         [Rows(columns, 0 if own else outputs, size, centred=want.centred, device=want.device)
          for size in sizes] for _ in range(groups)

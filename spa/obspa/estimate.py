@@ -32,8 +32,8 @@ def estimate(
     free = free_bytes()
     if largest is not None and statistics > 0.9 * free:
         raise SettingError(
-            f"The statistics of {largest.node}, which reads {_columns(model, largest)} inputs, take "
-            f"about {statistics / GIB:.1f} GiB, and {free / GIB:.1f} GiB of memory is free; take "
+            f"The statistics of {largest.node}, which reads {_columns(model, largest)} inputs, "
+            f"take about {statistics / GIB:.1f} GiB, and {free / GIB:.1f} GiB of memory is free; take "
             f"fewer rows than inputs (columns=, now {settings.columns}), or leave the layer dense "
             "(Limits.exclude, --exclude)."
         )

@@ -21,11 +21,13 @@ from spa.obspa.estimate import estimate
 from spa.obspa.family import defaults, family_of
 from spa.obspa.reconstruct import Reconstruction, reconstruct
 from spa.obspa.score import scores_of
+from spa.obspa.search import improved
 from spa.obspa.settings import Settings
 from spa.pruning.parameters import rewrite_parameters, zero_slices
 from spa.pruning.planning import plan_of
 from spa.pruning.result import Pruned, finish
 from spa.selection.budget import Selection, select
+from spa.selection.costs import CostModel
 from spa.selection.target import Limits, Target
 from spa.sources import Source as ModelSource
 from spa.sources import load
@@ -145,6 +147,7 @@ def _sees_inputs(settings: Settings) -> bool:
     criteria = filter(None, (settings.selection, settings.shares))
     return (
         settings.refit
+        or settings.greedy
         or settings.swaps > 0
         or settings.batch_norms in ("refresh", "relative")
         or any(get(name).needs.sees_data for name in criteria)
@@ -161,7 +164,7 @@ def _rounds(
     *,
     best_effort: bool,
 ) -> tuple[Scores, Selection, Reconstruction]:
-    """Scores, chooses and refits, as often as is asked for; every refit starts from the dense model.
+    """Scores, chooses and refits, as often as asked; every refit starts from the dense model.
 
     Scores of later rounds are those of the refitted model without what has gone.
     """
@@ -173,6 +176,10 @@ def _rounds(
             groups, scores, target.part(step, settings.rounds), limits, already,
             best_effort=best_effort,
         )  # fmt: skip
+        if step == settings.rounds and (settings.greedy or settings.swaps):
+            better = improved(model, groups, selection.removed, made, settings)
+            pruned = CostModel(groups.coupling).cost(better)
+            selection = dataclasses.replace(selection, removed=better, pruned=pruned)
         removed = selection.removed[groups.coupling.components.of]
         cut = Cut(groups.coupling, np.asarray(removed))
         rebuilt = reconstruct(model, cut, made, settings)
@@ -223,5 +230,7 @@ def _details(settings: Settings, made: Calibration, rebuilt: Reconstruction) -> 
         "layers_refitted": len(rebuilt.updated),
         "layers_left": list(rebuilt.notes),
         "rounds": settings.rounds,
+        "greedy": settings.greedy,
+        "swaps": settings.swaps,
         "seed": settings.seed,
     }

@@ -116,8 +116,8 @@ class _Walk:
                     self.repaired.run(node)
                 if node.outputs[0] in self.joined:
                     self.look_at_first_position(node)
-                self.dense.drop(spent)
-                self.repaired.drop(spent)
+                self.dense.leave(node, spent)
+                self.repaired.leave(node, spent)
                 progress.advance(note=str(node))
         return self.result()
 

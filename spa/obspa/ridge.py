@@ -73,7 +73,8 @@ def losses(weight: Array, sums: Sums, *, intercept: bool) -> Callable[[Fit], flo
         left = target - new @ sums.mean - fit.shift  # of the means
         constant = 2 * float(left @ left) if intercept else 0.0
         if sums.h is None:
-            assert sums.rows is not None and sums.targets is not None
+            assert sums.rows is not None
+            assert sums.targets is not None
             rows = sums.rows.astype(np.float64)
             error = (rows @ w.T if own else sums.targets) - rows @ new.T
             return constant + float(np.square(error).sum()) * 2 / sums.n

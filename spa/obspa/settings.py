@@ -55,6 +55,8 @@ class Settings:
             inputs have in the dense model, while inputs of layers are collected. What is delivered
             is a matter of ``batch_norms`` alone.
         rounds: times that channels are scored, refitted and taken away; scores are renewed.
+        greedy: whether the channels of every group are chosen again by exact losses, a tenth of
+            them at a time; how many go of each is as selected.
         swaps: rounds of a local search in every group after the selection: the cheapest channels
             to give up are exchanged for the best of those that went, while the loss falls.
         samples: calibration inputs that are made, or taken from the given ones.
@@ -76,6 +78,7 @@ class Settings:
     batch_norms: BatchNorms = "keep"
     batch_statistics: bool = True
     rounds: int = 1
+    greedy: bool = False
     swaps: int = 0
     samples: int = 256
     columns: int = 12_000

@@ -92,12 +92,14 @@ def _block(sums: Sums, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> Ma
 
 
 def _targets(sums: Sums, kept: npt.NDArray[np.int64]) -> Matrix:
-    assert sums.rows is not None and sums.targets is not None
+    assert sums.rows is not None
+    assert sums.targets is not None
     return np.asarray(sums.rows[:, kept].T.astype(np.float64) @ sums.targets * (2 / sums.n))
 
 
 def _over_rows(w: Matrix, sums: Sums, kept: npt.NDArray[np.int64], lam: float, own: bool) -> Matrix:
-    assert sums.rows is not None and sums.targets is not None
+    assert sums.rows is not None
+    assert sums.targets is not None
     x = sums.rows[:, kept].astype(np.float64)
     whole = sums.rows.astype(np.float64) @ w.T if own else sums.targets
     missing = whole - x @ w[:, kept].T  # R^T, (n, O)

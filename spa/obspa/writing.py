@@ -2,8 +2,9 @@
 
 Half of the texts begin with one of the first tokens of the table, where vocabularies have the marks
 that texts begin with, the others with tokens drawn at random, so that they differ; every text is
-drawn at one of `TEMPERATURES`. Any decoder whose file takes token ids (N, T) and gives next-token logits (N, T, V)
-will do; a mask of ones goes with the ids where the file takes one, and positions count from 0.
+drawn at one of `TEMPERATURES`. Any decoder will do whose file takes token ids (N, T) and gives the
+next tokens' logits (N, T, V); a mask of ones goes with the ids where the file takes one, and
+positions count from 0.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from spa.observe.data import SEEDS, table_rows
 from spa.progress import Progress
 
 TEMPERATURES = (0.7, 1.0, 1.3)
-# Tokens of a text where the file leaves it open (the file keeps no state, so every token costs a run
-# over all before it), and texts that are written together.
+# Tokens of a text where the file leaves it open (it keeps no state, so every token costs a run over
+# all before it), texts that are written together, and how many tokens texts begin with.
 LENGTH = 64
 TOGETHER = 32
 MARKS = 3

@@ -44,7 +44,7 @@ def objective(w, target, new, rows, lam, shift=0.0):
 
 
 def by_stacking(w, target, rows, kept, lam, intercept):
-    """argmin of (2/n) ||Y - W'_K X_K - b||^2 + lambda ||W'_K - W_K||^2, by NumPy's least squares."""
+    """Least of (2/n) ||Y - W'_K X_K - b||^2 + lambda ||W'_K - W_K||^2, by NumPy."""
     scale = np.sqrt(2 / len(rows))
     ones = np.full((len(rows), 1), scale * intercept)
     system = np.block([
@@ -237,6 +237,20 @@ def test_rows_in_parts_add_up(n, centred):
     assert sums.energy == pytest.approx(float(share @ np.square(y).sum(axis=1)), rel=1e-4)
     if sums.c is not None:
         np.testing.assert_allclose(sums.c, (x.T * share) @ y, rtol=1e-4, atol=1e-4)
+
+
+def test_parts_of_any_size_give_the_same_bits():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((30_000, 5)).astype(np.float32)
+    found = []
+    for cuts in ([], [1, 7, 9000, 20_001], list(range(0, 30_000, 331))):
+        into = Rows(5, 0, len(rows), centred=True)
+        for part in np.split(rows, cuts):
+            into.add(part)
+        found.append(into.sums())
+    for other in found[1:]:
+        assert np.array_equal(other.h, found[0].h)
+        assert np.array_equal(other.mean, found[0].mean)
 
 
 def test_a_small_variance_beside_a_large_mean_is_not_lost():

@@ -29,6 +29,7 @@ class Obspa:
         batch_norms: what becomes of their statistics; None: what ``bn_refresh`` says.
         batch_statistics: whether batch norms use the calibration inputs' statistics meanwhile.
         rounds: times that channels are scored anew.
+        greedy: whether channels are chosen again by exact losses.
         swaps: rounds of a local search after the selection.
         columns: positions that go into one layer's Hessian, at most.
         memory: GiB for activations.
@@ -46,6 +47,7 @@ class Obspa:
     batch_norms: Literal["keep", "refresh", "relative", "analytic"] | None = None
     batch_statistics: bool | None = None
     rounds: Annotated[int, Field(ge=1)] | None = None
+    greedy: bool | None = None
     swaps: Annotated[int, Field(ge=0)] | None = None
     columns: int | None = None
     memory: float | None = None

@@ -81,7 +81,7 @@ def obs(view: View, how: Obs) -> Channels:
             if how.batch_statistics and is_batch_norm(node):
                 stream.set_statistics(node, *moments(stream.batches(node.inputs[0])))
             stream.run(node)
-            stream.drop(spent)
+            stream.leave(node, spent)
             progress.advance()
     scored = readable(view.groups, layers)
     left_out = [g.components for g in view.groups.groups if g.id not in scored]
