@@ -1,4 +1,4 @@
-"""``spa prune --method obspa``: channels are chosen and what stays is refitted, without training."""
+"""``spa prune --method obspa``: what stays is refitted, without training."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     }  # fmt: skip
     known = {name: value for name, value in given.items() if value is not None}
     return Settings(
-        **known, greedy=args.greedy, intercept=not args.no_intercept, refit=not args.no_refit, rounds=args.steps,
-        seed=args.seed,
+        **known, greedy=args.greedy, intercept=not args.no_intercept, refit=not args.no_refit,
+        rounds=args.steps, seed=args.seed,
     )  # fmt: skip
 
 

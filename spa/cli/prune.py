@@ -60,8 +60,8 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--criterion",
-        help=f"l1, or one of {', '.join(names())}; or FILE.py:NAME, a function in a file of your own, "
-        "which is run",
+        help=f"l1, or one of {', '.join(names())}; or FILE.py:NAME, a function in a file of your "
+        "own, which is run",
     )
     add_targets(parser)
     add_limits(parser)

@@ -143,7 +143,7 @@ class Rows:
         w = np.ones(n) if weights is None else weights.astype(np.float64)
         if self._pilot is None:
             centre = (x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64))
-            self._pilot = centre if self._centred else tuple(map(np.zeros_like, centre))  # type: ignore[assignment]
+            self._pilot = centre if self._centred else tuple(map(np.zeros_like, centre))
         assert self._pilot is not None
         if self._wide:
             self._kept.append((x, np.asarray(y, np.float64), w))
@@ -257,14 +257,14 @@ class InverseHessian:
         system[np.diag_indices_from(system)] += sums.n / 2
         # With M = L^-T L^-1 the second term is a Gram matrix of these columns, (n, D).
         columns = linalg.solve_triangular(np.linalg.cholesky(system), x, lower=True)
-        self._columns = columns * self._scale
+        self._columns: Matrix = np.asarray(columns * self._scale)
 
     def blocks(self, columns: npt.NDArray[np.int64]) -> Matrix:
         """Hd^-1 over sets of columns: indices (sets, s) -> (sets, s, s)."""
         if not self._wide:
             return np.asarray(self._inverse[columns[:, :, None], columns[:, None, :]])
         part = np.moveaxis(self._columns[:, columns], 0, 1)  # (sets, n, s)
-        blocks = -np.matmul(part.swapaxes(1, 2), part)
+        blocks = np.asarray(-np.matmul(part.swapaxes(1, 2), part))
         at = np.arange(columns.shape[1])
         blocks[:, at, at] += self._scale[columns]
         return blocks

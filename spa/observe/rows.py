@@ -28,8 +28,8 @@ def positions(layer: LinearLayer, shape: Sequence[int]) -> int:
     """How many rows an activation of a shape has."""
     if not layer.kernel:
         columns = _flat(layer, np.broadcast_to(np.zeros((), np.int8), tuple(shape))).shape[1]
-        return prod(shape) // max(1, columns)
-    return int(shape[0]) * prod(_places(layer, shape[2:]))
+        return int(prod(shape) // max(1, columns))
+    return int(shape[0] * prod(_places(layer, shape[2:])))
 
 
 def chosen(counts: Sequence[int], limit: int, seed: int) -> list[Indices]:
@@ -105,8 +105,9 @@ def _rows(layer: LinearLayer, x: Array, which: Indices) -> Array:
     windows = _windows(layer, x)  # (N, I, out..., k...)
     sizes = (windows.shape[0], *windows.shape[2 : 2 + rank])
     sample, *place = np.unravel_index(which, sizes)
-    patches = windows[(sample, slice(None), *place)]  # (m, I, k...)
-    return patches.reshape(len(which), layer.groups, -1).swapaxes(0, 1)
+    where: tuple[Any, ...] = (sample, slice(None), *place)
+    patches = windows[where]  # (m, I, k...)
+    return np.asarray(patches.reshape(len(which), layer.groups, -1).swapaxes(0, 1))
 
 
 def _flat(layer: LinearLayer, x: Array) -> Array:

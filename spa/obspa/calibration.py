@@ -187,5 +187,8 @@ def _batched(
             f"{many}."
         )
     if not counts:  # one batch of a fixed size
-        return {name: [array] if name in sizes else array for name, array in batches.items()}
+        return {
+            name: [batch] if name in sizes and isinstance(batch, np.ndarray) else batch
+            for name, batch in batches.items()
+        }
     return batches

@@ -33,9 +33,9 @@ def estimate(
     if largest is not None and statistics > 0.9 * free:
         raise SettingError(
             f"The statistics of {largest.node}, which reads {_columns(model, largest)} inputs, "
-            f"take about {statistics / GIB:.1f} GiB, and {free / GIB:.1f} GiB of memory is free; take "
-            f"fewer rows than inputs (columns=, now {settings.columns}), or leave the layer dense "
-            "(Limits.exclude, --exclude)."
+            f"take about {statistics / GIB:.1f} GiB, and {free / GIB:.1f} GiB of memory is free; "
+            f"take fewer rows than inputs (columns=, now {settings.columns}), or leave the layer "
+            "dense (Limits.exclude, --exclude)."
         )
     at_node, all_activations = activation_bytes(model)
     batch = min(batch_size(model, calibration.budget), calibration.samples)

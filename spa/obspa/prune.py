@@ -84,7 +84,8 @@ def prune(
     """
     if bn_refresh is not None:
         kinds = {False: "keep", True: "refresh"}
-        changes["batch_norms"] = kinds.get(bn_refresh, bn_refresh)  # type: ignore[call-overload]
+        is_switch = isinstance(bn_refresh, bool)
+        changes["batch_norms"] = kinds[bool(bn_refresh)] if is_switch else bn_refresh
     if seed is not None:
         changes["seed"] = seed
     asked = _changed(settings or Settings(), changes)

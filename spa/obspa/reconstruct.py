@@ -267,9 +267,8 @@ class _Walk:
             if note:
                 self.notes.append(note)
                 continue
-            new = moved(
-                *map(stored, node.inputs[3:5]), before, after, variance=not self.settings.refit
-            )  # fmt: skip
+            mean, var = map(stored, node.inputs[3:5])
+            new = moved(mean, var, before, after, variance=not self.settings.refit)
             for read, value in zip(node.inputs[3:5], new, strict=True):
                 self.values.put(self.model.root(read), value)
             self.batch_norms += 1

@@ -136,18 +136,23 @@ def _greedy(readers: list[Reader], components: Indices, count: int) -> set[int]:
     gone: set[int] = set()
     while len(gone) < count:
         some = min(-(-count // BATCHES), count - len(gone))
-        drop = costs(readers, components, gone).drop
-        gone |= set(sorted(drop, key=lambda j: (drop[j], j))[:some])
+        gone |= _least(costs(readers, components, gone).drop, some)
     return gone
+
+
+def _least(values: dict[int, float], count: int) -> set[int]:
+    """Keys of the smallest values; of equal ones the lowest."""
+    return set(sorted(values, key=lambda key: (values[key], key))[:count])
 
 
 def _exchanged(readers: list[Reader], components: Indices, gone: set[int], rounds: int) -> set[int]:
     size = max(1, int(SHARE * min(len(gone), components.size - len(gone))))
-    now = costs(readers, components, gone) if rounds else None
+    if not rounds:
+        return gone
+    now = costs(readers, components, gone)
     for _ in range(rounds):
-        assert now is not None
-        back = sorted(now.gain, key=lambda s: (-now.gain[s], s))[:size]  # noqa: B023
-        away = sorted(now.drop, key=lambda j: (now.drop[j], j))[:size]  # noqa: B023
+        back = _least({s: -gain for s, gain in now.gain.items()}, size)
+        away = _least(now.drop, size)
         trial = gone.difference(back).union(away)
         then = costs(readers, components, trial)
         if then.loss < now.loss * (1 - 1e-9):

@@ -199,7 +199,8 @@ def test_several_inputs_are_given_by_name():
 def test_settings_are_checked():
     for wrong in (
         {"selection": "nothing"}, {"target_outputs": "asym"}, {"damping": 0.0}, {"samples": 0},
-        {"bn_refresh": "often"}, {"damping": "some"}, {"memory": 1e-9}, {"rounds": 0}, {"nothing": 1}, {"calibration": "photos"}, {"device": "nowhere"},
+        {"bn_refresh": "often"}, {"damping": "some"}, {"memory": 1e-9}, {"rounds": 0},
+        {"nothing": 1}, {"calibration": "photos"}, {"device": "nowhere"},
     ):  # fmt: skip
         with pytest.raises(spa.SettingError):
             spa.obspa.prune(classifier(), rf=1.5, **wrong)
