@@ -263,8 +263,8 @@ class InverseHessian:
         """Hd^-1 over sets of columns: indices (sets, s) -> (sets, s, s)."""
         if not self._wide:
             return np.asarray(self._inverse[columns[:, :, None], columns[:, None, :]])
-        part = np.moveaxis(self._columns[:, columns], 0, 1)  # (sets, n, s)
-        blocks = np.asarray(-np.matmul(part.swapaxes(1, 2), part))
+        part = self._columns[:, columns].transpose(1, 0, 2)  # (sets, n, s)
+        blocks: Matrix = np.asarray(np.matmul(part.swapaxes(1, 2), part)) * -1.0
         at = np.arange(columns.shape[1])
         blocks[:, at, at] += self._scale[columns]
         return blocks

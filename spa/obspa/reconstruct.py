@@ -103,7 +103,7 @@ class _Walk:
         self.batch_norms = self.intercepts = 0
 
     def all_nodes(self) -> Reconstruction:
-        nodes = self.model.graph.nodes
+        nodes = self.model.graph.nodes[: self.last_looked_at() + 1]
         with Progress("Refitting layers", total=len(nodes)) as progress:
             for node, spent in zip(nodes, last_reads(nodes), strict=True):
                 layer = self.layers.get(node.outputs[0])
@@ -132,6 +132,22 @@ class _Walk:
             proto, tuple(self.updated), (*self.notes, *self.remark()), self.batch_norms,
             self.intercepts, tuple(self.damping),
         )  # fmt: skip
+
+    def last_looked_at(self) -> int:
+        """Index of the last node that something is learned at; what is behind need not run.
+
+        A language model's logits take more memory than all that was computed before.
+        """
+        looked_at = [0]
+        for node in self.model.graph.nodes:
+            layer = self.layers.get(node.outputs[0])
+            if layer is not None and self.cut.of_read(layer.use)[layer.axis] is not None:
+                joint = find_joint(self.model, layer)
+                behind = node if joint is None else self.model.graph.producers[joint.joined]
+                looked_at.append(max(node.index, behind.index))
+            if is_batch_norm(node) and self.settings.batch_norms in ("refresh", "relative"):
+                looked_at.append(node.index)
+        return max(looked_at)
 
     def linear(self, layer: LinearLayer) -> None:
         """Refits one layer, where it loses inputs."""

@@ -65,7 +65,11 @@ def obs(view: View, how: Obs) -> Channels:
     budget = budget_of(how.memory)
     runner, store = runner_for(model, how.device), Store(budget // 2)
     stream = Stream.of_data(model, view.data, runner, store, batch_size(model, budget))
-    nodes = model.graph.nodes
+    read = [
+        layer.node.index for layer in layers.values()
+        if any((~components.kept[components.of[v]]).any() for v in label_vectors(coupling, layer))
+    ]  # fmt: skip
+    nodes = model.graph.nodes[: max(read, default=-1) + 1]
     with Progress("Scoring channels", total=len(nodes)) as progress:
         for node, spent in zip(nodes, last_reads(nodes), strict=True):
             layer = layers.get(node.outputs[0])
