@@ -5,8 +5,9 @@
 MiniLM's embeddings of movie sentences and SmolLM2's perplexity on editorials, pruned beside dense.
 Heads are ranked over all layers, and every MLP shrinks alike; the width of the residual stream
 stays. OBSPA is calibrated on other text of the same kind, on text that the model writes itself
-(SmolLM2), or on random tokens, and is shown as it chooses and with its parts left out. Every trial has a process of its own, and rows that are there already are not made again.
-Needs the extra ``bench``, 8 GiB of memory and about an hour.
+(SmolLM2), or on random tokens, and is shown as it chooses and with its parts left out. Every trial
+has a process of its own, and rows that are there already are not made again. Needs the extra
+``bench``, 8 GiB of memory and about an hour.
 """
 
 from __future__ import annotations

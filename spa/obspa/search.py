@@ -185,12 +185,13 @@ def _readers(
     layers = find_layers(coupling)
     stream = Stream(model, calibration.inputs, runner_for(model, settings.device), store)
     found: list[Reader] = []
-    last = max(
-        (layer.node.index for layer in layers.values()
-         for labels in label_vectors(coupling, layer) if removed[coupling.components.of[labels]].any()),
-        default=-1,
-    )  # fmt: skip
-    nodes = model.graph.nodes[: last + 1]
+    losing = [
+        layer.node.index
+        for layer in layers.values()
+        for labels in label_vectors(coupling, layer)
+        if removed[coupling.components.of[labels]].any()
+    ]
+    nodes = model.graph.nodes[: max(losing, default=-1) + 1]
     with Progress("Looking at what layers read", total=len(nodes)) as progress:
         for node, spent in zip(nodes, last_reads(nodes), strict=True):
             layer = layers.get(node.outputs[0])
