@@ -252,7 +252,7 @@ class InverseHessian:
             return
         x = sums.rows.astype(np.float64)
         dead = ~x.any(axis=0)
-        self._scale = 1.0 / (lam + dead)  # E^-1, (D,)
+        self._scale: Matrix = np.divide(1.0, lam + dead.astype(np.float64))  # E^-1, (D,)
         system = (x * self._scale) @ x.T
         system[np.diag_indices_from(system)] += sums.n / 2
         # With M = L^-T L^-1 the second term is a Gram matrix of these columns, (n, D).
