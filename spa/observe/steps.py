@@ -82,7 +82,7 @@ class OnnxSteps:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._sessions: dict[int, ort.InferenceSession] = {}
+        self._sessions: dict[int, dict[tuple[int, ...], ort.InferenceSession]] = {}
 
     def run(self, node: Node, inputs: Arrays) -> list[Array | None]:
         """See `Runner`."""
@@ -90,12 +90,14 @@ class OnnxSteps:
         feeds = {
             name: value for name, value in zip(names, inputs, strict=True) if value is not None
         }
+        # Lists of sizes and axes: how long they are says of which rank the outputs are.
+        lengths = tuple(len(value) for value in feeds.values() if _is_list(value))
+        known = self._sessions.setdefault(node.index, {})
         try:
-            if node.index not in self._sessions:
-                self._sessions[node.index] = _session(self._model, node, feeds)
-            found = dict(zip(
-                filter(None, node.outputs), self._sessions[node.index].run(None, feeds), strict=True
-            ))  # fmt: skip
+            if lengths not in known:
+                known[lengths] = _session(self._model, node, feeds)
+            given = known[lengths].run(None, feeds)
+            found = dict(zip(filter(None, node.outputs), given, strict=True))
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception.
             raise ModelError(
                 f"ONNX Runtime cannot run {node} by itself: {first_line(error)}"
@@ -133,7 +135,12 @@ def _declared(name: str, value: Any) -> onnx.ValueInfoProto:
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(value[0]).dtype)
         return onnx.helper.make_tensor_sequence_value_info(name, kind, None)
     kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    return onnx.helper.make_tensor_value_info(name, kind, [None] * value.ndim)
+    shape = [len(value)] if _is_list(value) else [None] * value.ndim
+    return onnx.helper.make_tensor_value_info(name, kind, shape)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu"
 
 
 class _TorchSteps:
