@@ -163,6 +163,11 @@ OBSPA: dict[str, tuple[str, Row]] = {
     "random refitted": ("text", {"selection": "random"}),
     "wanda refitted": ("text", {"selection": "wanda"}),
     "obspa, own targets": ("text", {"target_outputs": "own"}),
+    # MLPs lose by their variances, standardised in each; those with a few large ones are spared.
+    "obspa, shares": (
+        "text",
+        {"scope": "global", "shares": "variance", "shares_normalize": "gaussian"},
+    ),
     "obspa, 1 %": ("text", {"damping": 0.01}),
 }
 # Networks that write no text.
@@ -186,10 +191,12 @@ def prune(subject: Subject, proto: onnx.ModelProto, method: str, part: str, seed
     """Prunes one part after the other; what came of it, and the smaller network as ``model``."""
     row: Row = {"exact": True, "difference": 0.0, "seconds": 0.0}
     kind, changes = OBSPA.get(method, ("", {}))
+    changes = dict(changes)
+    scope = changes.pop("scope", "local")  # of MLPs
     calibration: Any = subject.inputs() if kind == "text" else kind
     for name in subject.parts if part == "both" else (part,):
         limits = spa.Limits(
-            scope="global" if name == "heads" else "local",
+            scope="global" if name == "heads" else scope,
             include=subject.parts[name],
             exclude=subject.residual,
         )

@@ -5,11 +5,12 @@ import pytest
 from onnx import helper
 
 import spa
+import spa.obspa
 from spa.graph.execute import run
 from spa.observe.steps import OnnxSteps
 from spa.observe.store import Store
 from spa.observe.stream import Stream, last_reads
-from tests.graphs import Builder
+from tests.graphs import Builder, classifier
 
 
 def resized():
@@ -59,3 +60,16 @@ def test_nodes_alone_give_what_the_model_gives(build):
         stream.leave(node, [other for other in spent if other != name])
     for found, batch in zip(stream.batches(name), batches, strict=True):
         np.testing.assert_allclose(found, run(model.proto, {"x": batch})[0], atol=1e-6)
+
+
+def test_another_device_gives_the_same_model():
+    """PyTorch's nodes and products, here on the CPU as torch names it."""
+    pytest.importorskip("torch")
+    x = np.random.default_rng(0).standard_normal((24, 3, 8, 8)).astype(np.float32)
+    found = [
+        spa.obspa.prune(classifier(), ratio=0.3, calibration=x, selection="obs", device=device)
+        for device in ("cpu", "cpu:0")
+    ]
+    assert found[0].plan.groups == found[1].plan.groups
+    y, other = (run(result.model, {"x": x})[0] for result in found)
+    np.testing.assert_allclose(y, other, atol=1e-4 * np.abs(y).max())
