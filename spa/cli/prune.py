@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 import spa
+from spa.cli import obspa
 from spa.cli.finetuning import (
     add_finetuning,
     finetune_document,
@@ -36,9 +37,10 @@ from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of, is_builder
 from spa.graph.write import write_json, write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
-from spa.importance.criterion import names
+from spa.importance.criterion import Criterion, names
 from spa.importance.from_file import is_file
 from spa.importance.options import read
+from spa.observe.data import Given
 from spa.observe.losses import LOSSES
 from spa.progress import stage
 from spa.training.labelled import check_data
@@ -58,9 +60,8 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--criterion",
-        default="l1",
-        help=f"one of {', '.join(names())}; or FILE.py:NAME, a function in a file of your own, "
-        "which is run",
+        help=f"l1, or one of {', '.join(names())}; or FILE.py:NAME, a function in a file of your "
+        "own, which is run",
     )
     add_targets(parser)
     add_limits(parser)
@@ -92,6 +93,7 @@ def register(commands: Any) -> None:
         help="write the nearest reachable model where the target is out of reach",
     )
     parser.add_argument("--no-verify", action="store_true", help="skip the proof")
+    obspa.add_obspa(parser)
     add_finetuning(parser)
     add_framework(parser)
     add_code(parser)
@@ -102,15 +104,24 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     # All that can be refused is refused before the work.
+    obspa.check_method(args)
+    settings = obspa.settings_of(args) if args.method == "obspa" else None
+    if settings is None:
+        args.criterion = args.criterion or "l1"
     options = read(args.option, "--option")
-    criterion = criterion_of(args.criterion)
+    criterion = criterion_of(args.criterion or "l1")
     criterion.how(options)
     target, machine = target_of(args), machine_of(args)
     limits = limits_of(args)
     tuning = tuning_of(args)
     check_outputs(
         {"--output": args.output, "--plan": args.plan},
-        {MODEL: args.model, "--data": args.data, "--finetune": args.finetune},
+        {
+            MODEL: args.model,
+            "--data": args.data,
+            "--finetune": args.finetune,
+            "--calibration": args.calibration,
+        },
     )
     shapes, data = parse_inputs(args.input), read_data("--data", args.data)
     samples = read_labelled("--finetune", args.finetune)
@@ -122,25 +133,12 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         model = spa.load(source, shapes if theirs is None else None)
     if samples is not None:
         check_data(model, *samples)
-    with stage(f"Pruning by {args.criterion}"):
-        result = spa.prune(
-            model,
-            # A registered one by its name, so that it gets data only where it looks at some.
-            criterion=criterion if is_file(args.criterion) else criterion.name,
-            target=target,
-            machine=machine,
-            limits=limits,
-            aggregate=args.aggregate,
-            normalize=args.normalize,
-            attention=args.attention,
-            steps=args.steps,
-            options=options,
-            data=data,
-            loss=args.loss,
-            seed=args.seed,
-            best_effort=args.best_effort,
-            verify=not args.no_verify,
-        )
+    if settings is not None:
+        calibration = obspa.read_calibration(args.calibration, settings.samples, model)
+        result = obspa.prune(args, model, settings, calibration, target, limits)
+        args.criterion = result.plan.criterion
+    else:
+        result = _pruned(args, model, target, machine, limits, criterion, options, data)
     back = theirs if theirs is not None and args.output.endswith(theirs.suffix) else None
     tuned = None
     if samples is not None:
@@ -161,6 +159,38 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         write_model(args.output, result.model, beside or None)
     document = {**_document(args, result), "finetune": finetune_document(tuned)}
     return document, _text(document, "" if result.proof is None else result.proof.text())
+
+
+def _pruned(
+    args: argparse.Namespace,
+    model: spa.Model,
+    target: spa.Target,
+    machine: Any,
+    limits: spa.Limits,
+    criterion: Criterion,
+    options: dict[str, Any],
+    data: Given | None,
+) -> spa.Pruned:
+    """Prunes and leaves all other weights alone."""
+    with stage(f"Pruning by {args.criterion}"):
+        return spa.prune(
+            model,
+            # A registered one by its name, so that it gets data only where it looks at some.
+            criterion=criterion if is_file(args.criterion) else criterion.name,
+            target=target,
+            machine=machine,
+            limits=limits,
+            aggregate=args.aggregate,
+            normalize=args.normalize,
+            attention=args.attention,
+            steps=args.steps,
+            options=options,
+            data=data,
+            loss=args.loss,
+            seed=args.seed,
+            best_effort=args.best_effort,
+            verify=not args.no_verify,
+        )
 
 
 def _framework(model: str, output: str, code: Sequence[str], named: str | None) -> Framework | None:
@@ -208,6 +238,7 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
         },
         "exact": result.plan.exact,
         "proof": None if proof is None else proof.to_json(),
+        "method": {"name": args.method, **(result.details or {})},
         "notes": list(result.plan.notes),
         "seconds": round(result.seconds, 3),
     }
@@ -223,6 +254,7 @@ def _text(document: dict[str, Any], proof_text: str) -> str:
         f"MACs {document['macs']['dense']:,} -> {document['macs']['pruned']:,}, "
         f"{channels['removed']:,} of {channels['prunable']:,} channels removed",
         scored_line(document["criterion"], document["scoring"], document["data"]),
+        *([obspa.line(document["method"])] if document["method"]["name"] == "obspa" else []),
         *(f"note: {note}" for note in document["notes"]),
     ]
     if document["proof"] is None:

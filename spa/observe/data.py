@@ -146,7 +146,7 @@ def _named(model: Model, inputs: Array | Inputs) -> dict[str, Array]:
 
 def _data(model: Model, inputs: dict[str, Array], targets: Any, source: str) -> Data:
     by_name = {declared.name: declared for declared in model.declared}
-    free = _sample_axes(model.declared)
+    free = sample_axes(model.declared)
     first = next(iter(by_name.values()), None)
     fixed = first.dims[0] if first is not None and first.dims and not free else None
     split = free or frozenset(n for n, d in by_name.items() if d.dims and d.dims[0] == fixed)
@@ -176,8 +176,8 @@ def _lengths(targets: Any) -> dict[str, int]:
     return {} if targets is None else {"": len(targets)}
 
 
-def _sample_axes(declared: tuple[Declared, ...] | list[Declared]) -> frozenset[str]:
-    """Inputs whose free first axis is that of the first input that has one."""
+def sample_axes(declared: tuple[Declared, ...] | list[Declared]) -> frozenset[str]:
+    """Names of inputs whose free first axis is that of the first input that has one."""
     leading = [d for d in declared if d.dims and d.dims[0] is None]
     if not leading:
         return frozenset()
@@ -207,7 +207,7 @@ def drawn(model: Model, kind: str, samples: int, seed: int) -> dict[str, Array]:
         else:
             size = samples if fixed is None else -(-samples // fixed) * fixed
         shape = (size, *example.shape[1:]) if example.ndim else ()
-        rows = _table_rows(model, declared.name)
+        rows = table_rows(model, declared.name)
         if example.dtype.kind == "f":
             values = rng.random(shape) if kind == "uniform" else rng.standard_normal(shape)
             arrays[declared.name] = np.asarray(values, example.dtype)
@@ -223,7 +223,7 @@ def has_free_batch(model: Model) -> bool:
     return any(d.dims and d.dims[0] is None for d in model.declared)
 
 
-def _table_rows(model: Model, name: str) -> int | None:
+def table_rows(model: Model, name: str) -> int | None:
     """Rows of the smallest table that an integer input indexes; None where it indexes none."""
     names, rows = {name}, []
     for node in model.graph.nodes:

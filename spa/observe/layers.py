@@ -21,16 +21,11 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from spa.bridge.ops.convolution import split_total, torch_pads, window_pads
 from spa.coupling.couple import Coupling
 from spa.coupling.groups import Groups
 from spa.coupling.labels import Labels, support
-from spa.errors import InputError
-from spa.graph.model import Model
+from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 
 
@@ -64,23 +59,29 @@ class LinearLayer:
         return Use(self.node.index, self.weight)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it maps the last axis of activations, position by position."""
+        return not self.kernel and self.weight == 1
+
+    @property
     def weight_name(self) -> str:
         """The weight's tensor, as the node reads it."""
         return self.node.inputs[self.weight]
 
-    def blocks(self, weight: Tensor) -> Tensor:
+    def blocks(self, weight: Array) -> Array:
         """The weight as matrices, shape (g, O, D)."""
-        matrix = weight.movedim(self.axis, 1)
+        matrix = np.moveaxis(weight, self.axis, 1)
         if self.node.op == "ConvTranspose":  # (O/g, I, k...)
-            return matrix.reshape(matrix.shape[0], self.groups, -1).transpose(0, 1)
+            return matrix.reshape(matrix.shape[0], self.groups, -1).swapaxes(0, 1)
         return matrix.reshape(self.groups, -1, prod(matrix.shape[1:]))
 
-    def weight_of(self, blocks: Tensor, shape: Sequence[int]) -> Tensor:
+    def weight_of(self, blocks: Array, shape: Sequence[int]) -> Array:
         """The way back from `blocks`, to a weight of the given shape."""
-        moved = torch.empty(tuple(shape), device="meta").movedim(self.axis, 1).shape
+        moved = list(shape)
+        moved.insert(1, moved.pop(self.axis))
         if self.node.op == "ConvTranspose":
-            blocks = blocks.transpose(0, 1)
-        return blocks.reshape(moved).movedim(1, self.axis).contiguous()
+            blocks = blocks.swapaxes(0, 1)
+        return np.ascontiguousarray(np.moveaxis(blocks.reshape(moved), 1, self.axis))
 
     def columns(self, along_axis: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Values along the contracted axis, for every column; shape (g, D)."""
@@ -88,72 +89,6 @@ class LinearLayer:
         if self.node.op == "ConvTranspose":
             return columns.reshape(self.groups, -1)
         return np.broadcast_to(columns, (self.groups, columns.size))
-
-    def rows(self, x: Tensor, limit: int, seed: int) -> Tensor:
-        """Input rows at a seeded choice of positions, the same for every tensor of one shape.
-
-        Args:
-            x: the activation that the node reads.
-            limit: positions at most.
-            seed: of the choice.
-
-        Returns:
-            shape (g, m, D), in single precision at least.
-
-        Raises:
-            InputError: a value is infinite or no number.
-        """
-        rows = self._rows(x, limit, seed)
-        rows = rows.float() if rows.element_size() < 4 else rows
-        if not torch.isfinite(rows.sum(dim=-1)).all():
-            raise InputError(
-                f"{self.node} reads values that are not finite on the calibration inputs, so "
-                "nothing can be fitted to them; give other inputs, such as samples of the task."
-            )
-        return rows
-
-    def _rows(self, x: Tensor, limit: int, seed: int) -> Tensor:
-        if not self.kernel:
-            flat = self._flat(x)
-            return flat[_choice(flat.shape[0], limit, seed, x.device)].unsqueeze(0)
-        windows = self._windows(x)  # (N, I, out..., k...)
-        rank = len(self.kernel)
-        windows = windows.movedim(1, 1 + rank)  # (N, out..., I, k...)
-        sizes = windows.shape[: 1 + rank]
-        chosen = _choice(prod(sizes), limit, seed, x.device)
-        patches = windows[torch.unravel_index(chosen, sizes)]  # (m, I, k...)
-        return patches.reshape(chosen.numel(), self.groups, -1).transpose(0, 1)
-
-    def _flat(self, x: Tensor) -> Tensor:
-        """Branch 3: (positions, D)."""
-        attrs = self.node.attrs
-        if self.node.op == "Gemm":
-            across = attrs.get("transA", 0) if self.data == 0 else not attrs.get("transB", 0)
-            scale: float = attrs.get("alpha", 1.0)
-            return (x.mT if across else x) * scale
-        if self.data == 1 and x.dim() > 1:
-            x = x.mT
-        return x.reshape(-1, x.shape[-1])
-
-    def _windows(self, x: Tensor) -> Tensor:
-        """Branches 1 and 2, as a view."""
-        attrs, rank = self.node.attrs, len(self.kernel)
-        strides = attrs.get("strides", [1] * rank)
-        dilations = attrs.get("dilations", [1] * rank)
-        if self.node.op == "Conv":
-            x = functional.pad(x, torch_pads(window_pads(attrs, x.shape[2:], self.kernel)))
-            return _unfold(x, self.kernel, strides, dilations)
-        sparse = x.new_zeros(
-            *x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True))
-        )
-        sparse[(slice(None), slice(None), *(slice(None, None, s) for s in strides))] = x
-        reach = [(k - 1) * d for k, d in zip(self.kernel, dilations, strict=True)]
-        sparse = functional.pad(sparse, torch_pads([(r, r) for r in reach]))
-        windows = _unfold(sparse, self.kernel, [1] * rank, dilations)
-        for axis, (start, end) in enumerate(_cuts(self.node, x.shape[2:], self.kernel)):
-            size = windows.shape[2 + axis]
-            windows = windows.narrow(2 + axis, start, max(1, size - start - end))
-        return windows.flip(list(range(-rank, 0)))
 
 
 def find_layers(coupling: Coupling) -> dict[str, LinearLayer]:
@@ -211,47 +146,6 @@ def _origin(model: Model, name: str) -> tuple[str | None, bool]:
             return None, False
         name = producer.inputs[0]
     return model.root(name), transposed
-
-
-def _choice(total: int, limit: int, seed: int, device: torch.device) -> Tensor:
-    if total <= limit:
-        return torch.arange(total, device=device)
-    chosen = np.random.default_rng(seed).choice(total, limit, replace=False)
-    return torch.from_numpy(np.sort(chosen)).to(device)
-
-
-def _unfold(
-    x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> Tensor:
-    for i, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
-        x = x.unfold(2 + i, (k - 1) * d + 1, s)[..., ::d]
-    return x
-
-
-def _cuts(
-    node: Node, sizes: Sequence[int], kernel: tuple[int, ...]
-) -> list[tuple[int, int]]:  # fmt: skip
-    """What a transposed convolution cuts off its full result, at the start and end of each axis."""
-    attrs, rank = node.attrs, len(kernel)
-    strides = attrs.get("strides", [1] * rank)
-    dilations = attrs.get("dilations", [1] * rank)
-    extra = attrs.get("output_padding", [0] * rank)
-    mode = attrs.get("auto_pad", "NOTSET")
-    wanted = attrs.get("output_shape")
-    if wanted is None and not mode.startswith("SAME"):
-        pads = window_pads({**attrs, "auto_pad": "NOTSET"}, sizes, kernel)
-        # What output_padding adds at the end holds the bias alone: no row for it.
-        return [(start, max(0, end - more)) for (start, end), more in zip(pads, extra, strict=True)]
-    if wanted is None:
-        wanted = [size * stride for size, stride in zip(sizes, strides, strict=True)]
-    cuts = []
-    for size, want, s, k, d, more in zip(
-        sizes, wanted[-rank:], strides, kernel, dilations, extra, strict=True
-    ):
-        total = max((size - 1) * s + (k - 1) * d + 1 + more - want, 0)
-        start, end = split_total(total, mode == "SAME_UPPER")
-        cuts.append((start, max(0, end - more)))
-    return cuts
 
 
 def readable(groups: Groups, layers: Mapping[str, LinearLayer]) -> frozenset[int]:

@@ -30,11 +30,12 @@ class Moments:
         count = rows.shape[1]
         if not count:
             return
-        mean = rows.mean(axis=1)
-        deviations = np.square(rows - mean[:, None]).sum(axis=1)
-        total, apart = self.count + count, mean - self.mean
-        self._deviations += deviations + apart**2 * (self.count * count / total)
-        self.mean += apart * (count / total)
+        with np.errstate(invalid="ignore"):  # of values that are not finite, which others refuse
+            mean = rows.mean(axis=1)
+            deviations = np.square(rows - mean[:, None]).sum(axis=1)
+            total, apart = self.count + count, mean - self.mean
+            self._deviations += deviations + apart**2 * (self.count * count / total)
+            self.mean += apart * (count / total)
         self.count = total
 
     @property

@@ -5,17 +5,11 @@
 
 Channels are ranked on the dense model. Then every layer that loses inputs is refitted by least
 squares, in topological order, so that it goes on computing what it did; only then are the channels
-cut out.
+cut out. Activations come from ONNX Runtime; only inputs made from batch norm statistics, criteria
+with gradients and other devices than the CPU need PyTorch.
 """
 
-import importlib.util
-
-from spa.errors import MissingExtra
-
-if importlib.util.find_spec("torch") is None:
-    raise MissingExtra("torch", "torch", "OBSPA")
-
-from spa.obspa.prune import prune  # noqa: E402
-from spa.obspa.settings import Settings  # noqa: E402
+from spa.obspa.prune import prune
+from spa.obspa.settings import Settings
 
 __all__ = ["Settings", "prune"]

@@ -4,34 +4,36 @@
 2. ``noise``: normal(0, 1). 3. ``uniform``: in [0, 1).
 4. ``bn``: inputs made so that they show every batch norm the statistics that it has stored (see
    `spa.obspa.synthesis`). A model without batch norms gets noise instead, and the result says so.
+5. ``self``: text that a language model writes itself (see `spa.obspa.writing`).
 
 Noise fits stored statistics badly (half the inputs of a layer are dead then), and so do pictures of
 another kind; so batch norms normalise with the statistics of these inputs while they are collected
 (see `spa.obspa.settings.Settings`).
 
 Integer inputs that index a table of the model get random indices; any other integer or boolean
-input repeats the example.
+input repeats the example. Samples are taken in batches that fit into the memory that is given.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
-import torch
 
-from spa.bridge.onnx_module import OnnxModule
-from spa.errors import InputError, SettingError
+from spa.errors import InputError, MissingExtra, SettingError
 from spa.graph.example import check_given
 from spa.graph.model import Array, Model
-from spa.observe.data import Data, data_for, drawn, has_free_batch
-from spa.observe.stream import Batches, is_batch_norm
+from spa.observe.data import Data, data_for, drawn, has_free_batch, sample_axes
+from spa.observe.memory import batch_size, budget_of, synthesis_size
+from spa.observe.steps import check_device
+from spa.observe.stream import is_batch_norm
 from spa.obspa.settings import Settings
-from spa.obspa.synthesis import synthesise
+from spa.obspa.writing import write
 
-SOURCES = ("bn", "noise", "uniform")
+SOURCES = ("bn", "noise", "uniform", "self")
 Source: TypeAlias = str | Array | Mapping[str, Array]
 
 
@@ -40,56 +42,83 @@ class Calibration:
     """Inputs, and where they come from.
 
     Attributes:
-        inputs: batches of every input, by name.
+        inputs: by name, an array of every batch, or one for all.
         source: ``data``, or the data-free kind that was asked for.
         used: the kind that was used: ``bn`` becomes ``noise`` without batch norms.
         samples: how many there are.
+        budget: bytes that may be taken for work with them.
     """
 
-    inputs: dict[str, Batches]
+    inputs: dict[str, list[Array] | Array]
     source: str
     used: str
     samples: int
+    budget: int
     model: Model = field(repr=False, compare=False)
 
     def data(self) -> Data:
         """The same for a criterion."""
-        whole = {name: np.concatenate([x.cpu().numpy() for x in batches])
-                 for name, batches in self.inputs.items()}  # fmt: skip
+        whole = {
+            name: parts if isinstance(parts, np.ndarray) else np.concatenate(parts)
+            for name, parts in self.inputs.items()
+        }
         return replace(data_for(self.model, whole), source=self.used)
 
 
-def calibrate(model: Model, net: OnnxModule, source: Source, settings: Settings) -> Calibration:
+def nothing(model: Model, settings: Settings) -> Calibration:
+    """No inputs at all, where nothing looks at any."""
+    return Calibration({}, "none", "none", 0, budget_of(settings.memory), model)
+
+
+def calibrate(model: Model, source: Source, settings: Settings) -> Calibration:
     """Makes or takes the calibration inputs.
 
     Raises:
-        SettingError: an unknown kind.
+        SettingError: an unknown kind; text of a model that writes none.
         InputError: arrays that do not fit the model's inputs; a model without inputs.
     """
     if not model.declared:
         raise InputError("The model takes no inputs, so there is nothing to calibrate it on.")
+    budget = budget_of(settings.memory)
+    check_device(settings.device)
     if isinstance(source, str):
         if source not in SOURCES:
             raise SettingError(
                 f'calibration must be {", ".join(SOURCES)} or arrays; "{source}" was given.'
             )
         used = source
-        if source == "bn" and not any(is_batch_norm(step) for step in net.steps):
+        if source == "bn" and not any(map(is_batch_norm, model.graph.nodes)):
             used = "noise"
-        arrays = drawn(model, used, settings.samples, settings.seed)
+        if used == "self":
+            arrays = write(model, settings.samples, settings.seed)
+        else:
+            arrays = drawn(model, used, settings.samples, settings.seed)
         asked = source
     else:
         arrays, asked, used = _given(model, source, settings.samples), "data", "data"
-    batches = _batched(model, arrays, settings.device)
+    batches = _batched(model, arrays, batch_size(model, budget))
     if used == "bn":
-        batches = synthesise(net, batches, settings.seed)
-    return Calibration(
-        inputs=batches,
-        source=asked,
-        used=used,
-        samples=sum(len(batch) for batch in next(iter(batches.values()))),
-        model=model,
+        made = _synthesised(model, arrays, settings.seed, settings.device, budget)
+        batches = _batched(model, made, batch_size(model, budget))
+    samples = sum(
+        len(part) for part in next((b for b in batches.values() if isinstance(b, list)), [])
     )
+    return Calibration(batches, asked, used, samples, budget, model)
+
+
+def _synthesised(
+    model: Model, start: Mapping[str, Array], seed: int, device: str, budget: int
+) -> dict[str, Array]:
+    """Moves noise until batch norms see what they have stored, in batches that fit into memory."""
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("torch", "torch", "calibration bn (other kinds do without)")
+    from spa.obspa.synthesis import synthesise
+
+    free = sample_axes(model.declared)
+    split = free or frozenset(d.name for d in model.declared if d.dims)
+    size = max((len(start[name]) for name in split), default=1)
+    together = model.batch_size if not free else synthesis_size(model, budget)
+    return synthesise(model, start, split, size, together, seed, device)
 
 
 def _given(model: Model, source: Array | Mapping[str, Array], limit: int) -> dict[str, Array]:
@@ -123,25 +152,43 @@ def _given(model: Model, source: Array | Mapping[str, Array], limit: int) -> dic
     return taken
 
 
-def _batched(model: Model, arrays: Mapping[str, Array], device: str) -> dict[str, Batches]:
-    """One batch of all samples, or as many as a fixed batch size makes."""
-    free = has_free_batch(model)
-    batches: dict[str, Batches] = {}
+def _batched(
+    model: Model, arrays: Mapping[str, Array], most: int
+) -> dict[str, list[Array] | Array]:
+    """Batches of at most so many samples, or of a fixed batch size.
+
+    Raises:
+        InputError: the arrays differ in length.
+    """
+    free = sample_axes(model.declared)
+    sizes = dict.fromkeys(free, most) or {
+        declared.name: declared.dims[0] or most for declared in model.declared if declared.dims
+    }
+    lengths = {len(arrays[name]) for name in sizes if free}
+    if len(lengths) > 1:
+        raise InputError(f"The calibration arrays differ in length: {sorted(lengths)} samples.")
+    batches: dict[str, list[Array] | Array] = {}
     for declared in model.declared:
-        tensor = torch.from_numpy(np.array(arrays[declared.name])).to(device)
-        fixed = declared.dims[0] if declared.dims else None
-        whole = free or fixed is None
-        batches[declared.name] = [tensor] if whole else list(torch.split(tensor, fixed or 1))
-    count = max(len(parts) for parts in batches.values())
-    for name, parts in batches.items():
-        if len(parts) not in (1, count):
-            raise InputError(
-                f'The calibration arrays differ in length: "{name}" makes {len(parts)} batches, '
-                f"another input {count}."
-            )
-        batches[name] = parts * (count // len(parts))
-    sizes = {len(b[0]) for d, b in zip(model.declared, batches.values(), strict=True)
-             if d.dims and d.dims[0] is None}  # fmt: skip
-    if len(sizes) > 1:
-        raise InputError(f"The calibration arrays differ in length: {sorted(sizes)} samples.")
+        array, size = np.array(arrays[declared.name]), sizes.get(declared.name)
+        # Of a fixed size that other inputs exceed, one batch serves all.
+        if size is None or (not free and len(array) <= size):
+            batches[declared.name] = array
+        else:
+            batches[declared.name] = [
+                array[start : start + size] for start in range(0, len(array), size)
+            ]
+    counts = {name: len(b) for name, b in batches.items() if isinstance(b, list)}
+    if len(set(counts.values())) > 1:
+        (name, few), (other, many) = sorted(counts.items(), key=lambda item: item[1])[
+            :: len(counts) - 1
+        ]
+        raise InputError(
+            f'The calibration arrays differ in length: "{name}" makes {few} batches, "{other}" '
+            f"{many}."
+        )
+    if not counts:  # one batch of a fixed size
+        return {
+            name: [batch] if name in sizes and isinstance(batch, np.ndarray) else batch
+            for name, batch in batches.items()
+        }
     return batches

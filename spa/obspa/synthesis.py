@@ -12,49 +12,64 @@ The last term keeps the samples from all looking alike.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spa.bridge.onnx_module import OnnxModule
-from spa.observe.stream import Batches, is_batch_norm, last_reads
+from spa.bridge import to_torch
+from spa.bridge.onnx_module import OnnxModule, Step
+from spa.graph.model import Array, Model
+from spa.observe.data import SEEDS
 from spa.progress import Progress
 
 STEPS = 80
 LEARNING_RATE = 0.3
 CLASS_WEIGHT = 0.03
-# Samples that share one set of statistics; more would only cost memory.
-TOGETHER = 256
 TINY = 1e-8
 
 
-def synthesise(net: OnnxModule, start: dict[str, Batches], seed: int) -> dict[str, Batches]:
+def synthesise(
+    model: Model,
+    start: Mapping[str, Array],
+    split: Collection[str],
+    size: int,
+    together: int,
+    seed: int,
+    device: str,
+) -> dict[str, Array]:
     """Moves floating inputs until batch norms see what they have stored.
 
     Args:
-        net: the model, in eval mode, with weights that need no gradient; left as it is.
-        start: batches to start from, by input name.
+        model: the model.
+        start: inputs to start from, by name.
+        split: those whose first axis counts samples.
+        size: how many samples there are.
+        together: how many of them are moved at once, with statistics of their own.
         seed: of the classes that samples are drawn to.
+        device: where it is done.
 
     Returns:
-        Batches of the same shapes.
+        Inputs of the same shapes.
     """
-    count = len(next(iter(start.values())))
-    parts: list[dict[str, Tensor]] = []
-    for i in range(count):
-        batch = {name: batches[i] for name, batches in start.items()}
-        size = next(iter(batch.values())).shape[0]
-        if count > 1:
-            parts.append(batch)
-            continue
-        for first in range(0, size, TOGETHER):
-            parts.append({name: x[first : first + TOGETHER] for name, x in batch.items()})
-    generator = torch.Generator().manual_seed(seed)
-    progress = Progress("Making calibration inputs", total=STEPS * len(parts))
-    with progress, torch.enable_grad():
-        made = [_moved(net, part, generator, progress) for part in parts]
-    joined = {name: [part[name] for part in made] for name in start}
-    return joined if count > 1 else {name: [torch.cat(x)] for name, x in joined.items()}
+    net = to_torch(model.proto).requires_grad_(False).to(device)
+    starts = range(0, size, together)
+    generator = torch.Generator().manual_seed(seed % SEEDS)
+    made: dict[str, list[Array]] = {name: [] for name in split}
+    with Progress("Making calibration inputs", total=STEPS * len(starts)) as progress:
+        for first in starts:
+            part = {
+                name: x[first : first + together] if name in split else x
+                for name, x in start.items()
+            }
+            tensors = {name: torch.from_numpy(np.array(x)).to(device) for name, x in part.items()}
+            with torch.enable_grad():
+                moved = _moved(net, tensors, generator, progress)
+            for name in split:
+                made[name].append(moved[name].cpu().numpy())
+    return {**start, **{name: np.concatenate(parts) for name, parts in made.items()}}
 
 
 def _moved(
@@ -85,8 +100,8 @@ def _mismatch(net: OnnxModule, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor
     values = {**net.constants(), **batch}
     loss = torch.zeros((), device=next(iter(batch.values())).device)
     kept = {*net.constants(), *net.output_names}
-    for step, spent in zip(net.steps, last_reads(net.steps), strict=True):
-        if is_batch_norm(step):
+    for step, spent in zip(net.steps, _last_reads(net.steps), strict=True):
+        if step.op == "BatchNormalization" and not step.attrs.get("training_mode", 0):
             x, mean, var = (values[step.inputs[i]] for i in (0, 3, 4))
             seen_var, seen_mean = torch.var_mean(
                 x.transpose(0, 1).flatten(1).float(), dim=1, correction=0
@@ -101,3 +116,14 @@ def _mismatch(net: OnnxModule, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor
     output = values[net.output_names[0]]
     is_scores = output.dim() == 2 and output.shape[1] > 1 and output.is_floating_point()
     return loss, output if is_scores else None
+
+
+def _last_reads(steps: Sequence[Step]) -> list[list[str]]:
+    """For every step, the tensors that no later one reads."""
+    seen: set[str] = set()
+    spent: list[list[str]] = []
+    for step in reversed(steps):
+        names = {name for name in (*step.inputs, *step.outputs) if name} - seen
+        seen |= names
+        spent.append(sorted(names))
+    return spent[::-1]

@@ -3,18 +3,17 @@
 import numpy as np
 import onnx
 import pytest
-import torch
 
 import spa
-from spa.bridge import to_torch
 from spa.coupling.couple import Cut
 from spa.coupling.groups import find_groups
 from spa.graph.execute import run
-from spa.observe.hessian import hessian
+from spa.observe.gram import strength, sums_of
 from spa.observe.layers import find_layers
+from spa.observe.rows import all_rows
 from spa.obspa.calibration import calibrate
 from spa.obspa.reconstruct import reconstruct
-from spa.obspa.score import static_scores
+from spa.obspa.score import scores_of
 from spa.obspa.settings import Settings
 from spa.obspa.update import refit
 from spa.pruning.comparison import zeroed
@@ -22,7 +21,7 @@ from spa.pruning.surgery import cut_model
 from spa.pruning.verify import verify_cut
 from tests.graphs import Builder, initializer
 
-FINE = Settings(damping=1e-9, samples=64)
+FINE = Settings(damping=1e-9, samples=64, intercept=False)
 
 
 def walk(proto, channels, settings=FINE, source="noise"):
@@ -36,9 +35,12 @@ def walk(proto, channels, settings=FINE, source="noise"):
                 holds = np.isin(member.indices, channels[member.name]).any(axis=1)
                 gone[group.components[holds]] = True
     cut = Cut(groups.coupling, gone[groups.coupling.components.of])
-    net = to_torch(model.proto).requires_grad_(False)
-    made = calibrate(model, net, source, settings)
-    return model, cut, made, reconstruct(model, net, cut, made, settings)
+    made = calibrate(model, source, settings)
+    return model, cut, made, reconstruct(model, cut, made, settings)
+
+
+def samples_of(made):
+    return np.concatenate(made.inputs["x"])
 
 
 def outputs(proto, x):
@@ -113,26 +115,29 @@ def activation(proto, name, x):
     probed.graph.output.append(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
     )
-    return torch.from_numpy(run(probed, {"x": x})[-1])
+    return run(probed, {"x": x})[-1]
 
 
 def test_a_layer_learns_from_refitted_predecessors_with_doomed_channels_alive():
     """The same walk by hand, through ONNX Runtime, one layer at a time."""
     proto = chain()
-    settings = Settings(samples=8, target_outputs="own", columns=10**6)
+    settings = Settings(
+        samples=8, target_outputs="own", columns=10**6, damping=0.01, intercept=False
+    )
     model, _, made, rebuilt = walk(proto, {"w0": [1, 4], "w1": [0, 5]}, settings)
-    x = made.inputs["x"][0].numpy()
+    x = samples_of(made)
     layers = list(find_layers(spa.find_groups(model).coupling).values())
     current = proto
     for layer, removed, name in ((layers[1], [1, 4], "w1"), (layers[2], [0, 5], "w2")):
         seen = activation(current, layer.node.inputs[0], x)
         # What is doomed is alive on the way in: otherwise there would be nothing to learn.
-        assert all(seen[:, channel].abs().max() > 0 for channel in removed)
-        rows = layer.rows(seen, 10**6, 0)[0]
-        keep = torch.from_numpy(~np.isin(np.arange(6), removed)).repeat_interleave(9)
-        w = torch.from_numpy(initializer(current, name).copy())
-        new = refit(layer.blocks(w)[0], rows, rows, keep, settings.damping)
-        new = layer.weight_of(new[None], w.shape).numpy()
+        assert all(np.abs(seen[:, channel]).max() > 0 for channel in removed)
+        sums = sums_of(all_rows(layer, seen, 10**6, 0)[0])
+        keep = np.repeat(~np.isin(np.arange(6), removed), 9)
+        w = initializer(current, name)
+        lam = strength(sums.diagonal, settings.damping)
+        new = refit(layer.blocks(w)[0], sums, keep, lam, intercept=False).weight
+        new = layer.weight_of(new[None], w.shape)
         current = with_weights(current, **{name: new})
     for name in ("w0", "w1", "w2"):
         np.testing.assert_allclose(
@@ -222,7 +227,7 @@ def test_statistics_change_on_purpose_only():
     proto = batch_norm_net()
     names = ("mean0", "var0", "mean1", "var1")
     for kind in ("keep", "refresh", "relative"):
-        settings = Settings(samples=64, batch_norms=kind)
+        settings = Settings(samples=64, batch_norms=kind, intercept=False)
         *_, rebuilt = walk(proto, {"w0": [0, 1, 2, 3]}, settings)
         same = [np.array_equal(initializer(rebuilt.proto, n), initializer(proto, n)) for n in names]
         assert all(same) == (kind == "keep")
@@ -233,11 +238,13 @@ def test_refreshed_statistics_are_those_of_the_calibration_inputs():
     proto = batch_norm_net()
     settings = Settings(samples=64, batch_norms="refresh", batch_statistics=False)
     *_, made, rebuilt = walk(proto, {"w0": [0, 1, 2, 3]}, settings)
-    x = made.inputs["x"][0].numpy()
+    x = samples_of(made)
     for conv, mean, var in (("conv_0", "mean0", "var0"), ("conv_1", "mean1", "var1")):
-        seen = activation(rebuilt.proto, conv, x).transpose(0, 1).flatten(1)
+        seen = np.moveaxis(activation(rebuilt.proto, conv, x), 1, 0).reshape(
+            8 if conv == "conv_0" else 6, -1
+        )
         np.testing.assert_allclose(initializer(rebuilt.proto, mean), seen.mean(1), atol=1e-4)
-        expected = seen.var(1, correction=0)
+        expected = seen.var(1)
         np.testing.assert_allclose(initializer(rebuilt.proto, var), expected, rtol=1e-3)
 
 
@@ -255,19 +262,67 @@ def test_batch_statistics_stand_for_the_stored_ones_in_both_streams():
     """As if the dense model had stored what the calibration inputs show it."""
     proto = batch_norm_net()
     doomed = {"w0": [0, 1, 2], "w1": [1, 4]}
-    *_, made, rebuilt = walk(proto, doomed, Settings(samples=64))
+    *_, made, rebuilt = walk(proto, doomed, Settings(samples=64, intercept=False))
     as_if = proto
     for conv, mean, var in (("conv_0", "mean0", "var0"), ("conv_1", "mean1", "var1")):
-        seen = activation(as_if, conv, made.inputs["x"][0].numpy()).transpose(0, 1).flatten(1)
-        statistics = {mean: seen.mean(1).numpy(), var: seen.var(1, correction=0).numpy()}
+        seen = np.moveaxis(activation(as_if, conv, samples_of(made)), 1, 0).reshape(
+            8 if conv == "conv_0" else 6, -1
+        )
+        statistics = {mean: seen.mean(1), var: seen.var(1)}
         as_if = with_weights(as_if, **statistics)
-    *_, expected = walk(as_if, doomed, Settings(samples=64, batch_statistics=False))
+    *_, expected = walk(
+        as_if, doomed, Settings(samples=64, batch_statistics=False, intercept=False)
+    )
     assert rebuilt.updated == expected.updated == ("w1", "w2")
     for name in rebuilt.updated:
         np.testing.assert_allclose(
             initializer(rebuilt.proto, name), initializer(expected.proto, name), atol=1e-4
         )
     assert np.array_equal(initializer(rebuilt.proto, "mean1"), initializer(proto, "mean1"))
+
+
+# --- intercepts ---------------------------------------------------------------------------------
+
+
+def biased(kind):
+    """Layers whose intercept goes into a bias, an Add, or a batch norm's mean."""
+    g = Builder(seed=3)
+    x = g.input(3, 6, 6)
+    x = g.node("Relu", [g.conv(x, 3, 8)])
+    if kind == "conv":
+        y = g.conv(x, 8, 5)
+    elif kind == "transposed":
+        y = g.conv_transpose(x, 8, 5)
+    elif kind == "norm":
+        y = g.node("Relu", [g.batch_norm(g.conv(x, 8, 5, bias=False), 5)])
+    else:
+        x = g.node("Transpose", [x], perm=[0, 2, 3, 1])
+        y = g.node("MatMul", [x, g.normal(8, 5)])
+        y = g.node("Add", [g.normal(5, stem="b"), y])
+    return g.model(y, dims=[["N", "a", "b", "c"]])
+
+
+@pytest.mark.parametrize("kind", ["conv", "transposed", "norm", "product"])
+def test_an_intercept_goes_where_it_belongs(kind):
+    """The mean of what the layer gives stays, and the error falls below that of a refit alone."""
+    proto = biased(kind)
+    x = np.random.default_rng(7).standard_normal((64, 3, 6, 6)).astype(np.float32)
+    errors = {}
+    for intercept in (False, True):
+        settings = Settings(
+            samples=64, columns=10**6, damping=0.05, intercept=intercept, target_outputs="own",
+            batch_statistics=False,
+        )  # fmt: skip
+        model, cut, _, rebuilt = walk(proto, {"w0": [1, 4, 5]}, settings, source=x)
+        assert rebuilt.intercepts == int(intercept)
+        smaller = cut_model(model.with_weights(rebuilt.proto), cut)
+        dense, ours = outputs(proto, x), outputs(smaller, x)
+        errors[intercept] = np.square(dense - ours).mean()
+        axes = (0, 1, 2) if kind == "product" else (0, 2, 3)
+        if intercept and kind != "norm":  # a norm and ReLU stand between
+            np.testing.assert_allclose(ours.mean(axes), dense.mean(axes), atol=1e-4)
+    assert errors[True] < errors[False]
+    assert errors[False] < np.square(outputs(zeroed(model, cut), x) - outputs(proto, x)).mean()
 
 
 # --- scores ------------------------------------------------------------------------------------
@@ -277,11 +332,10 @@ def losses_by_hand(proto, group_parameter, settings):
     """Rise of the best objective when one channel goes, summed over the layers, by refitting."""
     model = spa.load(proto)
     groups = find_groups(model)
-    net = to_torch(model.proto).requires_grad_(False)
-    made = calibrate(model, net, "noise", settings)
-    scores = static_scores(groups, made, settings)
+    made = calibrate(model, "noise", settings)
+    scores = scores_of(model, groups, made, settings)
     group = next(g for g in groups if any(m.name == group_parameter for m in g.members))
-    return model, groups, group, made.inputs["x"][0].numpy(), scores
+    return model, groups, group, samples_of(made), scores
 
 
 def test_the_score_adds_up_over_all_linear_consumers():
@@ -292,22 +346,22 @@ def test_the_score_adds_up_over_all_linear_consumers():
     flat = g.gemm(g.node("Flatten", [depthwise]), 6 * 16, 5)
     other = g.node("Flatten", [g.conv(x, 6, 2)])
     proto = g.model(g.node("Concat", [flat, other], axis=1), dims=[["N", 37]])
-    settings = Settings(selection="obs", samples=48, columns=10**6)
+    settings = Settings(selection="obs", normalize="mean", samples=48, columns=10**6, damping=0.01)
     model, groups, group, x, scores = losses_by_hand(proto, "w0", settings)
     expected = np.zeros(6)
     for layer in find_layers(groups.coupling).values():
         if layer.node.inputs[0] == "x":
             continue
-        w = torch.from_numpy(np.array(model.array(layer.parameter)))
-        w = layer.blocks(w)[0].double()
-        h = hessian(layer.rows(activation(proto, layer.node.inputs[0], x), 10**6, 0)[0])
+        w = layer.blocks(model.array(layer.parameter))[0].astype(np.float64)
+        seen = activation(proto, layer.node.inputs[0], x)
+        h = sums_of(all_rows(layer, seen, 10**6, 0)[0]).hessian()
         lam = settings.damping * float(h.diagonal().mean())
-        inverse = torch.linalg.inv(h + lam * torch.eye(len(h), dtype=h.dtype))
+        inverse = np.linalg.inv(h + lam * np.eye(len(h)))
         size = w.shape[1] // 6  # columns of one channel: the kernel, or the flattened map
         for channel in range(6):
             s = slice(channel * size, (channel + 1) * size)
-            part = torch.linalg.inv(inverse[s, s])
-            expected[channel] += float(torch.trace(w[:, s] @ part @ w[:, s].T))
+            part = np.linalg.inv(inverse[s, s])
+            expected[channel] += float(np.trace(w[:, s] @ part @ w[:, s].T))
     np.testing.assert_allclose(scores.by_group[group.id], expected / expected.mean(), rtol=1e-3)
 
 

@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import spa
 from spa.coupling.couple import couple
 from spa.graph.execute import run
-from spa.observe.hessian import hessian
+from spa.observe.gram import sums_of
 from spa.observe.layers import find_layers
+from spa.observe.rows import all_rows, chosen, input_rows, positions
 from tests.graphs import Builder
 
 
@@ -26,8 +26,8 @@ def single(op, x_shape, w_shape, weight=1, storage="initializer", **attrs):
 def one_layer(proto):
     model = spa.load(proto)
     (layer,) = find_layers(couple(model)).values()
-    x = torch.from_numpy(np.array(next(iter(model.example.values()))))
-    weight = torch.from_numpy(np.array(model.array(layer.parameter)))
+    x = np.array(next(iter(model.example.values())))
+    weight = np.array(model.array(layer.parameter))
     return model, layer, x, weight.T if layer.transposed else weight
 
 
@@ -66,12 +66,12 @@ def test_hessian_of_a_convolution_is_that_of_its_patches(groups, strides, pads, 
             group=groups, strides=strides, pads=pads, dilations=dilations,
         )
     )  # fmt: skip
-    rows = layer.rows(x, limit=10**6, seed=0)
-    expected = patches_by_loops(x.numpy(), (3, 2), strides, pads, dilations, groups)
-    np.testing.assert_array_equal(rows.numpy(), expected)
+    rows = all_rows(layer, x, limit=10**6, seed=0)
+    expected = patches_by_loops(x, (3, 2), strides, pads, dilations, groups)
+    np.testing.assert_array_equal(rows, expected)
     for g in range(groups):
         by_hand = 2 / expected.shape[1] * expected[g].astype(np.float64).T @ expected[g]
-        np.testing.assert_allclose(hessian(rows[g]).numpy(), by_hand, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(sums_of(rows[g]).hessian(), by_hand, rtol=1e-5, atol=1e-5)
 
 
 LINEAR = {
@@ -110,29 +110,34 @@ LINEAR = {
 }  # fmt: skip
 
 
+# Nodes that read samples along another axis than the first.
+OTHER_FIRST = ("gemm input transposed", "gemm left")
+
+
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_matrix_times_the_rows_is_what_the_node_computes(name):
     proto = LINEAR[name]
     model, layer, x, weight = one_layer(proto)
-    rows, blocks = layer.rows(x, limit=10**6, seed=0), layer.blocks(weight)
-    made = torch.einsum("god,gmd->mgo", blocks, rows).flatten(1).numpy()
+    rows, blocks = all_rows(layer, x, limit=10**6, seed=0), layer.blocks(weight)
+    made = np.einsum("god,gmd->mgo", blocks, rows)
+    made = made.reshape(len(made), -1)
     (y,) = run(model.proto, model.example)
     if layer.kernel:
         y = np.moveaxis(y, 1, -1)
     elif layer.weight == 0:
         y = np.moveaxis(y, -2, -1)
     np.testing.assert_allclose(made, y.reshape(-1, made.shape[1]), rtol=1e-4, atol=1e-5)
-    assert torch.equal(layer.weight_of(blocks, weight.shape), weight)
+    np.testing.assert_array_equal(layer.weight_of(blocks, weight.shape), weight)
+    assert positions(layer, x.shape) == len(made)
 
 
 @pytest.mark.parametrize("name", LINEAR)
 def test_columns_follow_the_contracted_axis(name):
     _, layer, _, weight = one_layer(LINEAR[name])
     size = weight.shape[layer.axis]
-    indices = torch.arange(size, dtype=torch.float32)
-    shape = [size if axis == layer.axis else 1 for axis in range(weight.dim())]
-    numbered = indices.reshape(shape).expand(weight.shape)
-    expected = layer.blocks(numbered)[:, 0].numpy()
+    shape = [size if axis == layer.axis else 1 for axis in range(weight.ndim)]
+    numbered = np.broadcast_to(np.arange(size).reshape(shape), weight.shape)
+    expected = layer.blocks(numbered)[:, 0]
     np.testing.assert_array_equal(layer.columns(np.arange(size)), expected)
 
 
@@ -156,12 +161,23 @@ def test_depthwise_convolutions_and_activation_products_are_no_layers():
 
 def test_positions_are_drawn_once_for_all_tensors_of_a_shape():
     _, layer, x, _ = one_layer(single("Conv", (8, 3, 9, 9), (4, 3, 3, 3)))
-    whole = layer.rows(x, limit=10**6, seed=0)
-    some = layer.rows(x, limit=50, seed=3)
+    whole = all_rows(layer, x, limit=10**6, seed=0)
+    some = all_rows(layer, x, limit=50, seed=3)
     assert some.shape == (1, 50, 27)
-    assert torch.equal(layer.rows(2 * x, 50, 3), 2 * some)
-    assert not torch.equal(layer.rows(x, 50, 4), some)
-    known = {row.numpy().tobytes() for row in whole[0]}
-    drawn = [row.numpy().tobytes() for row in some[0]]
+    np.testing.assert_array_equal(all_rows(layer, 2 * x, 50, 3), 2 * some)
+    assert not np.array_equal(all_rows(layer, x, 50, 4), some)
+    known = {row.tobytes() for row in whole[0]}
+    drawn = [row.tobytes() for row in some[0]]
     assert len(set(drawn)) == 50
     assert known.issuperset(drawn)
+
+
+@pytest.mark.parametrize("limit", [50, 10**6])
+@pytest.mark.parametrize("name", [name for name in LINEAR if not name.startswith(OTHER_FIRST)])
+def test_rows_of_batches_are_those_of_all_samples(name, limit):
+    _, layer, x, _ = one_layer(LINEAR[name])
+    at_once = all_rows(layer, x, limit, seed=5)
+    batches = [x[:1], x[1:]]
+    which = chosen([positions(layer, batch.shape) for batch in batches], limit, seed=5)
+    found = [input_rows(layer, *pair) for pair in zip(batches, which, strict=True)]
+    np.testing.assert_array_equal(np.concatenate(found, axis=1), at_once)

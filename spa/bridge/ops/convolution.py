@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spa.bridge.registry import Function, OpNode, converter
+from spa.graph.windows import split_total, window_pads
 
 CONV: dict[int, Any] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 CONV_TRANSPOSE: dict[int, Any] = {
@@ -20,37 +21,6 @@ CONV_TRANSPOSE: dict[int, Any] = {
     2: functional.conv_transpose2d,
     3: functional.conv_transpose3d,
 }
-
-
-def split_total(total: int, upper: bool) -> tuple[int, int]:
-    """Share padding between both ends, the odd one at the end (upper) or at the start."""
-    small = total // 2
-    return (small, total - small) if upper else (total - small, small)
-
-
-def window_pads(attrs: Any, sizes: Sequence[int], kernel: Sequence[int]) -> list[tuple[int, int]]:
-    """Return (start, end) padding per spatial axis of a sliding window.
-
-    Args:
-        attrs: the node's attributes: pads, auto_pad, strides, dilations.
-        sizes: the input's spatial sizes.
-        kernel: the window's sizes.
-    """
-    rank = len(kernel)
-    mode = attrs.get("auto_pad", "NOTSET")
-    if mode == "VALID":
-        return [(0, 0)] * rank
-    if mode in ("NOTSET", ""):
-        pads = attrs.get("pads", [0] * (2 * rank))
-        return list(zip(pads[:rank], pads[rank:], strict=True))
-    strides = attrs.get("strides", [1] * rank)
-    dilations = attrs.get("dilations", [1] * rank)
-    out = []
-    for size, width, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        reach = (width - 1) * dilation + 1
-        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-        out.append(split_total(total, mode == "SAME_UPPER"))
-    return out
 
 
 def torch_pads(pads: Sequence[tuple[int, int]]) -> list[int]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spa.bridge.ops.convolution import CONV, torch_pads, window_pads
+from spa.bridge.ops.convolution import CONV, torch_pads
 from spa.bridge.registry import Function, OpNode, converter, elementwise
+from spa.graph.windows import window_pads
 
 _MAX: dict[int, Any] = {
     1: functional.max_pool1d,
