@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 import spa
-from spa.cli.options import MODEL, add_json, add_model, check_outputs, parse_inputs
+from spa.cli.options import add_json, add_model, parse_inputs
+from spa.cli.outputs import MODEL, check_ending, check_outputs
 from spa.graph.write import write_model
 from spa.progress import stage
 
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     plan = spa.Plan.load(args.plan)
     check_outputs({"--output": args.output}, {MODEL: args.model, "--plan": args.plan})
+    check_ending("--output", args.output, [".onnx"], "an ONNX file")
     with stage(f"Loading {args.model}"):
         model = spa.load(args.model, parse_inputs(args.input))
     with stage("Applying the plan"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from spa.cli.options import add_code, add_framework, add_json, check_outputs, parse_shapes
+from spa.cli.options import add_code, add_framework, add_json, parse_shapes
+from spa.cli.outputs import MODEL, check_ending, check_outputs
 from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS, framework, framework_of
 from spa.graph.write import write_model
@@ -43,7 +44,11 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             f'It cannot be told whose model "{args.model}" is; say so with --framework '
             f"({', '.join(sorted(FRAMEWORKS))})."
         )
-    check_outputs({"--output": args.output}, {})
+    check_outputs(
+        {"--output": args.output},
+        {MODEL: args.model, **{f"--code {code}": code for code in args.code}},
+    )
+    check_ending("--output", args.output, [".onnx"], "a framework's model")
     shapes = parse_shapes(args.shape) or None
     proto = framework(name, args.code).export(args.model, shapes)
     write_model(args.output, proto)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from spa.errors import InputError, OutputError, SettingError
+from spa.errors import InputError, SettingError
 from spa.frameworks import FRAMEWORKS
 from spa.graph.model import Array
 from spa.graph.read import first_line
-from spa.graph.write import check_writable
 from spa.observe.data import NOISE, Given
 
-# What `check_outputs` calls the model that is read.
-MODEL = "the input model"
 _FORM = (
     "an .npz file with arrays x (inputs, the first axis is the batch) and y (integer labels, one "
     "per input) is needed."
@@ -93,28 +89,6 @@ def parse_shapes(texts: Sequence[str]) -> list[tuple[int, ...]]:
         InputError: the text has another form.
     """
     return [parse_inputs([f"shape={text}"])["shape"] for text in texts]
-
-
-def check_outputs(outputs: Mapping[str, str | None], inputs: Mapping[str, str | None]) -> None:
-    """Finds out before the work whether all results can be written, and over nothing dear.
-
-    Args:
-        outputs: paths to write, by option. The first, a model, may replace the model that is read.
-        inputs: paths that are read, by option.
-
-    Raises:
-        OutputError: a path cannot be written, or two options name the same file.
-    """
-    seen = {os.path.realpath(path): what for what, path in inputs.items() if path}
-    for i, (what, path) in enumerate(outputs.items()):
-        if path is None:
-            continue
-        real = os.path.realpath(path)
-        other = seen.get(real)
-        if other is not None and not (i == 0 and other == MODEL):
-            raise OutputError(f"{what} and {other} are the same file, {path}; name another one.")
-        seen[real] = what
-        check_writable(path)
 
 
 def read_labelled(option: str, path: str | None) -> tuple[Array, Array] | None:

@@ -19,22 +19,21 @@ from spa.cli.finetuning import (
 )
 from spa.cli.limits import add_limits, limits_of
 from spa.cli.options import (
-    MODEL,
     add_code,
     add_framework,
     add_json,
     add_model,
-    check_outputs,
     parse_inputs,
     read_data,
     read_labelled,
 )
+from spa.cli.outputs import MODEL, check_ending, check_outputs
 from spa.cli.scoring import criterion_of, scored_line
 from spa.cli.targets import add_targets, machine_of, target_of
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of, is_builder
-from spa.graph.write import write_json, write_model
+from spa.graph.write import write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
 from spa.importance.criterion import names
 from spa.importance.from_file import is_file
@@ -110,11 +109,18 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     tuning = tuning_of(args)
     check_outputs(
         {"--output": args.output, "--plan": args.plan},
-        {MODEL: args.model, "--data": args.data, "--finetune": args.finetune},
+        {
+            MODEL: args.model,
+            "--data": args.data,
+            "--finetune": args.finetune,
+            "--criterion": args.criterion.rpartition(":")[0],
+            **{f"--code {code}": code for code in args.code},
+        },
     )
     shapes, data = parse_inputs(args.input), read_data("--data", args.data)
     samples = read_labelled("--finetune", args.finetune)
     theirs = _framework(args.model, args.output, args.code, args.framework)
+    _check_ending(args.model, args.output, theirs)
     # A framework's own inputs go by their place, and without the batch.
     sizes = [shape[1:] for shape in shapes.values()] or None
     with stage(f"Loading {args.model}"):
@@ -154,9 +160,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     beside = {args.plan: result.plan.to_json()} if args.plan else {}
     if back is not None:
         assert isinstance(source, onnx.ModelProto)
-        back.give_back(Path(args.model), Path(args.output), source, result, sizes)
-        for path, document in beside.items():
-            write_json(path, document)
+        back.give_back(Path(args.model), Path(args.output), source, result, sizes, documents=beside)
     else:
         write_model(args.output, result.model, beside or None)
     document = {**_document(args, result), "finetune": finetune_document(tuned)}
@@ -187,6 +191,18 @@ def _framework(model: str, output: str, code: Sequence[str], named: str | None) 
             f"{'is code' if is_code else 'has no layers, as a saved model'}; write OUT.onnx."
         )
     return None if name is None else framework(name, code)
+
+
+def _check_ending(model: str, output: str, theirs: Framework | None) -> None:
+    """Refuses an output whose ending says another format than is written.
+
+    Raises:
+        OutputError: naming the endings that are possible.
+    """
+    back = theirs is not None and not is_builder(model) and not Path(model).is_dir()
+    own = [theirs.suffix] if theirs is not None and back and theirs.gives_back else []
+    of = "an ONNX file" if theirs is None else f"{model}"
+    check_ending("--output", output, [".onnx", *own], of)
 
 
 def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:

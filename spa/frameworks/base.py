@@ -49,6 +49,8 @@ class Framework(ABC):
     name: str
     #: End of a model's file name, which `build` and `train` expect of their output.
     suffix: str
+    #: Whether `give_back` can write a smaller model.
+    gives_back = True
 
     def __init__(self, code: Sequence[str] = ()) -> None:
         self.code = {full_place(text) for text in code}
@@ -131,6 +133,7 @@ class Framework(ABC):
         shapes: Sequence[Shape] | None = None,
         *,
         channels_first: bool = False,
+        documents: Mapping[str | Path, Any] | None = None,
     ) -> None:
         """Writes the framework's own model, as small as its pruned ONNX file.
 
@@ -141,6 +144,7 @@ class Framework(ABC):
             pruned: what `spa.prune` made of that.
             shapes: as in `export`.
             channels_first: as in `export`.
+            documents: JSON files that belong to it, by path; all files appear, or none.
 
         Raises:
             FrameworkError: the model cannot be made smaller in its framework; nothing is written.

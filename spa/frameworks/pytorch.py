@@ -37,6 +37,7 @@ class PyTorch(Framework):
 
     name = "pytorch"
     suffix = ".pt"
+    gives_back = False
 
     def build(
         self,
@@ -121,6 +122,7 @@ class PyTorch(Framework):
         shapes: Sequence[Shape] | None = None,
         *,
         channels_first: bool = False,
+        documents: Mapping[str | Path, Any] | None = None,
     ) -> None:
         """Refuses: `spa.prune` itself gives modules back."""
         raise FrameworkError(
