@@ -9,7 +9,7 @@ they are used.
 
 from __future__ import annotations
 
-from spa.coupling.groups import Group, Groups, Member, find_groups
+from spa.coupling.groups import Group, Groups, Member
 from spa.coupling.kept import KeptAxis
 from spa.errors import (
     BridgeError,
@@ -24,20 +24,19 @@ from spa.errors import (
     SpaError,
     VerificationError,
 )
-from spa.graph.cost import Cost, measure_cost
+from spa.graph.cost import Cost
 from spa.graph.model import Model
 from spa.graph.write import save
-from spa.importance.score import Scores, score
+from spa.importance.score import Scores
 from spa.prune import prune
 from spa.pruning.plan import Plan
-from spa.pruning.planning import make_plan
 from spa.pruning.result import Pruned, Reached
-from spa.pruning.surgery import apply_plan
-from spa.pruning.verify import Proof, verify
+from spa.pruning.verify import Proof
 from spa.selection.target import Limits, Target
 from spa.sources import load
 from spa.training.how import Tuning
 from spa.tuning import Tuned, finetune
+from spa.verbs import apply_plan, find_groups, make_plan, measure_cost, score, verify
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -34,10 +35,18 @@ def load(source: Source, inputs: Any = None) -> Model:
     Example:
         >>> model = spa.load("resnet50.onnx", {"input": (2, 3, 224, 224)})
     """
-    if isinstance(source, (str, Path, onnx.ModelProto)):
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, (str, os.PathLike, onnx.ModelProto)):
         if isinstance(inputs, Mapping) or inputs is None:
+            source = source if isinstance(source, onnx.ModelProto) else Path(source)
             return load_file(source, inputs)
         raise InputError("inputs must map input names to shapes or arrays.")
+    if type(source).__module__.partition(".")[0] in ("builtins", "numpy", "spa"):
+        raise InputError(
+            f"A model is a path of an ONNX file, a ModelProto, or a torch module; a "
+            f"{type(source).__name__} was given."
+        )
     from spa.bridge import from_torch
 
     if inputs is None:

@@ -10,6 +10,7 @@ from spa.cli.options import add_json, add_model, parse_inputs
 from spa.cli.outputs import MODEL, check_ending, check_outputs
 from spa.graph.write import write_model
 from spa.progress import stage
+from spa.showing import shown
 
 
 def register(commands: Any) -> None:
@@ -42,8 +43,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         "reached": dict(plan.reached),
         "proof": None if proof is None else proof.to_json(),
     }
-    reached = ", ".join(f"{name} {value:.3f}" for name, value in plan.reached.items())
-    lines = [f"applied {args.plan}: {reached}"]
+    reached = ", ".join(f"{shown(name)} {value:.3f}" for name, value in plan.reached.items())
+    lines = [f"applied {shown(args.plan)}: {reached}"]
     lines += ["not verified (--no-verify)"] if proof is None else [proof.text()]
-    lines.append(f"wrote {args.output}")
+    lines.append(f"wrote {shown(args.output)}")
     return document, "\n".join(lines)

@@ -21,6 +21,7 @@ import spa
 from spa.cli import apply, export, frameworks, inspect, profile, prune, verify
 from spa.errors import InfeasibleTarget, SpaError
 from spa.graph.read import first_line
+from spa.showing import MOST_OF_A_MESSAGE, shown
 
 # Not the package's docstring: Python leaves these out where it is told to optimise.
 ABOUT = "SPA, Structurally Prune Anything: removes whole channels from a network, and proves it."
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(
     args: argparse.Namespace, error: Exception, extra: dict[str, float], message: str = ""
 ) -> int:
-    message = message or " ".join(str(error).split())
+    message = shown(message or " ".join(str(error).split()), MOST_OF_A_MESSAGE)
     print(f"spa: error: {message}", file=sys.stderr)
     if args.json:
         _print(json.dumps({"error": message, "kind": type(error).__name__, **extra}, indent=1))

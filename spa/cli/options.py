@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -127,18 +129,41 @@ def read_data(option: str, text: str | None) -> Given | None:
     return inputs if targets is None else (inputs, targets)
 
 
+def _check_archive(option: str, path: Path) -> None:
+    """Refuses what is no file, and an archive that unpacks to more than this machine has free.
+
+    Raises:
+        SettingError: saying how much that is.
+    """
+    if path.exists() and not path.is_file():
+        raise SettingError(f"{option} {path} is a folder, device or pipe; {_FORM}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # reading it says what is wrong
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > free:
+        raise SettingError(
+            f"{option} {path} has {path.stat().st_size:,} bytes and unpacks to {size:,}; this "
+            f"machine has {free:,} free. Give fewer samples."
+        )
+
+
 def _arrays(option: str, path: str, names: Sequence[str] | None = None) -> dict[str, Array]:
     """A file's arrays by name, or some of them: finite numbers.
 
     Raises:
         SettingError: it cannot be read, or holds something else.
     """
+    _check_archive(option, Path(path))
     try:
         with np.load(Path(path), allow_pickle=False) as held:
             arrays = {name: np.asarray(held[name]) for name in names or held.files}
     # A .npy file gives an array, which is no context; a damaged archive fails in its own ways.
     except (
         OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError,
+        OverflowError, RuntimeError, SyntaxError, struct.error, UnicodeError,
         zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise SettingError(

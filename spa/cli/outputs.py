@@ -43,8 +43,8 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Mapping[str, str | 
                         f"{what} and {whose} are the same file, {part}; name another one."
                     )
         for folder, other in read:
-            inside = Path(folder).is_dir() and _real(path).is_relative_to(_real(folder))
-            if inside and _real(path).is_file():
+            inside = os.path.isdir(folder) and _real(path).is_relative_to(_real(folder))
+            if inside and os.path.isfile(path):
                 raise OutputError(f"{what} {path} is a file of {other} {folder}; name another one.")
         dear += [(part, what) for part in parts]
     for path in (path for path in outputs.values() if path is not None):
@@ -76,7 +76,7 @@ def _whole(path: str, is_model: bool) -> Iterator[str]:
         return
     yield from _companions(path)
     try:
-        if Path(path).suffix.lower() == ".onnx" and Path(path).is_file():
+        if Path(path).suffix.lower() == ".onnx" and os.path.isfile(path):
             yield from map(str, external_files(path))
     except (ModelError, OSError, ValueError):
         return  # loading it will say what is wrong

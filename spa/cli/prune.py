@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,14 @@ from spa.importance.from_file import is_file
 from spa.importance.options import read
 from spa.observe.losses import LOSSES
 from spa.progress import stage
+from spa.pruning.widths import HEAD, Width, moved_line, widths
+from spa.showing import all_shown, as_text
 from spa.training.labelled import check_data
+
+NEXT = (
+    "next: train what is left (--finetune DATA.npz), or prune with refitted weights and without "
+    "data (spa.obspa.prune)"
+)
 
 
 def register(commands: Any) -> None:
@@ -164,7 +172,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     else:
         write_model(args.output, result.model, beside or None)
     document = {**_document(args, result), "finetune": finetune_document(tuned)}
-    return document, _text(document, "" if result.proof is None else result.proof.text())
+    proof = "" if result.proof is None else result.proof.text()
+    return document, _text(all_shown(document), proof, bool(args.input))
 
 
 def _framework(model: str, output: str, code: Sequence[str], named: str | None) -> Framework | None:
@@ -222,6 +231,8 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
             "prunable": sum(g.channels for g in result.plan.groups),
             "removed": sum(len(g.removed) for g in result.plan.groups),
         },
+        "widths": [asdict(width) for width in widths(result.plan, result.model)],
+        "moved": result.moved,
         "exact": result.plan.exact,
         "proof": None if proof is None else proof.to_json(),
         "notes": list(result.plan.notes),
@@ -229,7 +240,7 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
     }
 
 
-def _text(document: dict[str, Any], proof_text: str) -> str:
+def _text(document: dict[str, Any], proof_text: str, given: bool) -> str:
     asked = ", ".join(f"{name} {value:g}" for name, value in document["asked"].items())
     reached = ", ".join(f"{name} {value:.3f}" for name, value in document["reached"].items())
     channels = document["channels"]
@@ -248,5 +259,11 @@ def _text(document: dict[str, Any], proof_text: str) -> str:
     tuned = document["finetune"]
     if tuned is not None:
         lines += finetune_lines(tuned)
+    rows = [Width(w["name"], tuple(w["dense"]), tuple(w["pruned"])).row for w in document["widths"]]
+    lines += [as_text([HEAD, *rows])] if rows else []
+    if document["moved"] is not None:
+        lines.append(moved_line(document["moved"], given))
+    if tuned is None and rows:
+        lines.append(NEXT)
     lines.append(f"wrote {document['output']}")
     return "\n".join(lines)

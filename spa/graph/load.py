@@ -43,6 +43,8 @@ File: TypeAlias = str | Path | onnx.ModelProto
 
 # Opsets before 7 broadcast by attribute; nothing that exports today writes them.
 OLDEST_OPSET = 7
+# No domain comes near this; libraries keep versions in 32 bits.
+NO_OPSET = 10**6
 
 
 def load_file(source: File, inputs: Mapping[str, InputSpec] | None = None) -> Model:
@@ -123,7 +125,13 @@ def _run(
     label: str,
     given: dict[str, InputSpec],
 ) -> Model:
-    graph = Graph.from_proto(proto)
+    try:
+        graph = Graph.from_proto(proto)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
+    newest = max((entry.version for entry in proto.opset_import), default=1)
+    if newest >= NO_OPSET:
+        raise ModelError(f"{label} asks for opset {newest}, which there is none of; it is damaged.")
     if graph.opset < OLDEST_OPSET:
         raise ModelError(
             f"{label} uses opset {graph.opset}; SPA reads opset {OLDEST_OPSET} and up. "
@@ -144,6 +152,8 @@ def _run(
 def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
     try:
         return inlined(proto)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
     except (onnx.checker.ValidationError, EncodeError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{label}: its local functions cannot be inlined: {first_line(error)}"
@@ -172,6 +182,12 @@ def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
             raise ModelError(f'{label}: output "{name}" is made by no node; the file is damaged.')
     if not graph.outputs:
         raise ModelError(f"{label} declares no output, so there is nothing to keep; add one.")
+    for tensor in all_tensors(proto.graph):
+        if tensor.HasField("segment"):
+            raise ModelError(
+                f'{label}: weight "{tensor.name}" is one segment of a tensor, which no runtime '
+                "reads; store it whole."
+            )
     problem = check(proto)
     if problem is not None:
         raise ModelError(f"{label} is not a valid ONNX model: {problem}")

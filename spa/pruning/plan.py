@@ -24,6 +24,7 @@ from spa.coupling.labels import LabelledAxis
 from spa.errors import PlanError
 from spa.graph.nodes import Use
 from spa.graph.placing import settle
+from spa.showing import as_html, shown
 
 SCHEMA = 1
 MAX_PLAN_BYTES = 2**28
@@ -91,6 +92,27 @@ class Plan:
     weights: str | None = None
     notes: tuple[str, ...] = ()
     module: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        removed = sum(len(group.removed) for group in self.groups)
+        channels = sum(group.channels for group in self.groups)
+        asked, got = (
+            ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            for values in (self.target, self.reached)
+        )
+        return shown(
+            f"Plan(by {self.criterion}: asked {asked}, reached {got}; {removed:,} of {channels:,} "
+            f"channels in {len(self.groups)} groups; notes: {len(self.notes)})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("group", "channels", "removed", "exact", "the first parameter")]
+        for group in self.groups:
+            exact = "yes" if group.exact else "no"
+            first = group.members[0][0] if group.members else ""
+            counts = f"{group.channels:,}", f"{len(group.removed):,}"
+            rows.append((str(group.id), *counts, exact, first))
+        return as_html(repr(self), rows)
 
     @property
     def exact(self) -> bool:

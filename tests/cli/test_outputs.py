@@ -117,7 +117,7 @@ def test_the_weights_of_the_input_are_no_place_for_a_result(refused, tmp_path, w
 
 
 @pytest.mark.parametrize(("model_name", "part"), [
-    ("net-symbol.json", "net-0000.params"), ("net.npz", "net.json"), ("saved", "saved/variables/v.index"),
+    ("net-symbol.json", "net-0000.params"), ("net.npz", "net.json"), ("saved", "saved/variables/v"),
 ])  # fmt: skip
 def test_files_of_a_framework_s_model_are_no_place_for_a_plan(refused, tmp_path, model_name, part):
     (tmp_path / "saved" / "variables").mkdir(parents=True)
