@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -340,14 +340,30 @@ def _apart(sizes: Sequence[int], growth: Sequence[int]) -> list[int]:
 
 
 def grown(
-    feeds: Mapping[str, Array], growth: Sequence[tuple[Sequence[FreeAxis], int]]
+    feeds: Mapping[str, Array],
+    growth: Sequence[tuple[Sequence[FreeAxis], int]],
+    given: Collection[str] = (),
 ) -> dict[str, Array]:
-    """Inputs like the example, with some sizes larger."""
+    """Inputs like the example, with some sizes larger.
+
+    Args:
+        feeds: the example.
+        growth: axes, and by how much they grow.
+        given: inputs whose values are the user's, which stay such as these.
+    """
     shapes = {name: list(value.shape) for name, value in feeds.items()}
     for axes, more in growth:
         for name, axis in axes:
             shapes[name][axis] += more
-    return redrawn(feeds, shapes)
+    drawn = redrawn(feeds, shapes)
+    return {n: repeated(feeds[n], shapes[n]) if n in given else drawn[n] for n in feeds}
+
+
+def repeated(value: Array, shape: Sequence[int]) -> Array:
+    """An array's entries over again, or fewer of them."""
+    for axis, size in enumerate(shape):
+        value = np.take(value, np.arange(size) % max(1, value.shape[axis]), axis=axis)
+    return value
 
 
 def redrawn(

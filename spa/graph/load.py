@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ from spa.graph.example import (
     free_sizes,
     grown,
     growths,
+    is_array,
 )
 from spa.graph.forks import Fork
 from spa.graph.functions import inlined
@@ -101,7 +102,8 @@ def _loaded(proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, In
         proto = densified(proto)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
-    run = functools.partial(_run, sha256=sha256, label=label)
+    own = frozenset(name for name, spec in given.items() if is_array(spec))
+    run = functools.partial(_run, sha256=sha256, label=label, own=own)
     model = run(proto, (), given=given)
     refused: frozenset[str] = frozenset()
     while True:  # a branch may hold further Ifs
@@ -124,7 +126,9 @@ def _run(
     sha256: str,
     label: str,
     given: dict[str, InputSpec],
+    own: frozenset[str],
 ) -> Model:
+    """Checks and runs a model; ``own`` are the inputs whose values the user gave."""
     try:
         graph = Graph.from_proto(proto)
     except ModelError as error:
@@ -145,7 +149,7 @@ def _run(
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
     example, observed = _first_run(observer, graph, declared, given, label)
-    varied = _second_run(observer, declared, example)
+    varied = _second_run(observer, declared, example, own)
     return Model(proto, sha256, graph, example, observed, varied, tuple(declared), forks)
 
 
@@ -234,7 +238,10 @@ def _stopwatch() -> Callable[[], bool]:
 
 
 def _second_run(
-    observer: Observer, declared: list[Declared], example: Mapping[str, Array]
+    observer: Observer,
+    declared: list[Declared],
+    example: Mapping[str, Array],
+    given: Collection[str],
 ) -> Run | None:
     """Another batch size, and other dynamic sizes where the model takes them: a check of reasoning.
 
@@ -247,7 +254,7 @@ def _second_run(
         if not in_time():
             return None
         try:
-            return observer.run(grown(example, growth))
+            return observer.run(grown(example, growth, given))
         except ModelError:
             return None
 

@@ -24,7 +24,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from spa.bridge.exporting import numbered
+from spa.bridge.calls import numbered
+from spa.bridge.gate import outputs_of
+from spa.bridge.still import stilled
 from spa.errors import BridgeError, ModelError
 from spa.graph.execute import run_each
 from spa.modules.drawing import draw, state
@@ -132,7 +134,7 @@ def runs(proto: onnx.ModelProto, examples: Sequence[Inputs]) -> list[list[Array]
         for inputs in examples
     ]
     try:
-        return list(run_each(proto, feeds))
+        return list(run_each(stilled(proto), feeds))
     except ModelError:
         if len(feeds) == 1:
             return [None]
@@ -194,11 +196,11 @@ def _resized(proto: onnx.ModelProto, inputs: Inputs) -> list[Inputs]:
 
 
 def _at(inputs: Inputs, sizes: Mapping[Axis, int]) -> Inputs:
-    """Repeats or drops entries of inputs, last one first, up to some sizes."""
+    """Repeats or drops entries of inputs, up to some sizes, and leaves them in their order."""
     tensors = list(inputs)
     for (i, axis), size in sizes.items():
         x = tensors[i]
-        index = (-1 - torch.arange(size, device=x.device)) % x.shape[axis]
+        index = torch.arange(size, device=x.device) * x.shape[axis] // max(1, size)
         tensors[i] = x.index_select(axis, index)
     return tuple(tensors)
 
@@ -210,12 +212,6 @@ def _speaks(array: Array) -> bool:
     if not np.isfinite(array).all():
         return False
     return float(array.max() - array.min()) > FLAT * float(np.abs(array).max())
-
-
-def outputs_of(net: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Runs a module and lists its output tensors, whatever containers they are in."""
-    leaves = torch.utils._pytree.tree_leaves(net(*inputs))
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def agrees(found: Sequence[Tensor], wanted: Sequence[Array | None]) -> bool:

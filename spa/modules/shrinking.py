@@ -24,6 +24,7 @@ from typing import Any
 import onnx
 from torch import nn
 
+from spa.bridge.calls import bare, call_of, restore_class, taking_tensors
 from spa.bridge.layers import following_norms, head_sizes, resize_layer
 from spa.bridge.reading import to_torch
 from spa.coupling.couple import Cut
@@ -87,17 +88,22 @@ def with_module(
     Args:
         result: the pruned model.
         module: the dense module.
-        inputs: its example input, or a tuple of them.
+        inputs: what it is called with; see `spa.load`.
         model: its dense ONNX model, as `spa.bridge.from_torch` wrote it.
         groups: the groups of that.
     """
-    example = inputs if isinstance(inputs, tuple) else (inputs,)
     plan = result.plan
+    module = bare(module)
     pruned = opened_like(result.model, model.forks)
+    kind = type(module)
     try:
-        smaller = shrink(module, example, model, pruned, plan, cut_of(plan, groups.coupling))
+        call = call_of(module, inputs)
+        with taking_tensors(module, call):
+            cut = cut_of(plan, groups.coupling)
+            smaller = shrink(module, call.tensors, model, pruned, plan, cut)
     except Exception as error:  # copying and running a user's module fails in any way it likes
         return _traced(result, pruned, _reason(module, error))
+    restore_class(smaller.net, kind)
     smaller.net.train(module.training)
     plan = replace(plan, module=smaller.about, notes=(*plan.notes, *smaller.notes))
     return replace(result, module=smaller.net, plan=plan)
