@@ -31,8 +31,9 @@ from torch import Tensor, nn
 
 from spa.bridge.calls import bare, call_of, in_eval_mode, numbered, taking_tensors
 from spa.bridge.gate import check_export, outputs_of
+from spa.bridge.still import in_full_precision
 from spa.bridge.tidying import tidy
-from spa.errors import BridgeError
+from spa.errors import BridgeError, InputError
 from spa.graph.notes import add_note
 
 Inputs = tuple[Tensor, ...]
@@ -69,6 +70,7 @@ def from_torch(
     module = bare(module)
     call = call_of(module, example)
     with in_eval_mode(module), torch.no_grad(), taking_tensors(module, call):
+        _check_runs(module, call.tensors)
         return _first_that_passes(module, call.tensors, dynamic_batch, exporters)
 
 
@@ -125,7 +127,7 @@ def _tried(
     names = numbered("input", len(inputs)), numbered("output", len(outputs_of(module, inputs)))
     for exporter in exporters:
         try:
-            with _silence():
+            with _silence(), in_full_precision():
                 proto = _EXPORT[exporter](module, inputs, free, *names)
                 proto = tidy(proto, module.state_dict(keep_vars=True))
             lost = check_export(module, proto, batches)
@@ -147,14 +149,26 @@ def _way_out(module: nn.Module) -> str:
     return "Export it by other means and hand over the ONNX file."
 
 
+def _check_runs(module: nn.Module, inputs: Inputs) -> None:
+    try:
+        outputs = outputs_of(module, inputs)
+    except Exception as error:  # a forward fails in any way it likes
+        shapes = ", ".join("x".join(map(str, x.shape)) or "a scalar" for x in inputs)
+        raise InputError(
+            f"{type(module).__name__} does not run on the example inputs ({shapes}): "
+            f"{type(error).__name__}: {str(error)[:300]}"
+        ) from error
+    if not outputs:
+        raise BridgeError(f"{type(module).__name__} gives no tensor, so there is nothing to keep.")
+
+
 def _refuse_brain_floats(module: nn.Module, inputs: Inputs) -> None:
     tensors = (*inputs, *module.parameters(), *module.buffers())
-    autocast = torch.is_autocast_enabled("cpu")
-    if autocast or any(tensor.dtype == torch.bfloat16 for tensor in tensors):
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
         raise BridgeError(
-            f"{type(module).__name__} computes in {'autocast' if autocast else 'bfloat16'}, which "
-            "ONNX Runtime does not run on a CPU, so that nothing could be compared. Prune it in "
-            "float (module.float(), outside of autocast), and let result.module.bfloat16() follow."
+            f"{type(module).__name__} computes in bfloat16, which ONNX Runtime does not run on a "
+            "CPU, so that nothing could be compared. Prune it in float (module.float()), and let "
+            "result.module.bfloat16() follow."
         )
 
 

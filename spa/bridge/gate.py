@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from spa.bridge.calls import numbered
 from spa.bridge.jumps import Choices, check_choice, opened
-from spa.bridge.still import Still, stilled
+from spa.bridge.still import Still, in_full_precision, stilled
 from spa.errors import BridgeError
 
 Inputs = tuple[Tensor, ...]
@@ -70,7 +70,7 @@ def outputs_of(module: nn.Module, inputs: Inputs) -> list[Tensor]:
 
     What it draws is held still (`spa.bridge.still`).
     """
-    with Still():
+    with Still(), in_full_precision():
         return [t for t in pytree.tree_leaves(module(*inputs)) if isinstance(t, Tensor)]
 
 

@@ -6,8 +6,10 @@ from: noise is its mean; dropout, and what is drawn by its probability, lets eve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import onnx
 import torch
@@ -58,6 +60,20 @@ def _fill(node: onnx.NodeProto, middle: float) -> None:
     node.attribute.extend(kind)
     node.attribute.append(helper.make_attribute("low", float(middle)))
     node.attribute.append(helper.make_attribute("high", float(middle)))
+
+
+@contextlib.contextmanager
+def in_full_precision() -> Iterator[None]:
+    """Lets a module that asks for autocast compute in its weights' own type.
+
+    ONNX Runtime has no brain floats on a CPU; what autocast would change is rounding.
+    """
+    with (
+        torch.autocast("cpu", enabled=False),
+        mock.patch.object(torch.autocast, "__enter__", lambda self: self),
+        mock.patch.object(torch.autocast, "__exit__", lambda *_: None),
+    ):
+        yield
 
 
 class Still(TorchFunctionMode):

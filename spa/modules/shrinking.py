@@ -22,9 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx
+import torch
 from torch import nn
 
-from spa.bridge.calls import bare, call_of, restore_class, taking_tensors
+from spa.bridge.calls import bare, call_of, in_eval_mode, restore_class, taking_tensors
+from spa.bridge.gate import outputs_of
 from spa.bridge.layers import following_norms, head_sizes, resize_layer
 from spa.bridge.reading import to_torch
 from spa.coupling.couple import Cut
@@ -158,7 +160,7 @@ def shrink(
     exports = [pruned] if parts.pruned is None else [pruned, parts.pruned]
     groups = group_counts(net, removals, exports)
     _resize(net, removals, groups)
-    like = likeness(net, pruned, inputs, few)
+    like = likeness(net, pruned, inputs, few, lambda some: _takes(module, some))
     changes = changes_of(model, cut)
     with following_norms(net) as followed:
         attributes = _fitted(module, net, changes, like, cut)
@@ -174,6 +176,16 @@ def shrink(
     if parts.removals:
         about["training"] = [asdict(removal) for removal in parts.removals]
     return Smaller(net, about, tuple(notes))
+
+
+def _takes(module: nn.Module, inputs: Inputs) -> bool:
+    """Whether a dense module runs on some inputs in eval mode."""
+    try:
+        with in_eval_mode(module), torch.no_grad():
+            outputs_of(module, inputs)
+    except Exception:  # a forward fails in any way it likes
+        return False
+    return True
 
 
 def rebuild(module: nn.Module, plan: Plan | Mapping[str, Any]) -> nn.Module:
