@@ -71,7 +71,7 @@ def in_full_precision() -> Iterator[None]:
     with (
         torch.autocast("cpu", enabled=False),
         mock.patch.object(torch.autocast, "__enter__", lambda self: self),
-        mock.patch.object(torch.autocast, "__exit__", lambda *_: None),
+        mock.patch.object(torch.autocast, "__exit__", return_value=None),
     ):
         yield
 

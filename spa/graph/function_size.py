@@ -82,7 +82,7 @@ def _callees_first(bodies: dict[Key, onnx.FunctionProto]) -> list[Key]:
                 order.append(key)
             elif called in open_calls:
                 raise ModelError(
-                    f'its local functions cannot be inlined: "{called[1]}" calls itself.'
+                    f'its local functions cannot be inlined: "{called[1]}" is recursive.'
                 )
             else:
                 path.append((called, iter(calls[called])))
