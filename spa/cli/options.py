@@ -51,6 +51,15 @@ def add_code(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """``--trust``, for graphs that do more than compute."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run a saved model's graph even if it writes files or runs code",
+    )
+
+
 def add_framework(parser: argparse.ArgumentParser) -> None:
     """``--framework``, for models that are code, or have a name that says nothing."""
     parser.add_argument(

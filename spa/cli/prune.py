@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from spa.cli.options import (
     add_framework,
     add_json,
     add_model,
+    add_trust,
     parse_inputs,
     read_data,
     read_labelled,
@@ -102,6 +102,7 @@ def register(commands: Any) -> None:
     add_finetuning(parser)
     add_framework(parser)
     add_code(parser)
+    add_trust(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     )
     shapes, data = parse_inputs(args.input), read_data("--data", args.data)
     samples = read_labelled("--finetune", args.finetune)
-    theirs = _framework(args.model, args.output, args.code, args.framework)
+    theirs = _framework(args)
     _check_ending(args.model, args.output, theirs)
     # A framework's own inputs go by their place, and without the batch.
     sizes = [shape[1:] for shape in shapes.values()] or None
@@ -176,13 +177,14 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return document, _text(all_shown(document), proof, bool(args.input))
 
 
-def _framework(model: str, output: str, code: Sequence[str], named: str | None) -> Framework | None:
+def _framework(args: argparse.Namespace) -> Framework | None:
     """The framework of a model that is no ONNX file.
 
     Raises:
         SettingError: the output is in another framework's format, or in one that cannot be made;
             or it is an ONNX file after all.
     """
+    model, output, named = args.model, args.output, args.framework
     if Path(model).suffix == ".onnx":
         if named is not None:
             raise SettingError(f"{model} is an ONNX file; leave --framework {named} out.")
@@ -199,7 +201,7 @@ def _framework(model: str, output: str, code: Sequence[str], named: str | None) 
             f"--output {output} cannot be made of {model}, which "
             f"{'is code' if is_code else 'has no layers, as a saved model'}; write OUT.onnx."
         )
-    return None if name is None else framework(name, code)
+    return None if name is None else framework(name, args.code, args.trust)
 
 
 def _check_ending(model: str, output: str, theirs: Framework | None) -> None:

@@ -111,7 +111,7 @@ class Groups:
         return as_html(head, self._table())
 
     def _table(self) -> list[tuple[str, ...]]:
-        rows = [("group", "channels", "exact", "parameters", "the first")]
+        rows: list[tuple[str, ...]] = [("group", "channels", "exact", "parameters", "the first")]
         for group in self.groups:
             first = group.members[0] if group.members else None
             name = "" if first is None else f"{first.name} axis {first.axis.axis}"

@@ -44,6 +44,7 @@ class Framework(ABC):
 
     Args:
         code: modules and files (.py) that may be run; `build` adds the one that it is given.
+        trust: run graphs that do more than compute, such as writing files.
     """
 
     name: str
@@ -52,7 +53,8 @@ class Framework(ABC):
     #: Whether `give_back` can write a smaller model.
     gives_back = True
 
-    def __init__(self, code: Sequence[str] = ()) -> None:
+    def __init__(self, code: Sequence[str] = (), trust: bool = False) -> None:
+        self.trust = trust
         self.code = {full_place(text) for text in code}
 
     def allow(self, builder: str) -> None:

@@ -155,11 +155,14 @@ class WorkedFramework(Framework):
                 with told(where):
                     temporary.write_text(as_json(document), encoding="utf-8")
 
+    def _allowed(self) -> dict[str, Any]:
+        return {"code": sorted(self.code), "trust": self.trust}
+
     def _call(
         self, verb: str, spec: dict[str, Any], arrays: dict[str, Array] | None = None
     ) -> Reply:
         with stage(f"{self.name}: {verb}"):
-            return call(self.name, verb, {**spec, "code": sorted(self.code)}, arrays)
+            return call(self.name, verb, {**spec, **self._allowed()}, arrays)
 
 
 def _rows(reply: Reply, stem: str) -> list[list[Array]]:

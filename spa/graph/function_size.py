@@ -64,7 +64,7 @@ def _callees_first(bodies: dict[Key, onnx.FunctionProto]) -> list[Key]:
         ModelError: there is none, as some call one another in a circle.
     """
     calls = {
-        key: [called for node in all_nodes(body.node) if (called := _key(node)) in bodies]
+        key: [_key(node) for node in all_nodes(body.node) if _key(node) in bodies]
         for key, body in bodies.items()
     }
     order: list[Key] = []
@@ -74,7 +74,7 @@ def _callees_first(bodies: dict[Key, onnx.FunctionProto]) -> list[Key]:
         open_calls = {first}
         while path:  # no recursion: a file may hold more levels than Python's stack
             key, rest = path[-1]
-            called = next((each for each in rest if each not in seen), None)
+            called: Key | None = next((each for each in rest if each not in seen), None)
             if called is None:
                 path.pop()
                 open_calls.discard(key)

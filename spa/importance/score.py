@@ -52,7 +52,7 @@ class Scores:
         return as_html(*self._table())
 
     def _table(self) -> tuple[str, list[tuple[str, ...]]]:
-        rows = [("group", "channels", "least", "median", "most")]
+        rows: list[tuple[str, ...]] = [("group", "channels", "least", "median", "most")]
         for group, values in self.by_group.items():
             numbers = [f"{f(values):.3g}" for f in (np.min, np.median, np.max)]
             rows.append((str(group), f"{len(values):,}", *numbers))

@@ -69,7 +69,7 @@ def attend(
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def _join(x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def multi_head_attention(node: OpNode) -> Function:
             raise ValueError("operands that are packed in one tensor are not known")
         if bias is not None:
             sizes = [x.shape[-1] for x in (q, k, v)]
-            q, k, v = (x + b for x, b in zip((q, k, v), bias.split(sizes), strict=True))
+            q, k, v = (x + b for x, b in zip((q, k, v), torch.split(bias, sizes), strict=True))
         q, k, v = (_split(x, heads) for x in (q, k, v))
         if padding is not None:
             if padding.dim() != 2:
@@ -139,7 +139,7 @@ def packed_attention(node: OpNode) -> Function:
         _past: Maybe = None, more: Maybe = None,
     ) -> Tensor:  # fmt: skip
         y = x @ w if bias is None else x @ w + bias
-        q, k, v = (_split(part, heads) for part in y.split(sizes or y.shape[-1] // 3, -1))
+        q, k, v = (_split(part, heads) for part in torch.split(y, sizes or y.shape[-1] // 3, -1))
         if mask is not None:
             if mask.dim() != 2:
                 raise ValueError("a mask that is no (batch, keys) is not known")

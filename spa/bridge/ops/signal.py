@@ -5,6 +5,8 @@ x: (..., 1 or 2), the last axis real and imaginary parts
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,8 @@ def dft(node: OpNode) -> Function:
         size = x.shape[dim] if length is None else int(length)
         if inverse and onesided:  # back to real numbers
             size = 2 * (signal.shape[dim] - 1) if length is None else int(length)
-            return torch.fft.irfft(signal, size, dim)[..., None]
+            real: Tensor = torch.fft.irfft(signal, size, dim)
+            return real[..., None]
         transform = torch.fft.ifft if inverse else torch.fft.fft
         y = torch.view_as_real(transform(signal, size, dim).resolve_conj())
         return y.narrow(dim, 0, size // 2 + 1) if onesided else y
@@ -53,7 +56,7 @@ def stft(node: OpNode) -> Function:
     return run
 
 
-_WINDOWS = {
+_WINDOWS: dict[str, Function] = {
     "HannWindow": torch.hann_window,
     "HammingWindow": torch.hamming_window,
     "BlackmanWindow": torch.blackman_window,
@@ -64,7 +67,7 @@ _WINDOWS = {
 def window(node: OpNode) -> Function:
     """As long as the input says; periodic ones are one step of a longer one short."""
     make, periodic = _WINDOWS[node.op], bool(node.attrs.get("periodic", 1))
-    kind, more = DTYPES[node.attrs.get("output_datatype", 1)], {}
-    if node.op == "HammingWindow":  # rounded elsewhere
-        more = {"alpha": 25 / 46, "beta": 21 / 46}
+    kind = DTYPES[node.attrs.get("output_datatype", 1)]
+    # The exact values, which torch rounds.
+    more: dict[str, Any] = {"alpha": 25 / 46, "beta": 21 / 46} if node.op == "HammingWindow" else {}
     return lambda size: make(int(size), periodic=periodic, **more).to(kind)
