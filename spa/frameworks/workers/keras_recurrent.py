@@ -39,7 +39,7 @@ def unrolled(model: Any) -> Iterator[None]:
 
 
 def _steps_of(layer: Any) -> int | None:
-    """x: (N, T, ...); 1 for a layer inside of another one, as of Bidirectional, which Keras tells."""
+    """x: (N, T, ...); 1 for a layer inside of another one (Bidirectional), which Keras tells."""
     try:
         x = layer.input
     except AttributeError:
