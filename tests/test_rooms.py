@@ -17,7 +17,7 @@ SPA = Path(__file__).parents[1] / "spa"
 
 # What comes later may import what comes before. Rooms on one line do not know of each other.
 ORDER = (
-    {"errors", "showing"},
+    {"errors", "showing", "starting"},
     {"progress"},
     {"registry"},
     {"graph"},

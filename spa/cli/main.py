@@ -22,11 +22,11 @@ from spa.cli import apply, export, frameworks, inspect, profile, prune, verify
 from spa.errors import InfeasibleTarget, SpaError
 from spa.graph.read import first_line
 from spa.showing import MOST_OF_A_MESSAGE, shown
+from spa.starting import INTERRUPTED, SAID
 
 # Not the package's docstring: Python leaves these out where it is told to optimise.
 ABOUT = "SPA, Structurally Prune Anything: removes whole channels from a network, and proves it."
 COMMANDS = (inspect, prune, apply, verify, profile, export, frameworks)
-INTERRUPTED = 130  # as shells count it: 128 and the number of the signal
 TRACEBACK = "SPA_TRACEBACK"  # with this set in the environment, a defect shows its traceback
 DEFECT = "this is a defect of SPA"
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpaError as error:
         return _fail(args, error, {})
     except KeyboardInterrupt:
-        print("spa: error: interrupted; nothing was written.", file=sys.stderr)
+        print(SAID, file=sys.stderr)
         return INTERRUPTED
     except MemoryError as error:
         return _fail(args, error, {}, "out of memory; nothing was written.")

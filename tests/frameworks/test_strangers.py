@@ -43,7 +43,10 @@ keras.mixed_precision.set_global_policy(sys.argv[2])
 i = L.Input(eval(sys.argv[3]))
 keras.Model(i, L.Dense(4, dtype="float32")(LAYERS)).save(sys.argv[1])
 """
-RECURRENT = "L.Dense(16, activation='relu')(L.Bidirectional(L.LSTM(12))(L.GRU(8, return_sequences=True)(i)))"
+RECURRENT = (
+    "L.Dense(16, activation='relu')(L.Bidirectional(L.LSTM(12))("
+    "L.GRU(8, return_sequences=True)(i)))"
+)
 HALF = (
     "L.GlobalAveragePooling2D()(L.Conv2D(24, 3, activation='relu')("
     "L.BatchNormalization()(L.Conv2D(16, 3, use_bias=False)(i))))"
