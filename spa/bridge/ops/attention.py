@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from spa.bridge.registry import Function, OpNode, converter
+from spa.errors import BridgeError
 
 Maybe = Tensor | None
 
@@ -108,14 +109,14 @@ def multi_head_attention(node: OpNode) -> Function:
         padding: Maybe = None, more: Maybe = None,
     ) -> Tensor:  # fmt: skip
         if k is None or v is None or q.dim() != 3 or k.dim() != 3:
-            raise ValueError("operands that are packed in one tensor are not known")
+            raise BridgeError("operands that are packed in one tensor are not known")
         if bias is not None:
             sizes = [x.shape[-1] for x in (q, k, v)]
             q, k, v = (x + b for x, b in zip((q, k, v), torch.split(bias, sizes), strict=True))
         q, k, v = (_split(x, heads) for x in (q, k, v))
         if padding is not None:
             if padding.dim() != 2:
-                raise ValueError("a padding mask that is no (batch, keys) is not known")
+                raise BridgeError("a padding mask that is no (batch, keys) is not known")
             more = _sum(more, _hidden(padding.bool()[:, None, None], q))
         if causal:
             more = _sum(more, _causal(q, k, 0))
@@ -142,7 +143,7 @@ def packed_attention(node: OpNode) -> Function:
         q, k, v = (_split(part, heads) for part in torch.split(y, sizes or y.shape[-1] // 3, -1))
         if mask is not None:
             if mask.dim() != 2:
-                raise ValueError("a mask that is no (batch, keys) is not known")
+                raise BridgeError("a mask that is no (batch, keys) is not known")
             more = _sum(more, _hidden(mask.bool()[:, None, None], q))
         if causal:
             more = _sum(more, _causal(q, k, 0))

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from spa.bridge.ops.convolution import CONV, torch_pads, window_pads
 from spa.bridge.registry import Function, OpNode, converter, elementwise
+from spa.errors import BridgeError
 
 _MAX: dict[int, Any] = {
     1: functional.max_pool1d,
@@ -83,7 +84,7 @@ def _max_pool_with_places(node: OpNode) -> Function:
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         _, pads, strides, dilations = _window(node, x)
         if not _native(pads, kernel):
-            raise ValueError(f"indices with pads {pads} are not known")
+            raise BridgeError(f"indices with pads {pads} are not known")
         padding = [start for start, _ in pads]
         pool = _MAX[len(kernel)]
         y, places = pool(x, kernel, strides, padding, dilations, return_indices=True)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spa.bridge.ops.casting import DTYPES
 from spa.bridge.registry import Function, OpNode, converter
+from spa.errors import BridgeError
 
 Maybe = Tensor | None
 
@@ -35,7 +36,7 @@ def quantize(node: OpNode) -> Function:
     def run(x: Tensor, scale: Tensor, zero: Maybe = None) -> Tensor:
         kind = zero.dtype if zero is not None else DTYPES[named] if named else torch.uint8
         if kind.is_floating_point:
-            raise ValueError("scaling to small floats is not known")
+            raise BridgeError("scaling to small floats is not known")
         y = torch.round(x / _spread(scale, x, axis, block).to(x.dtype))
         if zero is not None:
             y = y + _spread(zero, x, axis, block).to(x.dtype)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from spa.bridge.ops.casting import DTYPES
 from spa.bridge.registry import Function, OpNode, converter
+from spa.errors import BridgeError
 
 Maybe = Tensor | None
 
@@ -52,7 +53,7 @@ def deform_conv(node: OpNode) -> Function:
         x: Tensor, w: Tensor, offsets: Tensor, bias: Maybe = None, mask: Maybe = None
     ) -> Tensor:
         if x.dim() != 4:
-            raise ValueError("of deformed convolutions, those over pictures are known")
+            raise BridgeError("of deformed convolutions, those over pictures are known")
         n, channels, height, width = x.shape
         window, out = list(w.shape[2:]), list(offsets.shape[2:])
         # moved: (N, G, points, 2, H', W'), rows and columns; at: the same without the offsets
