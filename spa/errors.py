@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SpaError(Exception):
@@ -84,10 +85,20 @@ class MissingExtra(SpaError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs {package}, which is not installed; "
-            f'install it with: pip install "structurally-prune-anything[{extra}]"'
+            f"install it with: {_how_to_install(extra)}"
         )
         self.package = package
         self.extra = extra
+
+
+def _how_to_install(extra: str) -> str:
+    """A command that works where this package lies: in a checkout, or installed from one."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / "pyproject.toml").is_file():
+        return f'pip install ".[{extra}]" (in a checkout of SPA)'
+    constraints = checkout / "constraints" / "constraints.txt"
+    held = f'-c "{constraints}" ' if constraints.is_file() else ""
+    return f'pip install {held}"{checkout}[{extra}]"'
 
 
 class OutputError(SpaError):

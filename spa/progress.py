@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from types import TracebackType
 
+from spa.showing import shown
+
 QUIET_SECONDS = 2.0
 # Without a terminal (a log file, CI) a line at most this often.
 LOG_SECONDS = 10.0
@@ -31,7 +33,7 @@ class Progress:
     """
 
     def __init__(self, label: str, total: int | None = None) -> None:
-        self._label = label
+        self._label = shown(label)
         self._total = total
         self._done = 0
         self._started = time.monotonic()
@@ -65,7 +67,7 @@ class Progress:
         if terminal:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(shown(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -81,4 +83,4 @@ def stage(text: str) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)

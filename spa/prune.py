@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups, find_groups
 from spa.errors import SettingError
 from spa.graph.model import Model
+from spa.graph.notes import notes_of
 from spa.importance.score import Chosen, score
 from spa.latency.machine import Machine
 from spa.latency.reach import select_for_latency
@@ -121,6 +123,7 @@ def prune(
             selection = select(groups, scores, goal, limits, already, best_effort=best_effort)
     assert selection is not None
     plan = plan_of(groups, scores, target, limits, selection)
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *notes_of(model.proto)))
     result = finish(model, groups, plan, selection.dense, selection.pruned, started, check=verify)
     if isinstance(source, (str, os.PathLike, onnx.ModelProto, Model)):
         return result

@@ -17,7 +17,8 @@ SPA = Path(__file__).parents[1] / "spa"
 
 # What comes later may import what comes before. Rooms on one line do not know of each other.
 ORDER = (
-    {"errors", "progress"},
+    {"errors", "showing", "starting"},
+    {"progress"},
     {"registry"},
     {"graph"},
     {"coupling"},
@@ -30,7 +31,7 @@ ORDER = (
     {"modules", "training"},
     {"sources"},
     {"obspa", "prune", "frameworks"},
-    {"tuning"},
+    {"tuning", "verbs"},
     {""},  # spa itself
     {"cli"},
     {"__main__"},

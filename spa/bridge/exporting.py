@@ -9,9 +9,7 @@ exporter has its turn where the first one fails it:
    every convolution, which is folded. Its own optimiser is not used: it would fold batch norm
    into the convolutions and rename what it touches.
 
-The gate: the checker with full shape inference; every parameter and running statistic that the
-output depends on is an initializer under its state_dict name; ONNX Runtime gives the module's
-own outputs, at two batch sizes where the batch is dynamic.
+The gate is that of `spa.bridge.gate`, at two batch sizes where the batch is dynamic.
 """
 
 from __future__ import annotations
@@ -27,25 +25,24 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from spa.bridge.calls import bare, call_of, in_eval_mode, numbered, taking_tensors
+from spa.bridge.gate import check_export, outputs_of
+from spa.bridge.still import in_full_precision
 from spa.bridge.tidying import tidy
-from spa.errors import BridgeError
+from spa.errors import BridgeError, InputError
+from spa.graph.notes import add_note
 
-# Largest difference from the module's own output, relative to the output's largest magnitude.
-TOLERANCE = 1e-4
-
+Inputs = tuple[Tensor, ...]
 _EXPORTERS = ("torchscript", "dynamo")
 
 
 def from_torch(
     module: nn.Module,
-    example: Tensor | tuple[Tensor, ...],
+    example: Any,
     dynamic_batch: bool = True,
     *,
     exporters: tuple[str, ...] = _EXPORTERS,
@@ -54,10 +51,12 @@ def from_torch(
 
     Args:
         module: any module that torch can trace; it is exported in eval mode and keeps its own.
-        example: its input, or a tuple of them. Inputs are named ``input``, or ``input_0``,
-            ``input_1``, ... where there are several; outputs likewise.
+        example: what it is called with (`spa.bridge.calls.call_of`): a tensor, a tuple or list of
+            arguments, a dict of keyword arguments, or shapes. Its tensors are named ``input``, or
+            ``input_0``, ``input_1``, ... where there are several; outputs likewise.
         dynamic_batch: leave the first axis of every input that has the first input's batch size
-            free, under the name ``batch``.
+            free, under the name ``batch``. Where the module runs at no other batch, or no exporter
+            can leave it free, it is fixed, and the model says so (`spa.graph.notes`).
         exporters: which of torch's exporters to try, in order.
 
     Returns:
@@ -66,16 +65,13 @@ def from_torch(
 
     Raises:
         BridgeError: no exporter wrote a model that equals the module.
+        InputError: the example is none.
     """
-    inputs = example if isinstance(example, tuple) else (example,)
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            return _first_that_passes(module, inputs, dynamic_batch, exporters)
-    finally:
-        for part, training in modes:
-            part.training = training
+    module = bare(module)
+    call = call_of(module, example)
+    with in_eval_mode(module), torch.no_grad(), taking_tensors(module, call):
+        _check_runs(module, call.tensors)
+        return _first_that_passes(module, call.tensors, dynamic_batch, exporters)
 
 
 def from_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
@@ -89,50 +85,119 @@ def from_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> onnx.ModelProt
 
 
 def _first_that_passes(
-    module: nn.Module, inputs: tuple[Tensor, ...], dynamic: bool, exporters: tuple[str, ...]
+    module: nn.Module, inputs: Inputs, dynamic: bool, exporters: tuple[str, ...]
 ) -> onnx.ModelProto:
+    _refuse_brain_floats(module, inputs)
     batch = inputs[0].shape[0] if inputs[0].dim() else 0
     free = [dynamic and x.dim() > 0 and x.shape[0] == batch for x in inputs]
-    if dynamic and batch == 1:
+    reasons: list[str] = []
+    if any(free):
         # A size of 1 is taken for a constant by both exporters, so it is made 2 first.
-        inputs = _resized(inputs, free, 2)
-    outputs = _outputs(module, inputs)
-    names = numbered("input", len(inputs)), numbered("output", len(outputs))
-    batches = [inputs, _resized(inputs, free, inputs[0].shape[0] + 1)] if any(free) else [inputs]
-    reasons = []
+        first = _resized(inputs, free, 2, ordered=True) if batch == 1 else inputs
+        other, why = _at_another_batch(module, first, free)
+        if other is not None:
+            proto = _tried(module, [first, other], free, exporters, reasons)
+            if proto is not None:
+                return proto
+            why = "torch cannot export it with a free one"
+    # Sizes of the example, all of them: what does not run otherwise is right at these at least.
+    fixed_reasons: list[str] = []
+    proto = _tried(module, [inputs], [False] * len(inputs), exporters, fixed_reasons)
+    if proto is None:
+        raise BridgeError(
+            f"{type(module).__name__} cannot be exported to an equal ONNX model. "
+            + "; ".join(reasons or fixed_reasons)
+            + f". {_way_out(module)}"
+        )
+    if any(free):
+        text = f"the batch is fixed at {batch}, as in the example: {type(module).__name__}: {why}"
+        add_note(proto, text)
+    return proto
+
+
+def _tried(
+    module: nn.Module,
+    batches: list[Inputs],
+    free: list[bool],
+    exporters: tuple[str, ...],
+    reasons: list[str],
+) -> onnx.ModelProto | None:
+    """What the first exporter wrote that passes the gate; reasons why others did not are added."""
+    inputs = batches[0]
+    names = numbered("input", len(inputs)), numbered("output", len(outputs_of(module, inputs)))
     for exporter in exporters:
         try:
-            with _silence():
+            with _silence(), in_full_precision():
                 proto = _EXPORT[exporter](module, inputs, free, *names)
                 proto = tidy(proto, module.state_dict(keep_vars=True))
-            lost = _gate(module, proto, batches)
+            lost = check_export(module, proto, batches)
         except Exception as error:  # the exporters raise whatever torch's internals raise
             reasons.append(f"{exporter}: {type(error).__name__}: {str(error).strip()[:500]}")
             continue
         if not lost:
             return proto
         reasons.append(f"{exporter}: lost the names {', '.join(lost[:5])} ({len(lost)} in all)")
-    raise BridgeError(
-        f"{type(module).__name__} cannot be exported to an equal ONNX model. "
-        + "; ".join(reasons)
-        + ". Export it by other means and hand over the ONNX file."
-    )
+    return None
 
 
-def numbered(stem: str, count: int) -> list[str]:
-    """Names of a module's inputs or outputs in its export."""
-    return [stem] if count == 1 else [f"{stem}_{i}" for i in range(count)]
+def _way_out(module: nn.Module) -> str:
+    if hasattr(module, "statistics") and hasattr(module, "steps"):
+        return (
+            "It was read from an ONNX file: write its weights back with spa.bridge.to_onnx(module, "
+            "proto), and prune that."
+        )
+    return "Export it by other means and hand over the ONNX file."
 
 
-def _resized(inputs: tuple[Tensor, ...], free: list[bool], batch: int) -> tuple[Tensor, ...]:
-    """Repeat samples, last one first, up to another batch size."""
-    rows = [(-1 - i) % inputs[0].shape[0] for i in range(batch)]
+def _check_runs(module: nn.Module, inputs: Inputs) -> None:
+    try:
+        outputs = outputs_of(module, inputs)
+    except Exception as error:  # a forward fails in any way it likes
+        shapes = ", ".join("x".join(map(str, x.shape)) or "a scalar" for x in inputs)
+        raise InputError(
+            f"{type(module).__name__} does not run on the example inputs ({shapes}): "
+            f"{type(error).__name__}: {str(error)[:300]}"
+        ) from error
+    if not outputs:
+        raise BridgeError(f"{type(module).__name__} gives no tensor, so there is nothing to keep.")
+
+
+def _refuse_brain_floats(module: nn.Module, inputs: Inputs) -> None:
+    tensors = (*inputs, *module.parameters(), *module.buffers())
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
+        raise BridgeError(
+            f"{type(module).__name__} computes in bfloat16, which ONNX Runtime does not run on a "
+            "CPU, so that nothing could be compared. Prune it in float (module.float()), and let "
+            "result.module.bfloat16() follow."
+        )
+
+
+def _at_another_batch(
+    module: nn.Module, inputs: Inputs, free: list[bool]
+) -> tuple[Inputs | None, str]:
+    """Inputs of another batch size at which the module runs, or why it does not.
+
+    Samples are repeated, the last one first, or in their order, for what wants an order.
+    """
+    batch, error = inputs[0].shape[0], ""
+    for size in (batch + 1, 2 * batch):
+        for ordered in (False, True):
+            other = _resized(inputs, free, size, ordered)
+            try:
+                outputs_of(module, other)
+            except Exception as failure:  # a forward fails in any way it likes
+                text = f"{type(failure).__name__}: {failure}".splitlines()[0][:200]
+                error = error or f"it does not run at a batch of {size} ({text})"
+                continue
+            return other, ""
+    return None, error
+
+
+def _resized(inputs: Inputs, free: list[bool], batch: int, ordered: bool) -> Inputs:
+    """Repeats samples up to another batch size."""
+    old = inputs[0].shape[0]
+    rows = [i * old // batch if ordered else (-1 - i) % old for i in range(batch)]
     return tuple(x[rows] if f else x for x, f in zip(inputs, free, strict=True))
-
-
-def _outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Run the module and list its output tensors, whatever containers they are in."""
-    return [t for t in pytree.tree_leaves(module(*inputs)) if isinstance(t, Tensor)]
 
 
 @contextlib.contextmanager
@@ -217,97 +282,3 @@ _EXPORT: dict[str, Callable[..., onnx.ModelProto]] = {
     "torchscript": _torchscript,
     "dynamo": _dynamo,
 }
-
-
-def _gate(
-    module: nn.Module, proto: onnx.ModelProto, batches: list[tuple[Tensor, ...]]
-) -> list[str]:
-    """Check the model against the module; return the state_dict names that it lost.
-
-    Raises:
-        BridgeError: an output differs.
-    """
-    onnx.checker.check_model(proto, full_check=True)
-    session = quiet_session(proto)
-    names = [value.name for value in session.get_inputs()]
-    for inputs in batches:
-        feed = {
-            name: x.detach().cpu().numpy()
-            for name, x in zip(numbered("input", len(inputs)), inputs, strict=True)
-            if name in names  # an input that no output depends on may be gone
-        }
-        theirs = session.run(None, feed)
-        for ours, found in zip(_outputs(module, inputs), theirs, strict=True):
-            _compare(ours, found, inputs[0].shape[0])
-    return _lost_names(module, proto, batches[0])
-
-
-def quiet_session(proto: onnx.ModelProto) -> Any:
-    """Return an ONNX Runtime session that runs the graph as it is, without a word."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
-def _compare(ours: Tensor, found: Any, batch: int) -> None:
-    expected = ours.detach().cpu().numpy()
-    if expected.shape != found.shape:
-        raise BridgeError(
-            f"at batch size {batch} an output has shape {found.shape} in ONNX Runtime, "
-            f"but {expected.shape} in PyTorch"
-        )
-    if expected.size == 0:
-        return
-    scale = max(float(np.abs(expected).max()), 1e-12)
-    error = float(np.abs(expected.astype(np.float64) - found).max()) / scale
-    if not error <= TOLERANCE:  # NaN fails, too
-        raise BridgeError(
-            f"at batch size {batch} ONNX Runtime differs from PyTorch by {error:.1e} of the "
-            f"output's scale; at most {TOLERANCE:.0e} is allowed"
-        )
-
-
-def _lost_names(module: nn.Module, proto: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> list[str]:
-    """Return names of used parameters and running statistics that are no initializers.
-
-    Tied ones count by any of their names. What the forward pass does not use cannot be there.
-    """
-    present = {tensor.name for tensor in proto.graph.initializer}
-    aliases: dict[int, list[str]] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        aliases.setdefault(id(tensor), []).append(name)
-    lost = {names[0] for names in aliases.values() if not present & set(names)}
-    return sorted(lost & used_names(module, inputs)) if lost else []
-
-
-def used_names(module: nn.Module, inputs: tuple[Tensor, ...]) -> set[str]:
-    """Return names of the parameters with a gradient and of statistics of norms that run.
-
-    Args:
-        module: any module, in the mode that is asked about.
-        inputs: its inputs.
-    """
-    used: set[str] = set()
-    hooks = [
-        part.register_forward_hook(
-            lambda *_, path=path: used.update(f"{path}.running_{s}" for s in ("mean", "var"))
-        )
-        for path, part in module.named_modules()
-        if getattr(part, "running_mean", None) is not None
-    ]
-    floating = {n: p for n, p in module.named_parameters() if p.is_floating_point()}
-    try:
-        with torch.enable_grad():
-            leaves = {n: p.detach().requires_grad_() for n, p in floating.items()}
-            results = pytree.tree_leaves(torch.func.functional_call(module, leaves, inputs))
-            total = sum(t.float().sum() for t in results if isinstance(t, Tensor))
-            if isinstance(total, Tensor) and total.requires_grad:
-                slopes = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-                used.update(n for n, g in zip(leaves, slopes, strict=True) if g is not None)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return used

@@ -5,15 +5,15 @@ from __future__ import annotations
 import onnx
 from torch import Tensor
 
-import spa.bridge.ops  # noqa: F401  registers the converters
 from spa.bridge.control import RUN, bodies_of, operator_of
 from spa.bridge.normalise import plain_graph
 from spa.bridge.onnx_module import OnnxModule, Step
+from spa.bridge.ops import UNAVAILABLE
 from spa.bridge.ops.casting import DTYPES
 from spa.bridge.registry import Operator, build_operator, plain_value, tensor_of
 from spa.errors import BridgeError
 from spa.graph.deferred import held
-from spa.graph.nodes import graphs_of, subgraphs
+from spa.graph.nodes import graphs_of, qualified_op, subgraphs
 
 # Operators whose operands are weights even where they hold a single value.
 _WEIGHTED = {
@@ -83,6 +83,10 @@ def to_torch(proto: onnx.ModelProto) -> OnnxModule:
         domain = "" if node.domain == "ai.onnx" else node.domain
         if graphs_of(node):
             run = _with_bodies(node, plain.opsets)
+        elif (why := UNAVAILABLE.get(qualified_op(node))) is not None:
+            raise BridgeError(
+                f'operator {qualified_op(node)} (node "{node.name}") has no PyTorch form: {why}.'
+            )
         else:
             run = build_operator(node, plain.opsets.get(domain, 1))
         attrs = {

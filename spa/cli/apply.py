@@ -6,9 +6,11 @@ import argparse
 from typing import Any
 
 import spa
-from spa.cli.options import MODEL, add_json, add_model, check_outputs, parse_inputs
+from spa.cli.options import add_json, add_model, parse_inputs
+from spa.cli.outputs import MODEL, check_ending, check_outputs
 from spa.graph.write import write_model
 from spa.progress import stage
+from spa.showing import shown
 
 
 def register(commands: Any) -> None:
@@ -26,6 +28,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Returns the result as JSON-ready values and as text."""
     plan = spa.Plan.load(args.plan)
     check_outputs({"--output": args.output}, {MODEL: args.model, "--plan": args.plan})
+    check_ending("--output", args.output, [".onnx"], "an ONNX file")
     with stage(f"Loading {args.model}"):
         model = spa.load(args.model, parse_inputs(args.input))
     with stage("Applying the plan"):
@@ -40,8 +43,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         "reached": dict(plan.reached),
         "proof": None if proof is None else proof.to_json(),
     }
-    reached = ", ".join(f"{name} {value:.3f}" for name, value in plan.reached.items())
-    lines = [f"applied {args.plan}: {reached}"]
+    reached = ", ".join(f"{shown(name)} {value:.3f}" for name, value in plan.reached.items())
+    lines = [f"applied {shown(args.plan)}: {reached}"]
     lines += ["not verified (--no-verify)"] if proof is None else [proof.text()]
-    lines.append(f"wrote {args.output}")
+    lines.append(f"wrote {shown(args.output)}")
     return document, "\n".join(lines)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from spa.cli.options import add_code, add_framework, add_json, check_outputs, parse_shapes
+from spa.cli.options import add_code, add_framework, add_json, add_trust, parse_shapes
+from spa.cli.outputs import MODEL, check_ending, check_outputs
 from spa.errors import SettingError
 from spa.frameworks import FRAMEWORKS, framework, framework_of
 from spa.graph.write import write_model
@@ -31,6 +32,7 @@ def register(commands: Any) -> None:
         help="shape of one example of an input, without the batch; once for each input",
     )
     add_code(parser)
+    add_trust(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -43,9 +45,13 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             f'It cannot be told whose model "{args.model}" is; say so with --framework '
             f"({', '.join(sorted(FRAMEWORKS))})."
         )
-    check_outputs({"--output": args.output}, {})
+    check_outputs(
+        {"--output": args.output},
+        {MODEL: args.model, **{f"--code {code}": code for code in args.code}},
+    )
+    check_ending("--output", args.output, [".onnx"], "a framework's model")
     shapes = parse_shapes(args.shape) or None
-    proto = framework(name, args.code).export(args.model, shapes)
+    proto = framework(name, args.code, args.trust).export(args.model, shapes)
     write_model(args.output, proto)
     document = {
         "model": args.model,

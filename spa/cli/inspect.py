@@ -10,6 +10,7 @@ from spa.cli.options import add_json, add_model, parse_inputs
 from spa.coupling.couple import ATTENTION
 from spa.graph.example import free_sizes, size_name
 from spa.progress import stage
+from spa.showing import all_shown
 
 
 def register(commands: Any) -> None:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             for kept in groups.kept
         ],
     }
-    return document, _text(document)
+    return document, _text(all_shown(document))
 
 
 def _free_sizes(model: spa.Model) -> list[dict[str, Any]]:

@@ -21,9 +21,12 @@ import spa
 from spa.cli import apply, export, frameworks, inspect, profile, prune, verify
 from spa.errors import InfeasibleTarget, SpaError
 from spa.graph.read import first_line
+from spa.showing import MOST_OF_A_MESSAGE, shown
+from spa.starting import INTERRUPTED, SAID
 
+# Not the package's docstring: Python leaves these out where it is told to optimise.
+ABOUT = "SPA, Structurally Prune Anything: removes whole channels from a network, and proves it."
 COMMANDS = (inspect, prune, apply, verify, profile, export, frameworks)
-INTERRUPTED = 130  # as shells count it: 128 and the number of the signal
 TRACEBACK = "SPA_TRACEBACK"  # with this set in the environment, a defect shows its traceback
 DEFECT = "this is a defect of SPA"
 
@@ -37,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    parser = _Parser(prog="spa", description=(spa.__doc__ or "").splitlines()[0])
+    parser = _Parser(prog="spa", description=ABOUT)
     parser.add_argument("--version", action="version", version=f"spa {spa.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     for command in COMMANDS:
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpaError as error:
         return _fail(args, error, {})
     except KeyboardInterrupt:
-        print("spa: error: interrupted; nothing was written.", file=sys.stderr)
+        print(SAID, file=sys.stderr)
         return INTERRUPTED
     except MemoryError as error:
         return _fail(args, error, {}, "out of memory; nothing was written.")
@@ -61,14 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get(TRACEBACK):
             raise
         return _fail(args, error, {}, _defect(error))
-    _print(json.dumps(document, indent=1) if args.json else text)
-    return 0
+    return 0 if _print(json.dumps(document, indent=1) if args.json else text) else 1
 
 
 def _fail(
     args: argparse.Namespace, error: Exception, extra: dict[str, float], message: str = ""
 ) -> int:
-    message = message or " ".join(str(error).split())
+    message = shown(message or " ".join(str(error).split()), MOST_OF_A_MESSAGE)
     print(f"spa: error: {message}", file=sys.stderr)
     if args.json:
         _print(json.dumps({"error": message, "kind": type(error).__name__, **extra}, indent=1))
@@ -84,15 +86,24 @@ def _defect(error: Exception) -> str:
     )
 
 
-def _print(text: str) -> None:
-    """Prints whatever the terminal can show of a text; a reader may have left (``| head``)."""
+def _print(text: str) -> bool:
+    """Prints whatever the terminal can show of a text; a reader may have left (``| head``).
+
+    Returns:
+        Whether it could be written.
+    """
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         # What Python flushes as it ends must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return True
+        print(f"spa: error: stdout cannot be written: {error.strerror}.", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -5,22 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from spa.errors import InputError, OutputError, SettingError
+from spa.errors import InputError, SettingError
 from spa.frameworks import FRAMEWORKS
 from spa.graph.model import Array
 from spa.graph.read import first_line
-from spa.graph.write import check_writable
 from spa.observe.data import NOISE, Given
 
-# What `check_outputs` calls the model that is read.
-MODEL = "the input model"
 _FORM = (
     "an .npz file with arrays x (inputs, the first axis is the batch) and y (integer labels, one "
     "per input) is needed."
@@ -50,6 +48,15 @@ def add_code(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE.py",
         help="a file or module that builds the model or has its layers, and may be run; repeatable",
+    )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """``--trust``, for graphs that do more than compute."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run a saved model's graph even if it writes files or runs code",
     )
 
 
@@ -95,28 +102,6 @@ def parse_shapes(texts: Sequence[str]) -> list[tuple[int, ...]]:
     return [parse_inputs([f"shape={text}"])["shape"] for text in texts]
 
 
-def check_outputs(outputs: Mapping[str, str | None], inputs: Mapping[str, str | None]) -> None:
-    """Finds out before the work whether all results can be written, and over nothing dear.
-
-    Args:
-        outputs: paths to write, by option. The first, a model, may replace the model that is read.
-        inputs: paths that are read, by option.
-
-    Raises:
-        OutputError: a path cannot be written, or two options name the same file.
-    """
-    seen = {os.path.realpath(path): what for what, path in inputs.items() if path}
-    for i, (what, path) in enumerate(outputs.items()):
-        if path is None:
-            continue
-        real = os.path.realpath(path)
-        other = seen.get(real)
-        if other is not None and not (i == 0 and other == MODEL):
-            raise OutputError(f"{what} and {other} are the same file, {path}; name another one.")
-        seen[real] = what
-        check_writable(path)
-
-
 def read_labelled(option: str, path: str | None) -> tuple[Array, Array] | None:
     """Arrays x (N, ...) of numbers and y (N,) of integers, of the file that an option names.
 
@@ -153,18 +138,41 @@ def read_data(option: str, text: str | None) -> Given | None:
     return inputs if targets is None else (inputs, targets)
 
 
+def _check_archive(option: str, path: Path) -> None:
+    """Refuses what is no file, and an archive that unpacks to more than this machine has free.
+
+    Raises:
+        SettingError: saying how much that is.
+    """
+    if path.exists() and not path.is_file():
+        raise SettingError(f"{option} {path} is a folder, device or pipe; {_FORM}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # reading it says what is wrong
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > free:
+        raise SettingError(
+            f"{option} {path} has {path.stat().st_size:,} bytes and unpacks to {size:,}; this "
+            f"machine has {free:,} free. Give fewer samples."
+        )
+
+
 def _arrays(option: str, path: str, names: Sequence[str] | None = None) -> dict[str, Array]:
     """A file's arrays by name, or some of them: finite numbers.
 
     Raises:
         SettingError: it cannot be read, or holds something else.
     """
+    _check_archive(option, Path(path))
     try:
         with np.load(Path(path), allow_pickle=False) as held:
             arrays = {name: np.asarray(held[name]) for name in names or held.files}
     # A .npy file gives an array, which is no context; a damaged archive fails in its own ways.
     except (
         OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError,
+        OverflowError, RuntimeError, SyntaxError, struct.error, UnicodeError,
         zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise SettingError(

@@ -13,6 +13,7 @@ from spa.errors import InputError, SettingError
 from spa.graph.latency import ROUNDS, measure_latency
 from spa.graph.read import external_files
 from spa.progress import stage
+from spa.showing import all_shown
 
 
 def register(commands: Any) -> None:
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         "threads": args.threads or os.cpu_count(),
         "models": rows,
     }
-    return document, _text(document)
+    return document, _text(all_shown(document))
 
 
 def _check_comparable(models: list[spa.Model], paths: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,38 @@ from spa.cli.finetuning import (
 )
 from spa.cli.limits import add_limits, limits_of
 from spa.cli.options import (
-    MODEL,
     add_code,
     add_framework,
     add_json,
     add_model,
-    check_outputs,
+    add_trust,
     parse_inputs,
     read_data,
     read_labelled,
 )
+from spa.cli.outputs import MODEL, check_ending, check_outputs
 from spa.cli.scoring import criterion_of, scored_line
 from spa.cli.targets import add_targets, machine_of, target_of
 from spa.coupling.couple import ATTENTION
 from spa.errors import SettingError
 from spa.frameworks import Framework, framework, framework_of, is_builder
-from spa.graph.write import write_json, write_model
+from spa.graph.write import write_model
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
 from spa.importance.criterion import Criterion, names
 from spa.importance.from_file import is_file
 from spa.importance.options import read
 from spa.observe.data import Given
 from spa.observe.losses import LOSSES
+from spa.obspa.calibration import SOURCES
 from spa.progress import stage
+from spa.pruning.widths import HEAD, Width, moved_line, widths
+from spa.showing import all_shown, as_text
 from spa.training.labelled import check_data
+
+NEXT = (
+    "next: train what is left (--finetune DATA.npz), or prune with refitted weights and without "
+    "data (--method obspa)"
+)
 
 
 def register(commands: Any) -> None:
@@ -97,6 +105,7 @@ def register(commands: Any) -> None:
     add_finetuning(parser)
     add_framework(parser)
     add_code(parser)
+    add_trust(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -120,12 +129,15 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             MODEL: args.model,
             "--data": args.data,
             "--finetune": args.finetune,
-            "--calibration": args.calibration,
+            "--calibration": None if args.calibration in SOURCES else args.calibration,
+            "--criterion": (args.criterion or "").rpartition(":")[0],
+            **{f"--code {code}": code for code in args.code},
         },
     )
     shapes, data = parse_inputs(args.input), read_data("--data", args.data)
     samples = read_labelled("--finetune", args.finetune)
-    theirs = _framework(args.model, args.output, args.code, args.framework)
+    theirs = _framework(args)
+    _check_ending(args.model, args.output, theirs)
     # A framework's own inputs go by their place, and without the batch.
     sizes = [shape[1:] for shape in shapes.values()] or None
     with stage(f"Loading {args.model}"):
@@ -152,13 +164,12 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     beside = {args.plan: result.plan.to_json()} if args.plan else {}
     if back is not None:
         assert isinstance(source, onnx.ModelProto)
-        back.give_back(Path(args.model), Path(args.output), source, result, sizes)
-        for path, document in beside.items():
-            write_json(path, document)
+        back.give_back(Path(args.model), Path(args.output), source, result, sizes, documents=beside)
     else:
         write_model(args.output, result.model, beside or None)
     document = {**_document(args, result), "finetune": finetune_document(tuned)}
-    return document, _text(document, "" if result.proof is None else result.proof.text())
+    proof = "" if result.proof is None else result.proof.text()
+    return document, _text(all_shown(document), proof, bool(args.input))
 
 
 def _pruned(
@@ -193,13 +204,14 @@ def _pruned(
         )
 
 
-def _framework(model: str, output: str, code: Sequence[str], named: str | None) -> Framework | None:
+def _framework(args: argparse.Namespace) -> Framework | None:
     """The framework of a model that is no ONNX file.
 
     Raises:
         SettingError: the output is in another framework's format, or in one that cannot be made;
             or it is an ONNX file after all.
     """
+    model, output, named = args.model, args.output, args.framework
     if Path(model).suffix == ".onnx":
         if named is not None:
             raise SettingError(f"{model} is an ONNX file; leave --framework {named} out.")
@@ -216,7 +228,19 @@ def _framework(model: str, output: str, code: Sequence[str], named: str | None) 
             f"--output {output} cannot be made of {model}, which "
             f"{'is code' if is_code else 'has no layers, as a saved model'}; write OUT.onnx."
         )
-    return None if name is None else framework(name, code)
+    return None if name is None else framework(name, args.code, args.trust)
+
+
+def _check_ending(model: str, output: str, theirs: Framework | None) -> None:
+    """Refuses an output whose ending says another format than is written.
+
+    Raises:
+        OutputError: naming the endings that are possible.
+    """
+    back = theirs is not None and not is_builder(model) and not Path(model).is_dir()
+    own = [theirs.suffix] if theirs is not None and back and theirs.gives_back else []
+    of = "an ONNX file" if theirs is None else f"{model}"
+    check_ending("--output", output, [".onnx", *own], of)
 
 
 def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
@@ -236,6 +260,8 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
             "prunable": sum(g.channels for g in result.plan.groups),
             "removed": sum(len(g.removed) for g in result.plan.groups),
         },
+        "widths": [asdict(width) for width in widths(result.plan, result.model)],
+        "moved": result.moved,
         "exact": result.plan.exact,
         "proof": None if proof is None else proof.to_json(),
         "method": {"name": args.method, **(result.details or {})},
@@ -244,7 +270,7 @@ def _document(args: argparse.Namespace, result: spa.Pruned) -> dict[str, Any]:
     }
 
 
-def _text(document: dict[str, Any], proof_text: str) -> str:
+def _text(document: dict[str, Any], proof_text: str, given: bool) -> str:
     asked = ", ".join(f"{name} {value:g}" for name, value in document["asked"].items())
     reached = ", ".join(f"{name} {value:.3f}" for name, value in document["reached"].items())
     channels = document["channels"]
@@ -264,5 +290,11 @@ def _text(document: dict[str, Any], proof_text: str) -> str:
     tuned = document["finetune"]
     if tuned is not None:
         lines += finetune_lines(tuned)
+    rows = [Width(w["name"], tuple(w["dense"]), tuple(w["pruned"])).row for w in document["widths"]]
+    lines += [as_text([HEAD, *rows])] if rows else []
+    if document["moved"] is not None:
+        lines.append(moved_line(document["moved"], given))
+    if tuned is None and rows and document["method"]["name"] == "spa":
+        lines.append(NEXT)
     lines.append(f"wrote {document['output']}")
     return "\n".join(lines)

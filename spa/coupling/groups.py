@@ -17,6 +17,7 @@ from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
 from spa.coupling.structures import Structure, structures
 from spa.graph.model import Model
+from spa.showing import as_html, as_text
 
 
 class Member(NamedTuple):
@@ -96,6 +97,29 @@ class Groups:
     coupling: Coupling
     groups: tuple[Group, ...]
     kept: tuple[KeptAxis, ...]
+
+    def __repr__(self) -> str:
+        channels = sum(group.channels for group in self.groups)
+        head = (
+            f"{len(self.groups)} groups, {channels:,} channels that may go; {len(self.kept)} axes "
+            "of parameters are kept dense (see .kept)"
+        )
+        return f"{head}\n{as_text(self._table(), 12)}" if self.groups else head
+
+    def _repr_html_(self) -> str:
+        head, *_ = repr(self).splitlines()
+        return as_html(head, self._table())
+
+    def _table(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("group", "channels", "exact", "parameters", "the first")]
+        for group in self.groups:
+            first = group.members[0] if group.members else None
+            name = "" if first is None else f"{first.name} axis {first.axis.axis}"
+            exact = "yes" if group.exact else "no"
+            rows.append(
+                (str(group.id), f"{group.channels:,}", exact, str(len(group.members)), name)
+            )
+        return rows
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self.groups)

@@ -30,19 +30,20 @@ FRAMEWORKS: dict[str, type[Framework]] = {
 }
 
 
-def framework(name: str, code: Sequence[str] = ()) -> Framework:
+def framework(name: str, code: Sequence[str] = (), trust: bool = False) -> Framework:
     """A framework by its name.
 
     Args:
         name: one of `FRAMEWORKS`.
         code: modules and files (.py) that may be run where a model's file asks for them.
+        trust: run graphs that do more than compute, such as writing files.
 
     Raises:
         SettingError: there is no such framework.
     """
     if name not in FRAMEWORKS:
         raise SettingError(unknown("framework", name, FRAMEWORKS))
-    return FRAMEWORKS[name](code)
+    return FRAMEWORKS[name](code, trust)
 
 
 def framework_of(model: str) -> str | None:

@@ -44,13 +44,17 @@ class Framework(ABC):
 
     Args:
         code: modules and files (.py) that may be run; `build` adds the one that it is given.
+        trust: run graphs that do more than compute, such as writing files.
     """
 
     name: str
     #: End of a model's file name, which `build` and `train` expect of their output.
     suffix: str
+    #: Whether `give_back` can write a smaller model.
+    gives_back = True
 
-    def __init__(self, code: Sequence[str] = ()) -> None:
+    def __init__(self, code: Sequence[str] = (), trust: bool = False) -> None:
+        self.trust = trust
         self.code = {full_place(text) for text in code}
 
     def allow(self, builder: str) -> None:
@@ -131,6 +135,7 @@ class Framework(ABC):
         shapes: Sequence[Shape] | None = None,
         *,
         channels_first: bool = False,
+        documents: Mapping[str | Path, Any] | None = None,
     ) -> None:
         """Writes the framework's own model, as small as its pruned ONNX file.
 
@@ -141,6 +146,7 @@ class Framework(ABC):
             pruned: what `spa.prune` made of that.
             shapes: as in `export`.
             channels_first: as in `export`.
+            documents: JSON files that belong to it, by path; all files appear, or none.
 
         Raises:
             FrameworkError: the model cannot be made smaller in its framework; nothing is written.

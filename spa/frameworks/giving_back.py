@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from spa.errors import FrameworkError
+from spa.frameworks.gate import tolerance_of
 from spa.frameworks.matching import Match, Place, places, removed_along
 from spa.graph.deferred import array_of
 from spa.graph.execute import run
@@ -26,7 +27,6 @@ from spa.pruning.plan import Plan
 Array = npt.NDArray[Any]
 # By variable, the indices of each axis that go.
 Removed = dict[str, list[tuple[int, list[int]]]]
-TOLERANCE = 1e-4
 # What is smaller than this is nothing: fresh MobileNets give 1e-22, and exports set biases of zeros
 # apart by 1e-14.
 NOTHING = 1e-12
@@ -128,7 +128,7 @@ def check_equal(
             run(pruned, dict(zip(names, example, strict=True))), wanted, strict=True
         ):
             scale = float(np.abs(want).max()) or 1.0
-            allowed = TOLERANCE * scale + NOTHING
+            allowed = tolerance_of(pruned) * scale + NOTHING
             if have.shape != want.shape or not np.abs(have - want).max() <= allowed:
                 raise FrameworkError(
                     f"{what} would not compute what the pruned ONNX file does, so it was not "

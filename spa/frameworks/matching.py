@@ -25,6 +25,8 @@ Shape = tuple[int, ...]
 # nodes read may be one for some and another for others, in the export or in the pruned file.
 Place = tuple[str, int]
 CLOSE = 1e-4
+# As far as numbers go that an export has rounded to half precision.
+CLOSE_IN_HALF = 1e-3
 MOVES = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
@@ -126,19 +128,20 @@ def places(proto: onnx.ModelProto) -> Iterator[tuple[Place, str]]:
 def _match(weight: Array, variables: Mapping[str, Array]) -> Match | None:
     if weight.dtype.kind != "f" or not weight.ndim:
         return None
+    close = CLOSE_IN_HALF if weight.dtype == np.float16 else CLOSE
     for name, variable in variables.items():
         if variable.size != weight.size:
             continue
         for axes in _orders(weight, variable):
             turned = variable.transpose(axes).reshape(weight.shape)
-            if np.allclose(weight, turned, rtol=CLOSE, atol=0):
+            if np.allclose(weight, turned, rtol=close, atol=0):
                 return Match(name, axes)
-            if _is_scaled(weight, turned):
+            if _is_scaled(weight.astype(np.float32), turned, close):
                 return Match(name, axes, scaled=True)
     return None
 
 
-def _is_scaled(weight: Array, variable: Array) -> bool:
+def _is_scaled(weight: Array, variable: Array, close: float) -> bool:
     """Whether a kernel is another one, each channel by a factor of its own."""
     if sum(size > 1 for size in weight.shape) < 2:
         return False
@@ -148,7 +151,7 @@ def _is_scaled(weight: Array, variable: Array) -> bool:
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = np.nan_to_num((weight * variable).sum(axis=others, keepdims=True) / square)
         scale = float(np.abs(weight).max())
-        if np.allclose(weight, factor * variable, rtol=0, atol=CLOSE * scale):
+        if np.allclose(weight, factor * variable, rtol=0, atol=close * scale):
             return True
     return False
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from spa.errors import FrameworkError, InputError
+from spa.errors import FrameworkError, InputError, MissingExtra
 from spa.frameworks.base import Array, Framework, Shape, Source
 from spa.frameworks.workers.common import Refusal, fitting, taken
 from spa.progress import Progress
@@ -37,6 +37,12 @@ class PyTorch(Framework):
 
     name = "pytorch"
     suffix = ".pt"
+    gives_back = False
+
+    def __init__(self, code: Sequence[str] = (), trust: bool = False) -> None:
+        if importlib.util.find_spec("torch") is None:
+            raise MissingExtra("torch", "torch", "Building PyTorch modules")
+        super().__init__(code, trust)
 
     def build(
         self,
@@ -121,6 +127,7 @@ class PyTorch(Framework):
         shapes: Sequence[Shape] | None = None,
         *,
         channels_first: bool = False,
+        documents: Mapping[str | Path, Any] | None = None,
     ) -> None:
         """Refuses: `spa.prune` itself gives modules back."""
         raise FrameworkError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from spa.frameworks.gate import passed, tidied
 from spa.frameworks.giving_back import check_equal, groups_of, removed_of, values_of
 from spa.frameworks.matching import Match, Place, matches, places
 from spa.frameworks.process import Reply, call
+from spa.graph.placing import placing, told
+from spa.graph.write import as_json
 from spa.progress import Progress, stage
 from spa.pruning.result import Pruned
 from spa.training.feed import Feed, fed
@@ -94,6 +96,7 @@ class WorkedFramework(Framework):
         shapes: Sequence[Shape] | None = None,
         *,
         channels_first: bool = False,
+        documents: Mapping[str | Path, Any] | None = None,
     ) -> None:
         """See `Framework.give_back`."""
         spec: dict[str, Any] = {
@@ -117,7 +120,7 @@ class WorkedFramework(Framework):
             arrays = {f"value_{i}": array for i, array in enumerate(values.values())}
             answer = self._call("shrink", order, arrays)
             check_equal(pruned.model, _rows(answer, "example"), _rows(answer, "model"), out)
-            self._move(part, out)
+            self._place(part, out, documents or {})
 
     def _found(
         self, dense: onnx.ModelProto, spec: dict[str, Any]
@@ -137,17 +140,29 @@ class WorkedFramework(Framework):
             found = matches(dense, marked, variables)
         return found, {name: array.shape for name, array in variables.items()}
 
-    def _move(self, part: Path, out: Path) -> None:
-        """Puts a model's files in place: all that begin as its own file does."""
+    def _place(self, part: Path, out: Path, documents: Mapping[str | Path, Any]) -> None:
+        """Puts a model's files in place, all that begin as its own file does; its own one last."""
         stem, wanted = (str(path)[: -len(self.suffix)] for path in (part, out))
-        for file in part.parent.glob(f"{Path(stem).name}*"):
-            shutil.move(file, f"{wanted}{str(file)[len(stem) :]}")
+        made = sorted(part.parent.glob(f"{Path(stem).name}*"), key=lambda file: file != part)
+        with placing() as files:
+            for file in made:
+                place = f"{wanted}{str(file)[len(stem) :]}"
+                temporary = files.add(place)
+                with told(place):
+                    shutil.copyfile(file, temporary)
+            for where, document in documents.items():
+                temporary = files.add(where)
+                with told(where):
+                    temporary.write_text(as_json(document), encoding="utf-8")
+
+    def _allowed(self) -> dict[str, Any]:
+        return {"code": sorted(self.code), "trust": self.trust}
 
     def _call(
         self, verb: str, spec: dict[str, Any], arrays: dict[str, Array] | None = None
     ) -> Reply:
         with stage(f"{self.name}: {verb}"):
-            return call(self.name, verb, {**spec, "code": sorted(self.code)}, arrays)
+            return call(self.name, verb, {**spec, **self._allowed()}, arrays)
 
 
 def _rows(reply: Reply, stem: str) -> list[list[Array]]:

@@ -9,7 +9,8 @@ run, as far as the model runs so: two that agree by chance hide what depends on 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,7 @@ MAX_DOUBLED = 513
 MULTIPLES = (2, 3, 4)
 # What exporters write where a size has no name.
 NO_NAMES = frozenset({"none", "null", "unk", "unknown", "dynamic"})
+_KINDS = {onnx.TensorProto.STRING: "text", onnx.TensorProto.BFLOAT16: "brain floats"}
 # No example of a published model comes near this.
 MAX_INPUT_BYTES = 2**31
 
@@ -77,7 +79,7 @@ def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
     """Reads the declared inputs; a declared size of 0 or -1 counts as dynamic.
 
     Raises:
-        InputError: an input is not a plain tensor.
+        InputError: an input is not a plain tensor, or holds text.
         ModelError: an input's element type is unknown.
     """
     found = []
@@ -97,6 +99,12 @@ def declared_inputs(proto: onnx.ModelProto, graph: Graph) -> list[Declared]:
                 f'Input "{value.name}" has element type {kind.tensor_type.elem_type}, which is '
                 "none of ONNX's; the file is damaged."
             ) from error
+        if np.dtype(dtype).kind not in "biufc":
+            raise InputError(
+                f'Input "{value.name}" takes {_KINDS.get(kind.tensor_type.elem_type, dtype)}, '
+                "which SPA cannot make examples of; cut the model behind what turns that into "
+                "numbers (onnx.utils.extract_model does), and prune that part."
+            )
         dims = tuple(
             d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
             for d in kind.tensor_type.shape.dim
@@ -127,12 +135,36 @@ def check_given(declared: Sequence[Declared], given: Mapping[str, InputSpec]) ->
                 + "."
             )
         want = by_name[name]
-        shape = spec.shape if isinstance(spec, np.ndarray) else tuple(spec)
+        shape = shape_of(name, spec)
+        if is_array(spec) and np.asarray(spec).dtype.kind not in "biufc":
+            raise InputError(f'Input "{name}" takes numbers ({want.dtype}); text was given.')
         if not want.takes(shape) or any(s < 1 for s in shape):
             raise InputError(
                 f'Input "{name}" takes {want.describe()} (? is free, sizes are 1 or more), but '
                 f"{'x'.join(map(str, shape)) or 'a scalar'} was given."
             )
+
+
+def is_array(spec: Any) -> bool:
+    """Whether values were given, and not a shape: a NumPy array or number, or a torch tensor."""
+    return isinstance(spec, (np.ndarray, np.generic)) or hasattr(spec, "__array__")
+
+
+def shape_of(name: str, spec: Any) -> tuple[int, ...]:
+    """The shape of what was given for an input: values, or a shape.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if is_array(spec):
+        return tuple(np.asarray(spec).shape)
+    try:
+        return tuple(operator.index(size) for size in spec)
+    except TypeError as error:
+        raise InputError(
+            f'For input "{name}" a {type(spec).__name__} was given; give an array, or a shape such '
+            "as (2, 3, 224, 224). An input without axes takes np.float32(1) or ()."
+        ) from error
 
 
 def candidates(
@@ -148,8 +180,8 @@ def candidates(
         feeds = {}
         for d in declared:
             spec = given.get(d.name)
-            if isinstance(spec, np.ndarray):
-                feeds[d.name] = spec.astype(d.dtype, copy=False)
+            if is_array(spec):
+                feeds[d.name] = np.asarray(spec).astype(d.dtype, copy=False)
                 continue
             shape = tuple(spec) if spec is not None else _shape(d, sizes)
             _check_bytes(d, shape)
@@ -221,8 +253,7 @@ def _given_sizes(declared: Sequence[Declared], given: Mapping[str, InputSpec]) -
     found: dict[str, int] = {}
     for d in declared:
         if d.name in given:
-            spec = given[d.name]
-            shape = spec.shape if isinstance(spec, np.ndarray) else tuple(spec)
+            shape = shape_of(d.name, given[d.name])
             for axis, dim in enumerate(d.dims):
                 if dim is None:
                     found.setdefault(d.name_of(axis), int(shape[axis]))
@@ -244,8 +275,6 @@ def draw(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any]) -
         return np.ones(shape, dtype)
     if dtype.kind in "iu":
         return np.asarray(rng.integers(0, 2, shape), dtype)
-    if dtype.kind in "OUS":
-        return np.full(shape, "a", dtype=object)
     return np.asarray(rng.standard_normal(shape), dtype)
 
 
@@ -311,14 +340,30 @@ def _apart(sizes: Sequence[int], growth: Sequence[int]) -> list[int]:
 
 
 def grown(
-    feeds: Mapping[str, Array], growth: Sequence[tuple[Sequence[FreeAxis], int]]
+    feeds: Mapping[str, Array],
+    growth: Sequence[tuple[Sequence[FreeAxis], int]],
+    given: Collection[str] = (),
 ) -> dict[str, Array]:
-    """Inputs like the example, with some sizes larger."""
+    """Inputs like the example, with some sizes larger.
+
+    Args:
+        feeds: the example.
+        growth: axes, and by how much they grow.
+        given: inputs whose values are the user's, which stay such as these.
+    """
     shapes = {name: list(value.shape) for name, value in feeds.items()}
     for axes, more in growth:
         for name, axis in axes:
             shapes[name][axis] += more
-    return redrawn(feeds, shapes)
+    drawn = redrawn(feeds, shapes)
+    return {n: repeated(feeds[n], shapes[n]) if n in given else drawn[n] for n in feeds}
+
+
+def repeated(value: Array, shape: Sequence[int]) -> Array:
+    """An array's entries over again, or fewer of them."""
+    for axis, size in enumerate(shape):
+        value = np.take(value, np.arange(size) % max(1, value.shape[axis]), axis=axis)
+    return value
 
 
 def redrawn(

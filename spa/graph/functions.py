@@ -12,6 +12,7 @@ from __future__ import annotations
 import onnx
 from onnx import inliner
 
+from spa.graph.function_size import check_inlined_size
 from spa.graph.nodes import DEFAULT_DOMAINS, all_nodes
 from spa.graph.opsets import same_operators
 from spa.graph.weightless import copy_lacking, without_weights
@@ -21,10 +22,12 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a model without model-local functions.
 
     Raises:
+        ModelError: it would become too large, or never end.
         Exception: several kinds, of onnx's own, for functions that are damaged.
     """
     _, large = without_weights(proto)
     copy = copy_lacking(proto, {tensor.name for tensor in large})  # 3
+    check_inlined_size(copy)
     _fill_defaults(copy)  # 1
     _align_opsets(copy)  # 2
     result = inliner.inline_local_functions(copy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ from spa.graph.example import (
     free_sizes,
     grown,
     growths,
+    is_array,
 )
 from spa.graph.forks import Fork
 from spa.graph.functions import inlined
@@ -43,6 +44,8 @@ File: TypeAlias = str | Path | onnx.ModelProto
 
 # Opsets before 7 broadcast by attribute; nothing that exports today writes them.
 OLDEST_OPSET = 7
+# No domain comes near this; libraries keep versions in 32 bits.
+NO_OPSET = 10**6
 
 
 def load_file(source: File, inputs: Mapping[str, InputSpec] | None = None) -> Model:
@@ -99,7 +102,8 @@ def _loaded(proto: onnx.ModelProto, sha256: str, label: str, given: dict[str, In
         proto = densified(proto)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
-    run = functools.partial(_run, sha256=sha256, label=label)
+    own = frozenset(name for name, spec in given.items() if is_array(spec))
+    run = functools.partial(_run, sha256=sha256, label=label, own=own)
     model = run(proto, (), given=given)
     refused: frozenset[str] = frozenset()
     while True:  # a branch may hold further Ifs
@@ -122,8 +126,16 @@ def _run(
     sha256: str,
     label: str,
     given: dict[str, InputSpec],
+    own: frozenset[str],
 ) -> Model:
-    graph = Graph.from_proto(proto)
+    """Checks and runs a model; ``own`` are the inputs whose values the user gave."""
+    try:
+        graph = Graph.from_proto(proto)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
+    newest = max((entry.version for entry in proto.opset_import), default=1)
+    if newest >= NO_OPSET:
+        raise ModelError(f"{label} asks for opset {newest}, which there is none of; it is damaged.")
     if graph.opset < OLDEST_OPSET:
         raise ModelError(
             f"{label} uses opset {graph.opset}; SPA reads opset {OLDEST_OPSET} and up. "
@@ -137,13 +149,15 @@ def _run(
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
     example, observed = _first_run(observer, graph, declared, given, label)
-    varied = _second_run(observer, declared, example)
+    varied = _second_run(observer, declared, example, own)
     return Model(proto, sha256, graph, example, observed, varied, tuple(declared), forks)
 
 
 def _inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
     try:
         return inlined(proto)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
     except (onnx.checker.ValidationError, EncodeError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{label}: its local functions cannot be inlined: {first_line(error)}"
@@ -172,6 +186,12 @@ def _check(proto: onnx.ModelProto, graph: Graph, label: str) -> None:
             raise ModelError(f'{label}: output "{name}" is made by no node; the file is damaged.')
     if not graph.outputs:
         raise ModelError(f"{label} declares no output, so there is nothing to keep; add one.")
+    for tensor in all_tensors(proto.graph):
+        if tensor.HasField("segment"):
+            raise ModelError(
+                f'{label}: weight "{tensor.name}" is one segment of a tensor, which no runtime '
+                "reads; store it whole."
+            )
     problem = check(proto)
     if problem is not None:
         raise ModelError(f"{label} is not a valid ONNX model: {problem}")
@@ -218,7 +238,10 @@ def _stopwatch() -> Callable[[], bool]:
 
 
 def _second_run(
-    observer: Observer, declared: list[Declared], example: Mapping[str, Array]
+    observer: Observer,
+    declared: list[Declared],
+    example: Mapping[str, Array],
+    given: Collection[str],
 ) -> Run | None:
     """Another batch size, and other dynamic sizes where the model takes them: a check of reasoning.
 
@@ -231,7 +254,7 @@ def _second_run(
         if not in_time():
             return None
         try:
-            return observer.run(grown(example, growth))
+            return observer.run(grown(example, growth, given))
         except ModelError:
             return None
 

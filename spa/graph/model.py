@@ -24,6 +24,7 @@ from spa.graph.quantised import DEQUANTIZE, SCALING, Quantised, quantised_parame
 from spa.graph.read import model_sha256
 from spa.graph.sizes.reasoning import Sizes
 from spa.graph.spelled import spelled_parameters
+from spa.showing import shown
 
 Array = npt.NDArray[Any]
 # Larger weights are read anew each time, so that there is not a second copy of them all.
@@ -68,6 +69,16 @@ class Model:
     asked: bool = False
     given: onnx.ModelProto | None = field(default=None, repr=False, compare=False)
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        shapes = [
+            ", ".join(f"{name} {'x'.join(map(str, self.shapes[name]))}" for name in names)
+            for names in (self.example, self.graph.outputs)
+        ]
+        return shown(
+            f"Model({len(self.graph.nodes):,} nodes, opset {self.graph.opset}; "
+            f"{shapes[0] or 'no input'} -> {shapes[1]})"
+        )
 
     @cached_property
     def sha256(self) -> str:

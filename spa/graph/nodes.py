@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import onnx
 
+from spa.errors import ModelError
+
 DEFAULT_DOMAINS = ("", "ai.onnx")
 # Operators that draw random numbers.
 RANDOM_OPS = frozenset({
@@ -174,13 +176,23 @@ def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
 
 
 def read_node(index: int, node: onnx.NodeProto) -> Node:
-    """Decodes a node's attributes and names."""
+    """Decodes a node's attributes and names.
+
+    Raises:
+        ModelError: an attribute is that of a function around the node, and there is none.
+    """
     attrs: dict[str, Any] = {}
     has_subgraphs = False
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             has_subgraphs = True
             continue
+        if attribute.ref_attr_name:
+            raise ModelError(
+                f'Attribute "{attribute.name}" of {node.op_type} "{node.name}" refers to '
+                f'"{attribute.ref_attr_name}" of a function, but no function is around it; the '
+                "file is damaged."
+            )
         value = onnx.helper.get_attribute_value(attribute)
         attrs[attribute.name] = (
             value.decode("utf-8", "replace") if isinstance(value, bytes) else value

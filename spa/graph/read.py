@@ -16,6 +16,7 @@ from spa.graph.deferred import defer, dtype_of, size_of
 from spa.graph.file_range import FileRange, stamp
 from spa.graph.nodes import subgraphs
 from spa.graph.pieces import pieces, raw
+from spa.graph.placing import settle
 from spa.graph.skim import skim
 from spa.graph.weightless import byte_size, is_handed_over, without_weights
 
@@ -142,9 +143,13 @@ def model_sha256(proto: onnx.ModelProto) -> str:
 
 def external_files(path: str | Path) -> list[Path]:
     """The files beside a readable model that hold its weights."""
-    proto = parse_model(_read_bytes(Path(path)), str(path))
-    tensors = filter(uses_external_data, _model_tensors(proto))
-    folder = Path(path).resolve().parent
+    path = Path(path)
+    _check_path(path)
+    large = path.stat().st_size > MAX_HELD_BYTES
+    skimmed = skim(path) if large else None
+    data = _read_bytes(path) if skimmed is None else skimmed.data
+    tensors = filter(uses_external_data, _model_tensors(parse_model(data, str(path))))
+    folder = path.resolve().parent
     return sorted({(folder / _location(tensor)).resolve() for tensor in tensors})
 
 
@@ -161,6 +166,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _check_path(path: Path) -> None:
+    settle(path)
     try:
         if path.is_dir():
             raise ModelError(f"{path} is a folder; name the .onnx file in it.")

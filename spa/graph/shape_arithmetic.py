@@ -81,6 +81,8 @@ class ShapeArithmetic:
         )
         if shape is None or not known:
             return None
+        if node.op == "CastLike":  # of its second input it takes the type alone
+            return self._read(node.inputs[0])
         if node.op in ELEMENTWISE:
             return self._elementwise(node, shape)
         if node.op in FOLDING:

@@ -1,28 +1,31 @@
-"""Writing results so that a reader never sees half a file: temporary files, then renames.
+"""Writing results so that a reader never sees half a file, or files that do not belong together.
 
-Several files of one result are all written before the first of them is renamed, so a full disk or
-an interruption leaves what was there before.
+Over 2 GB a model's weights lie beside it. They never replace a file that is there: the new model
+names the new file, takes the old model's place in one step, and only then what the old one alone
+has read goes. So whenever the process ends, the old model is there with its weights, or the new.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
+import mmap
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import onnx
-from google.protobuf.message import EncodeError
 
-from spa.errors import OutputError
+from spa.errors import ModelError, OutputError
 from spa.graph.deferred import is_deferred
 from spa.graph.pieces import pieces, raw
-from spa.graph.read import all_tensors
+from spa.graph.placing import check_writable, placing, real, told
+from spa.graph.read import all_tensors, external_files
 from spa.graph.weightless import byte_size, copy_lacking
+
+__all__ = ["check_writable", "save", "write_json", "write_model", "write_text"]
 
 # Above this protobuf cannot hold the weights, and they go to a file beside the model.
 MAX_INLINE_BYTES = 2**31 - 2**20
@@ -32,29 +35,21 @@ SMALL_TENSOR = 256
 ALIGNMENT = 4096
 
 
-def check_writable(path: str | Path) -> None:
-    """Finds out before the work whether a result can be written there.
-
-    Raises:
-        OutputError: the path is a folder or a device, or its folder is missing or read-only.
-    """
-    with _temporary(Path(path)):
-        pass
-
-
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file in one step.
 
     Raises:
         OutputError: it cannot be written.
     """
-    with _replacing(Path(path)) as temporary, _told(path):
-        temporary.write_text(text, encoding="utf-8")
+    with placing() as files:
+        temporary = files.add(path)
+        with told(path):
+            temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, document: Any) -> None:
     """Writes a JSON file in one step; see `write_text`."""
-    write_text(path, _json(document))
+    write_text(path, as_json(document))
 
 
 def write_model(
@@ -72,24 +67,26 @@ def write_model(
     Raises:
         OutputError: it cannot be written.
     """
-    path = Path(path)
-    with contextlib.ExitStack() as stack:
-        # The last one entered is renamed first: the model appears when all else is there.
-        main = stack.enter_context(_replacing(path))
-        if byte_size(proto) >= MAX_INLINE_BYTES:
-            data = path.with_name(path.name + ".data")
-            file = stack.enter_context(_replacing(data))
-            with _told(data):
-                proto = _move_weights(proto, file, data.name)
+    old = _weights_of(path)
+    with placing() as files:
+        main = files.add(path)
         for where, document in (documents or {}).items():
-            file = stack.enter_context(_replacing(Path(where)))
-            with _told(where):
-                file.write_text(_json(document), encoding="utf-8")
-        with _told(path):
+            temporary = files.add(where)
+            with told(where):
+                temporary.write_text(as_json(document), encoding="utf-8")
+        if byte_size(proto) >= MAX_INLINE_BYTES:
+            data = _free_place(path)
+            temporary = files.add(data)
+            with told(data):
+                proto = _move_weights(proto, temporary, data.name)
+        with told(path):
             parts = pieces(proto)
             main.write_bytes(next(parts))
             with main.open("ab") as stream:
                 stream.writelines(parts)
+    for file in old:
+        if not _is_read_by_others(file, but=real(path)):
+            file.unlink(missing_ok=True)
 
 
 def save(proto: onnx.ModelProto, path: str | Path) -> None:
@@ -99,13 +96,73 @@ def save(proto: onnx.ModelProto, path: str | Path) -> None:
     `onnx.save` cannot write it.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is no ``ModelProto``.
     """
+    if not isinstance(proto, onnx.ModelProto):
+        raise OutputError(
+            f"spa.save writes an ONNX model, such as result.model; a {type(proto).__name__} was "
+            "given. A torch module's weights are saved by torch.save(module.state_dict(), path)."
+        )
+    if Path(path).suffix.lower() in FOREIGN:
+        raise OutputError(f"spa.save writes ONNX; name a file that ends in .onnx, not {path}.")
     write_model(path, proto)
 
 
-def _json(document: Any) -> str:
+# Endings that promise another format than ONNX.
+FOREIGN = frozenset({
+    ".ckpt", ".csv", ".engine", ".h5", ".hdf5", ".joblib", ".json", ".keras", ".mlmodel",
+    ".msgpack", ".npy", ".npz", ".ort", ".params", ".pb", ".pkl", ".pt", ".pt2", ".pth",
+    ".safetensors", ".tflite", ".torchscript", ".txt", ".yaml", ".yml", ".zip",
+})  # fmt: skip
+
+
+def as_json(document: Any) -> str:
+    """The text of a JSON file."""
     return json.dumps(document, indent=1) + "\n"
+
+
+def _free_place(path: str | Path) -> Path:
+    """A name for weights beside a model's file that nothing has: ``<name>.data`` if it is free.
+
+    Beside the file itself where ``path`` is a link to it: there runtimes and readers look.
+    """
+    target = real(path)
+    number, place = 0, target.with_name(f"{target.name}.data")
+    while os.path.lexists(place):
+        number += 1
+        place = target.with_name(f"{target.name}.{number}.data")
+    return place
+
+
+def _weights_of(path: str | Path) -> list[Path]:
+    """Weights that `write_model` put beside the model that a file holds now."""
+    target = real(path)
+    name = re.compile(rf"{re.escape(target.name)}(\.[0-9]+)?\.data")
+    try:
+        files = external_files(target) if target.is_file() else []
+    except (ModelError, OSError, ValueError):  # no model at all
+        return []
+    return [f for f in files if f.parent == target.parent and name.fullmatch(f.name)]
+
+
+def _is_read_by_others(file: Path, but: Path) -> bool:
+    """Whether another model in a file's folder names it: copies of a model share its weights."""
+    name = os.fsencode(file.name)
+    for other in file.parent.iterdir():
+        if other == but or other.suffix.lower() != ".onnx":
+            continue
+        try:
+            with (
+                other.open("rb") as stream,
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view,
+            ):
+                if view.find(name) >= 0:
+                    return True
+        except ValueError:  # an empty file
+            continue
+        except OSError:  # one that cannot be read may read it
+            return True
+    return False
 
 
 def _move_weights(proto: onnx.ModelProto, data: Path, location: str) -> onnx.ModelProto:
@@ -138,54 +195,3 @@ def _move(old: onnx.TensorProto, new: onnx.TensorProto, file: BinaryIO, location
     new.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", offset), ("length", length)):
         new.external_data.add(key=key, value=str(value))
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the target's place once the block has ended well."""
-    with _temporary(path) as temporary:
-        yield temporary
-        with _told(path):
-            os.replace(temporary, _real(path))
-
-
-@contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A temporary file in the target's folder, gone afterwards unless it was renamed."""
-    with _told(path):
-        target = _real(path)
-        if target.is_dir():
-            raise OutputError(f"{path} is a folder; name the file to write.")
-        if target.exists() and not target.is_file():
-            raise OutputError(f"{path} is a device or pipe; name a file to write.")
-        if not target.parent.is_dir():
-            raise OutputError(f"{path} cannot be written: there is no folder {target.parent}.")
-        if target.exists() and not os.access(target, os.W_OK):
-            raise OutputError(f"{path} cannot be written: the file is read-only.")
-        # The name says nothing of the target's, which may be as long as names can be.
-        handle, name = tempfile.mkstemp(prefix=".spa-", suffix=".tmp", dir=target.parent)
-    try:
-        # Temporary files are private; what a user writes follows the umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(handle, 0o666 & ~umask)
-        os.close(handle)
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _told(path: str | Path) -> Iterator[None]:
-    """Says which file an error of the system, or of protobuf, is about."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    except (EncodeError, ValueError) as error:
-        raise OutputError(f"{path} cannot be written: {error}.") from error
-
-
-def _real(path: Path) -> Path:
-    """Where the bytes go: a link's target is replaced, not the link."""
-    return Path(os.path.realpath(path))

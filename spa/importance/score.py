@@ -20,6 +20,7 @@ from spa.importance.values import Channels, Scored, Values
 from spa.importance.view import View
 from spa.observe.data import Given, data_for
 from spa.observe.losses import Loss
+from spa.showing import as_html, as_text
 
 # A registered name, a function of a view (and of a dataclass of options), or a criterion of a file.
 Chosen: TypeAlias = "str | Callable[..., Scored] | Criterion"
@@ -42,6 +43,21 @@ class Scores:
     normalize: str
     by_group: dict[int, Values]
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        head, rows = self._table()
+        return f"{head}\n{as_text(rows, 12)}"
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._table())
+
+    def _table(self) -> tuple[str, list[tuple[str, ...]]]:
+        rows: list[tuple[str, ...]] = [("group", "channels", "least", "median", "most")]
+        for group, values in self.by_group.items():
+            numbers = [f"{f(values):.3g}" for f in (np.min, np.median, np.max)]
+            rows.append((str(group), f"{len(values):,}", *numbers))
+        how = f"{self.aggregate or 'its own'} over slices, {self.normalize} over groups"
+        return f"Scores by {self.criterion} ({how})", rows
 
 
 def score(

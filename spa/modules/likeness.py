@@ -13,7 +13,7 @@ of 0.01 beside boxes of 640 count.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from spa.bridge.exporting import numbered
+from spa.bridge.calls import numbered
+from spa.bridge.gate import outputs_of
+from spa.bridge.still import stilled
 from spa.errors import BridgeError, ModelError
 from spa.graph.execute import run_each
 from spa.modules.drawing import draw, state
@@ -35,6 +37,8 @@ Axis = tuple[int, int]  # input and axis
 
 # Largest difference, relative to a slice's scale, and to the whole output's.
 TOLERANCE, FLOOR = 1e-4, 1e-6
+# The same for numbers in half precision, which are rounded by 5e-4 at every step.
+HALF_TOLERANCE, HALF_FLOOR = 1e-2, 1e-3
 # An output that differs by less between samples, relative to its scale, says nothing.
 FLAT = 1e-3
 GAINS = (1.0, 2**0.5, 0.5)
@@ -74,7 +78,13 @@ class Likeness:
     values: Mapping[str, Tensor]
 
 
-def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Inputs) -> Likeness:
+def likeness(
+    net: nn.Module,
+    pruned: onnx.ModelProto,
+    inputs: Inputs,
+    few: Inputs,
+    takes: Callable[[Inputs], bool] = lambda _: True,
+) -> Likeness:
     """Runs the pruned model on all that a module is to be compared on.
 
     Args:
@@ -82,6 +92,8 @@ def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Input
         pruned: the pruned ONNX model.
         inputs: the example inputs.
         few: the same with few samples, for the runs on random weights, if it runs there.
+        takes: whether the dense module runs on some inputs; it may refuse sizes that its export
+            does not.
     """
     (own,) = runs(pruned, [inputs])
     if own is None:
@@ -92,18 +104,22 @@ def likeness(net: nn.Module, pruned: onnx.ModelProto, inputs: Inputs, few: Input
     for seed, gain in enumerate(GAINS):
         values = {n: v for n, v in draw(net, seed, gain).items() if id(tensors[n]) in known}
         other = with_values(pruned, values)
-        found = _at_several_sizes(other, few) or _at_several_sizes(other, inputs)
+        found = _at_several_sizes(other, few, takes) or _at_several_sizes(other, inputs, takes)
         if found and all(_speaks(array) for array in found[0].wanted if array is not None):
             return Likeness(Sample(inputs, tuple(own)), tuple(found), values)
     return Likeness(Sample(inputs, tuple(own)), (), {})
 
 
-def _at_several_sizes(proto: onnx.ModelProto, few: Inputs) -> list[Sample]:
+def _at_several_sizes(
+    proto: onnx.ModelProto, few: Inputs, takes: Callable[[Inputs], bool]
+) -> list[Sample]:
     """Runs on some inputs, and at the first other sizes at which the model runs.
 
     Empty where it does not run on the inputs themselves.
     """
-    sizes = [few, *_resized(proto, few)]
+    sizes = list(filter(takes, [few, *_resized(proto, few)]))
+    if not sizes or sizes[0] is not few:
+        return []
     wanted = 1 + MORE_SIZES
     results = runs(proto, sizes[:wanted])
     if results[0] is None:
@@ -132,7 +148,7 @@ def runs(proto: onnx.ModelProto, examples: Sequence[Inputs]) -> list[list[Array]
         for inputs in examples
     ]
     try:
-        return list(run_each(proto, feeds))
+        return list(run_each(stilled(proto), feeds))
     except ModelError:
         if len(feeds) == 1:
             return [None]
@@ -194,11 +210,11 @@ def _resized(proto: onnx.ModelProto, inputs: Inputs) -> list[Inputs]:
 
 
 def _at(inputs: Inputs, sizes: Mapping[Axis, int]) -> Inputs:
-    """Repeats or drops entries of inputs, last one first, up to some sizes."""
+    """Repeats or drops entries of inputs, up to some sizes, and leaves them in their order."""
     tensors = list(inputs)
     for (i, axis), size in sizes.items():
         x = tensors[i]
-        index = (-1 - torch.arange(size, device=x.device)) % x.shape[axis]
+        index = torch.arange(size, device=x.device) * x.shape[axis] // max(1, size)
         tensors[i] = x.index_select(axis, index)
     return tuple(tensors)
 
@@ -210,12 +226,6 @@ def _speaks(array: Array) -> bool:
     if not np.isfinite(array).all():
         return False
     return float(array.max() - array.min()) > FLAT * float(np.abs(array).max())
-
-
-def outputs_of(net: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Runs a module and lists its output tensors, whatever containers they are in."""
-    leaves = torch.utils._pytree.tree_leaves(net(*inputs))
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def agrees(found: Sequence[Tensor], wanted: Sequence[Array | None]) -> bool:
@@ -237,10 +247,12 @@ def equals(have: Array, want: Array) -> bool:
         return False
     gap = np.abs(np.where(odd, 0, have).astype(np.float64) - np.where(odd, 0, want))
     size = np.abs(np.where(odd, 0, want))
-    limit = FLOOR * float(size.max())
+    half = want.dtype == np.float16
+    tolerance, floor = (HALF_TOLERANCE, HALF_FLOOR) if half else (TOLERANCE, FLOOR)
+    limit = floor * float(size.max())
     for axis in range(want.ndim):
         others = tuple(k for k in range(want.ndim) if k != axis)
-        scale = TOLERANCE * size.max(axis=others) + limit
+        scale = tolerance * size.max(axis=others) + limit
         if not (gap.max(axis=others) <= scale).all():  # NaN fails, too
             return False
     return True

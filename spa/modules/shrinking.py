@@ -22,8 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx
+import torch
 from torch import nn
 
+from spa.bridge.calls import bare, call_of, in_eval_mode, restore_class, taking_tensors
+from spa.bridge.gate import outputs_of
 from spa.bridge.layers import following_norms, head_sizes, resize_layer
 from spa.bridge.reading import to_torch
 from spa.coupling.couple import Cut
@@ -87,17 +90,22 @@ def with_module(
     Args:
         result: the pruned model.
         module: the dense module.
-        inputs: its example input, or a tuple of them.
+        inputs: what it is called with; see `spa.load`.
         model: its dense ONNX model, as `spa.bridge.from_torch` wrote it.
         groups: the groups of that.
     """
-    example = inputs if isinstance(inputs, tuple) else (inputs,)
     plan = result.plan
+    module = bare(module)
     pruned = opened_like(result.model, model.forks)
+    kind = type(module)
     try:
-        smaller = shrink(module, example, model, pruned, plan, cut_of(plan, groups.coupling))
+        call = call_of(module, inputs)
+        with taking_tensors(module, call):
+            cut = cut_of(plan, groups.coupling)
+            smaller = shrink(module, call.tensors, model, pruned, plan, cut)
     except Exception as error:  # copying and running a user's module fails in any way it likes
         return _traced(result, pruned, _reason(module, error))
+    restore_class(smaller.net, kind)
     smaller.net.train(module.training)
     plan = replace(plan, module=smaller.about, notes=(*plan.notes, *smaller.notes))
     return replace(result, module=smaller.net, plan=plan)
@@ -152,7 +160,7 @@ def shrink(
     exports = [pruned] if parts.pruned is None else [pruned, parts.pruned]
     groups = group_counts(net, removals, exports)
     _resize(net, removals, groups)
-    like = likeness(net, pruned, inputs, few)
+    like = likeness(net, pruned, inputs, few, lambda some: _takes(module, some))
     changes = changes_of(model, cut)
     with following_norms(net) as followed:
         attributes = _fitted(module, net, changes, like, cut)
@@ -168,6 +176,16 @@ def shrink(
     if parts.removals:
         about["training"] = [asdict(removal) for removal in parts.removals]
     return Smaller(net, about, tuple(notes))
+
+
+def _takes(module: nn.Module, inputs: Inputs) -> bool:
+    """Whether a dense module runs on some inputs in eval mode."""
+    try:
+        with in_eval_mode(module), torch.no_grad():
+            outputs_of(module, inputs)
+    except Exception:  # a forward fails in any way it likes
+        return False
+    return True
 
 
 def rebuild(module: nn.Module, plan: Plan | Mapping[str, Any]) -> nn.Module:

@@ -17,8 +17,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from spa.bridge.exporting import used_names
-from spa.modules.likeness import Inputs, equals, outputs_of
+from spa.bridge.gate import outputs_of, used_names
+from spa.modules.likeness import Inputs, equals
 
 # Layers of torch that do something else, or something random, in training mode.
 LOUD = (

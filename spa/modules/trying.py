@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
+from spa.bridge.gate import outputs_of
 from spa.modules.attributes import Outcome
-from spa.modules.likeness import Sample, agrees, outputs_of
+from spa.modules.likeness import Sample, agrees
 from spa.modules.training_mode import quiet_training
 
 OF_TORCH = "torch.nn."

@@ -90,6 +90,11 @@ def prune(
         changes["seed"] = seed
     asked = _changed(settings or Settings(), changes)
     target = target or Target(rf=rf, rp=rp, ratio=ratio)
+    if target.of.value is None:
+        raise SettingError(
+            f"OBSPA chooses channels by what follows from widths, and {target.of.keyword} is "
+            "measured; ask for rf, rp, ratio or bytes."
+        )
     limits = limits or Limits()
     model = source if isinstance(source, Model) else load(source, inputs)
     started = time.perf_counter()
@@ -115,7 +120,7 @@ def prune(
         notes=(*plan.notes, *_notes(made, rebuilt)),
     )
     pruned = finish(changed, groups, plan, selection.dense, selection.pruned, started, check=verify)
-    return dataclasses.replace(pruned, reconstructed=changed.closed, details=details)
+    return dataclasses.replace(pruned, reconstructed=changed.closed, details=details, before=model)
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:

@@ -23,6 +23,8 @@ from spa.coupling.groups import Groups
 from spa.coupling.labels import LabelledAxis
 from spa.errors import PlanError
 from spa.graph.nodes import Use
+from spa.graph.placing import settle
+from spa.showing import as_html, shown
 
 SCHEMA = 1
 MAX_PLAN_BYTES = 2**28
@@ -90,6 +92,27 @@ class Plan:
     weights: str | None = None
     notes: tuple[str, ...] = ()
     module: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        removed = sum(len(group.removed) for group in self.groups)
+        channels = sum(group.channels for group in self.groups)
+        asked, got = (
+            ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            for values in (self.target, self.reached)
+        )
+        return shown(
+            f"Plan(by {self.criterion}: asked {asked}, reached {got}; {removed:,} of {channels:,} "
+            f"channels in {len(self.groups)} groups; notes: {len(self.notes)})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("group", "channels", "removed", "exact", "the first parameter")]
+        for group in self.groups:
+            exact = "yes" if group.exact else "no"
+            first = group.members[0][0] if group.members else ""
+            counts = f"{group.channels:,}", f"{len(group.removed):,}"
+            rows.append((str(group.id), *counts, exact, first))
+        return as_html(repr(self), rows)
 
     @property
     def exact(self) -> bool:
@@ -179,14 +202,20 @@ class Plan:
         Raises:
             PlanError: it cannot be read, or is no plan.
         """
+        settle(path)
         try:
-            if Path(path).stat().st_size > MAX_PLAN_BYTES:
+            place = Path(path)
+            if place.exists() and not place.is_file():
+                raise PlanError(f"{path} is a folder, device or pipe; a plan is a file.")
+            if place.stat().st_size > MAX_PLAN_BYTES:
                 raise PlanError(f"{path} exceeds {MAX_PLAN_BYTES} bytes; this is no plan.")
-            return Plan.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+            document = json.loads(place.read_text(encoding="utf-8"))
         except OSError as error:
             raise PlanError(f"{path} cannot be read: {error.strerror}.") from error
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise PlanError(f"{path} is not JSON: {error}") from error
+        # ValueError: text that is no JSON or no UTF-8, and integers of thousands of digits.
+        except (ValueError, RecursionError) as error:
+            raise PlanError(f"{path} is not JSON: {str(error)[:200]}") from error
+        return Plan.from_json(document)
 
 
 def _removal(entry: Mapping[str, Any]) -> Removal:

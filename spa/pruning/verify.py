@@ -40,6 +40,7 @@ from spa.pruning.proof.given import check_given
 from spa.pruning.proof.outputs import Prover
 from spa.pruning.proof.rewriting import blame_rewrites
 from spa.pruning.proof.structure import check_structure
+from spa.showing import MOST_OF_A_CHECK, shown
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Proof:
     def text(self) -> str:
         """The checks for a reader, one a line."""
         return "\n".join(
-            check if check.startswith("unproven") else f"verified: {check}" for check in self.checks
+            check if check.startswith("unproven") else f"verified: {check}"
+            for check in (shown(check, MOST_OF_A_CHECK) for check in self.checks)
         )
 
 

@@ -526,8 +526,9 @@ def test_unknown_operator_is_refused_with_a_way_out():
 
 
 def test_refused_attributes_are_named():
-    model = one_op("MaxPool", 12, {"i0": f(1, 1, 4, 4)}, outputs=2, kernel_shape=[2, 2])
-    with pytest.raises(BridgeError, match="Indices output"):
+    attrs = {"kernel_shape": [2, 2], "storage_order": 1}
+    model = one_op("MaxPool", 12, {"i0": f(1, 1, 4, 4)}, outputs=2, **attrs)
+    with pytest.raises(BridgeError, match="columns first"):
         to_torch(model)
 
 

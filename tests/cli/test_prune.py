@@ -10,7 +10,8 @@ import pytest
 from spa.importance.aggregate import AGGREGATES, NORMALIZATIONS
 from spa.importance.criterion import get
 from spa.importance.criterion import names as criterion_names
-from tests.cli.conftest import parameters, save
+from spa.pruning.widths import HEAD
+from tests.cli.conftest import save
 from tests.graphs import Builder, classifier
 
 
@@ -176,11 +177,21 @@ def test_the_pruned_file_serves_other_batch_sizes(prune):
         assert y.shape == (batch, 5)
 
 
-def test_the_output_may_be_the_input(good, model):
-    before = parameters(model)
-    good("prune", model, "-o", model, "--rf", 2)
-    assert parameters(model) < before
-    assert [path.name for path in model.parent.iterdir()] == [model.name]
+def test_the_output_is_not_the_input(refused, model):
+    """The plan is of the dense model, and could not be applied or verified without it."""
+    assert "same file" in refused("prune", model, "-o", model, "--rf", 2)
+
+
+def test_the_end_says_what_shrank(good, model, tmp_path):
+    text = good("prune", model, "-o", tmp_path / "o.onnx", "--rf", 2).out
+    lines = text.splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.split() == list(HEAD))
+    sizes = {t.name: tuple(t.dims) for t in onnx.load(tmp_path / "o.onnx").graph.initializer}
+    name, dense, pruned, left = lines[head + 1].split()
+    assert "x".join(map(str, sizes[name])) == pruned != dense
+    assert 0 < float(left.rstrip("%")) < 100
+    assert any(line.startswith("outputs moved by") for line in lines)
+    assert "--finetune" in lines[-2]
 
 
 def test_a_model_without_a_group(good, refused, tmp_path):

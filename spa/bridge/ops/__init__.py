@@ -3,7 +3,9 @@
 from spa.bridge.ops import (
     activations,
     arithmetic,
+    attention,
     casting,
+    contrib,
     convolution,
     detection,
     indexing,
@@ -12,9 +14,11 @@ from spa.bridge.ops import (
     normalization,
     padding,
     pooling,
+    quantized,
     recurrent,
     reductions,
     resizing,
+    sampling,
     shapes,
     signal,
 )
@@ -22,7 +26,9 @@ from spa.bridge.ops import (
 __all__ = [
     "activations",
     "arithmetic",
+    "attention",
     "casting",
+    "contrib",
     "convolution",
     "detection",
     "indexing",
@@ -31,9 +37,21 @@ __all__ = [
     "normalization",
     "padding",
     "pooling",
+    "quantized",
     "recurrent",
     "reductions",
     "resizing",
+    "sampling",
     "shapes",
     "signal",
 ]
+
+# Operators with a coupling rule that have no converter, and why.
+UNAVAILABLE = {
+    "BitCast": "it reads a number's bits as another type, which has no gradient and no use in data",
+    "CenterCropPad": "no exporter was seen to write it",
+    "MaxRoiPool": "its regions are whole pixels, so they have no gradient; RoiAlign is known",
+    "MelWeightMatrix": "it makes a table of constants; fold it (onnxsim does) into an initializer",
+    "TensorScatter": "it writes to a cache that lives from call to call",
+    "com.microsoft::GroupQueryAttention": "it writes to a cache that lives from call to call",
+}

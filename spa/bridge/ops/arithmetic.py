@@ -21,6 +21,11 @@ elementwise("Asinh", torch.asinh)
 elementwise("Acosh", torch.acosh)
 elementwise("Atanh", torch.atanh)
 elementwise("IsNaN", torch.isnan)
+elementwise("BitwiseAnd", torch.bitwise_and)
+elementwise("BitwiseOr", torch.bitwise_or)
+elementwise("BitwiseXor", torch.bitwise_xor)
+elementwise("BitwiseNot", torch.bitwise_not)
+elementwise("Det", torch.linalg.det)
 
 
 def _fold(function: Function) -> Function:
@@ -74,3 +79,28 @@ def cumulative_sum(node: OpNode) -> Function:
         return (total.flip(dim) if reverse else total).to(x.dtype)
 
     return run
+
+
+@converter("CumProd", host=(1,))
+def cumulative_product(node: OpNode) -> Function:
+    """As the sum; without the element itself, the product begins with 1."""
+    exclusive, reverse = node.attrs.get("exclusive", 0), node.attrs.get("reverse", 0)
+
+    def run(x: Tensor, axis: Tensor) -> Tensor:
+        dim = int(axis)
+        y = x.flip(dim) if reverse else x
+        if exclusive:
+            y = torch.cat(
+                [torch.ones_like(y.narrow(dim, 0, 1)), y.narrow(dim, 0, y.shape[dim] - 1)], dim
+            )
+        total = y.cumprod(dim)
+        return (total.flip(dim) if reverse else total).to(x.dtype)
+
+    return run
+
+
+@converter("BitShift")
+def bit_shift(node: OpNode) -> Function:
+    """To the left or to the right."""
+    left = node.attrs["direction"] == "LEFT"
+    return torch.bitwise_left_shift if left else torch.bitwise_right_shift

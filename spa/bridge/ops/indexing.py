@@ -163,3 +163,19 @@ def compress(node: OpNode) -> Function:
         return x.reshape(-1)[rows] if axis is None else x.index_select(axis, rows)
 
     return run
+
+
+@converter("ReverseSequence", host=(1,))
+def reverse_sequence(node: OpNode) -> Function:
+    """The first entries of every sequence, as many as its length says, read backwards."""
+    time, batch = node.attrs.get("time_axis", 0), node.attrs.get("batch_axis", 1)
+
+    def run(x: Tensor, lengths: Tensor) -> Tensor:
+        rows = x.movedim((batch, time), (0, 1))
+        steps = torch.arange(rows.shape[1], device=x.device)
+        ends = lengths.to(x.device)[:, None]
+        places = torch.where(steps < ends, ends - 1 - steps, steps)
+        turned = rows[torch.arange(rows.shape[0], device=x.device)[:, None], places]
+        return turned.movedim((0, 1), (batch, time))
+
+    return run

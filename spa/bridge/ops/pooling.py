@@ -7,6 +7,7 @@ under a mean with zeros whose share in each window is divided out again.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from spa.bridge.ops.convolution import CONV, torch_pads
 from spa.bridge.registry import Function, OpNode, converter, elementwise
+from spa.errors import BridgeError
 from spa.graph.windows import window_pads
 
 _MAX: dict[int, Any] = {
@@ -57,10 +59,10 @@ def _native(pads: Pads, kernel: list[int]) -> bool:
 
 @converter("MaxPool")
 def max_pool(node: OpNode) -> Function:
-    """The indices output is refused: only unpooling uses it."""
-    if node.wants(1):
-        raise ValueError("the Indices output of MaxPool")
+    """Indices number the places of all of x, which only unpooling reads."""
     kernel = node.attrs["kernel_shape"]
+    if node.wants(1):
+        return _max_pool_with_places(node)
 
     def run(x: Tensor) -> Tensor:
         _, pads, strides, dilations = _window(node, x)
@@ -70,6 +72,60 @@ def max_pool(node: OpNode) -> Function:
             x, padding = functional.pad(x, torch_pads(pads), value=low), [0] * len(kernel)
         y: Tensor = _MAX[len(kernel)](x, kernel, strides, padding, dilations)
         return y
+
+    return run
+
+
+def _max_pool_with_places(node: OpNode) -> Function:
+    """Torch numbers the places of each channel."""
+    kernel = node.attrs["kernel_shape"]
+    if node.attrs.get("storage_order", 0):
+        raise ValueError("indices that count columns first are not known")
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        _, pads, strides, dilations = _window(node, x)
+        if not _native(pads, kernel):
+            raise BridgeError(f"indices with pads {pads} are not known")
+        padding = [start for start, _ in pads]
+        pool = _MAX[len(kernel)]
+        y, places = pool(x, kernel, strides, padding, dilations, return_indices=True)
+        return y, places + _first_of_channel(x.shape, x)
+
+    return run
+
+
+def _first_of_channel(shape: torch.Size, like: Tensor) -> Tensor:
+    """The number of each channel's first place in all of a tensor of a shape."""
+    n, c, *sizes = shape
+    first = torch.arange(n * c, device=like.device) * math.prod(sizes)
+    return first.reshape(n, c, *[1] * len(sizes))
+
+
+@converter("MaxUnpool", host=(2,))
+def max_unpool(node: OpNode) -> Function:
+    """x, indices: (N, C, *sizes)   y: zeros but for the values of x at the indices."""
+    kernel = node.attrs["kernel_shape"]
+    strides = node.attrs.get("strides", [1] * len(kernel))
+    pads = node.attrs.get("pads", [0] * (2 * len(kernel)))
+
+    def run(x: Tensor, places: Tensor, shape: Tensor | None = None) -> Tensor:
+        sizes = [
+            (size - 1) * stride - start - end + window
+            for size, stride, window, start, end in zip(
+                x.shape[2:], strides, kernel, pads, pads[len(kernel) :], strict=False
+            )
+        ]
+        inferred = [*x.shape[:2], *sizes]
+        # Indices count in what was pooled; where that was larger, the rest is filled up.
+        flat = torch.zeros(math.prod(inferred), dtype=x.dtype, device=x.device)
+        y = flat.index_put((places.reshape(-1),), x.reshape(-1)).reshape(inferred)
+        if shape is None:
+            return y
+        wanted = shape.tolist()
+        more = [
+            each for a, b in zip(wanted[::-1], inferred[::-1], strict=True) for each in (0, a - b)
+        ]
+        return functional.pad(y, more)
 
     return run
 

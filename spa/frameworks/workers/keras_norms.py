@@ -62,10 +62,12 @@ def told_apart(model: Any) -> dict[str, Any]:
     variables = named(model)
     old = {name: np.asarray(v) for name, v in variables.items() if _is_float(v)}
     old = {k: a for k, a in old.items() if a.ndim and a.size and (a == a.flat[0]).all()}
+    # Next to zero it is far below what a sum notices; in half precision less is zero.
+    half = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
+    least = 1.0 if half else 1e-14
     for name, value in old.items():
         change = rng.uniform(1.0, 2.0, value.shape) * 1e-6
-        # Next to zero it is far below what a sum notices.
-        variables[name].assign(value * (1 + change) if value.any() else change * 1e-14)
+        variables[name].assign(value * (1 + change) if value.any() else change * least)
     return old
 
 

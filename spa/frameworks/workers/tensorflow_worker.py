@@ -40,7 +40,9 @@ from common import (
 )  # fmt: skip
 from keras_fusing import keep_nodes, norms_as_nodes
 from keras_norms import exported, mark_all, put, restore, told_apart
+from keras_recurrent import unrolled
 from keras_shrinking import shrunk
+from saved_model_deeds import deeds_of
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -108,7 +110,7 @@ def export(orders: Orders) -> dict[str, Any]:
     spec = orders.spec
     path = Path(spec["model"])
     if path.is_dir():
-        function = _served(path)
+        function = _served(path, spec["trust"])
         _export(orders, function, "model", examples(orders, _shapes_of(spec, function)))
         return {"probed": False}
     model, _ = _load(path)
@@ -190,12 +192,18 @@ def _load(path: str | Path) -> tuple[Any, dict[str, Any]]:
         raise
 
 
-def _served(path: Path) -> Any:
-    """What a saved model serves.
+def _served(path: Path, trust: bool) -> Any:
+    """What a saved model serves; one that does more than compute is run where that was asked for.
 
     What optimizers of older Kerases kept beside each weight is left out: newer ones cannot load it.
     """
     stored = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    deeds = [] if trust else deeds_of(stored.meta_graphs[0])
+    if deeds:
+        raise Refusal(
+            f"the graph of {path} would do more than compute ({', '.join(deeds)}): it may read and "
+            "write files or run code. It was not run; --trust lets it, if you trust who made it"
+        )
     for node in stored.meta_graphs[0].object_graph_def.nodes:
         del node.slot_variables[:]
     with tempfile.TemporaryDirectory() as folder:
@@ -231,7 +239,7 @@ def _function(model: Any) -> Any:
     # into; so they are traced as if they were none.
     tf.config.run_functions_eagerly(True)
     try:
-        with norms_as_nodes():
+        with norms_as_nodes(), unrolled(model):
             return forward.get_concrete_function()
     finally:
         tf.config.run_functions_eagerly(False)

@@ -21,6 +21,7 @@ from spa.coupling.couple import Cut
 from spa.coupling.groups import Groups
 from spa.errors import ModelError, RunError, VerificationError
 from spa.graph.cost import measure_cost
+from spa.graph.example import repeated
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node
 from spa.graph.opened import Example, Tensors
@@ -217,7 +218,7 @@ class Prover:
 
     def _rows_of(self, feed: Example, batch: Size, number: int) -> dict[str, Array]:
         shapes = self._shapes(batch, number)
-        return {name: values.repeated(value, shapes[name]) for name, value in feed.items()}
+        return {name: repeated(value, shapes[name]) for name, value in feed.items()}
 
     def _same_rows(self, want: Tensors, have: Tensors, number: int) -> bool:
         """Whether outputs for some rows over again, or fewer of them, are those for each row."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa.coupling.operators import operator
-from spa.graph.example import draw
+from spa.graph.example import draw, repeated
 from spa.graph.model import Array, Model
 from spa.graph.nodes import Node, Use
 from spa.pruning.proof.sizes import Shapes
@@ -92,13 +92,6 @@ def ways(model: Model, number: int) -> Iterator[str]:
         turn = ["example", "mixed", "false", "bounded", "mixed"][number % 5]
     yield turn
     yield from (way for way in ("mixed", "bounded", "positive", "example", "true") if way != turn)
-
-
-def repeated(value: Array, shape: tuple[int, ...]) -> Array:
-    """An array's entries over again, or fewer of them."""
-    for axis, size in enumerate(shape):
-        value = np.take(value, np.arange(size) % max(1, value.shape[axis]), axis=axis)
-    return value
 
 
 def _floats(rng: np.random.Generator, shape: tuple[int, ...], way: str) -> Array:

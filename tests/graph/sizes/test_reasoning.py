@@ -47,6 +47,18 @@ def test_a_mark_for_unknown_is_no_name(name):
     assert model.example["x"].shape[2] != model.example["x"].shape[3]
 
 
+def test_a_number_of_another_ones_type_is_no_other_number():
+    """torch.arange of a size: its start and step are cast to the type that the size has."""
+    g = _with_input("N", "S", 4)
+    size = g.node("Shape", ["x"], start=1, end=2)
+    one = g.node("Squeeze", [size])
+    like = [g.node("CastLike", [g.constant(np.float32(n)), one]) for n in (0, 1)]
+    places = g.node("Range", [like[0], one, like[1]])
+    shifted = g.node("Unsqueeze", [g.node("Cast", [places], to=TensorProto.FLOAT), g.ints([1])])
+    model = spa.load(g.model(g.node("Add", ["x", shifted])))
+    assert _of(model, places) == ["S"]
+
+
 def test_what_a_fixed_size_goes_into_is_fixed():
     g = _with_input("N", 3, 8, 8)
     x = g.node("Relu", [g.conv("x", 3, 16)])

@@ -144,7 +144,7 @@ def _of_plain(op: str, algebra: Algebra, read: list[Any], settings: Mapping[str,
     return algebra.call(op, *read)
 
 
-@numbers_of("Cast")
+@numbers_of("Cast", "CastLike")
 def cast(node: Node, reason: Reasoner) -> Numbers | None:
     """A quotient that becomes an integer is cut off; sizes are whole numbers in any type."""
     numbers = reason.numbers(node.inputs[0])
