@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.config.settings import Latency, Place, Settings
 from experiments.data import DATASETS
 from experiments.data.base import Held
-from experiments.ground import files
+from experiments.ground import files, paths
 from experiments.ground.checked import checked
 from experiments.ground.registry import unknown
 from experiments.methods import METHODS, Calibration, Need, Scoring, criteria, plain
@@ -45,12 +45,15 @@ def parse(cfg: DictConfig) -> Settings:
             f"method={method.name} prunes the torch module that the model was made as, which is no "
             f"more after the first of {pace.steps} rounds; use time=train_prune_finetune"
         )
+    trainer = values["trainer"]
     # All is checked, also what is not used.
+    place = checked(Place, _picked(values, Place) | {"threads": trainer.get("threads")})
+    experiment = str(values["experiment_name"])
+    paths.runs(place.results_dir, experiment)
     limits = checked(Limits, _picked(values, Limits) | _globs(values))
     scoring = _scoring(values)
     calibrating = checked(Calibration, _picked(values, Calibration))
     one = checked(_Plain, _picked(values, _Plain))
-    trainer = values["trainer"]
     model, framework = str(cfg.model.name), str(cfg.framework.name)
     if framework not in ("pytorch", *FOLDERS):
         raise unknown("framework", framework, ("pytorch", *FOLDERS))
@@ -68,7 +71,7 @@ def parse(cfg: DictConfig) -> Settings:
                 "network itself, and averages no weights; use framework=pytorch"
             )
     return Settings(
-        experiment=str(cfg.experiment_name),
+        experiment=experiment,
         model=model,
         model_is=_identity(model),
         framework=framework,
@@ -88,7 +91,7 @@ def parse(cfg: DictConfig) -> Settings:
         scoring=scoring if Need.CRITERION in method.needs else None,
         calibrating=calibrating if Need.CALIBRATION in method.needs else None,
         latency=asdict(checked(Latency, values["latency"], "latency")),
-        place=checked(Place, _picked(values, Place) | {"threads": trainer.get("threads")}),
+        place=place,
     )
 
 

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from experiments.ground import paths
 from experiments.results import records, where
 from spa.errors import SettingError
 
@@ -46,7 +47,8 @@ def chosen(args: argparse.Namespace) -> Iterator[tuple[Path, str, dict[str, list
     """
     source = args.source or args.results / "runs"
     conditions = where.parse(args.where)
-    names = [args.experiment] if args.experiment else records.experiments(source)
+    asked = args.experiment
+    names = records.experiments(source) if asked is None else [paths.named(asked)]
     if not names:
         raise SettingError(f"there are no experiments in {source}")
     for name in names:

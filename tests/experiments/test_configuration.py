@@ -301,4 +301,4 @@ def test_every_preset_of_a_launcher_can_be_made(preset, monkeypatch):
         assert launcher.params["partition"] == kind
         assert (launcher.params["gpus_per_node"] or 0) == (kind == "gpu")
         assert launcher.params["additional_parameters"] == {"requeue": True}
-        assert launcher.params["submitit_folder"] == "results/slurm/%j"
+        assert launcher.params["submitit_folder"] == "results/slurm"
