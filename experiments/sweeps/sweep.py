@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.parsing import parse
 from experiments.config.settings import Settings
@@ -64,8 +66,8 @@ def plan(loader: Any, master: DictConfig, runs: Sequence[list[str]]) -> list[Pla
     for i, overrides in enumerate(runs):
         try:
             planned.append(Planned(overrides, parse(_composed(loader, master, overrides))))
-        except SpaError as error:
-            say(f"error: {' '.join(overrides)}: {error}")
+        except (SpaError, HydraException, OmegaConfBaseException) as error:
+            say(f"error: {' '.join(overrides)}: {' '.join(str(error).split())}")
         if len(runs) > 200 and (i + 1) % 100 == 0:
             say(f"composed {i + 1} of {len(runs)} runs")
     return planned

@@ -233,6 +233,18 @@ def test_the_default_target_is_rf_2(parsed):
         ("trainer.train.optimizer=sdg", "did you mean sgd"),
         ("bn_refresh=maybe", "bn_refresh"),
         ("latency.repeats=0", "latency.repeats"),
+        ("include=5", "include is a list of globs"),
+        ("exclude=[[a]]", "exclude is a list of globs"),
+        ("~latency", "latency has settings of its own"),
+        ("latency=3", "latency has settings of its own"),
+        ("target=5", "target has settings of its own"),
+        ("target=null", "target has settings of its own"),
+        ("target.rf=[1]", "target.rf"),
+        ("model.name=5", "model.name is a text"),
+        ("~model.name", "model.name is a text"),
+        ("method.name=[a]", "method.name is a text"),
+        ("trainer.train=5", "trainer.train"),
+        ("max_ratio=${nope}", "nope"),
     ],
 )
 def test_a_wrong_value_is_named(parsed, override, words):
