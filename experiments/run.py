@@ -28,13 +28,13 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def task(cfg: DictConfig) -> str:
-    """Run what Hydra composed; returns done, skipped or failed."""
+def task(cfg: DictConfig) -> float:
+    """Run what Hydra composed; returns what a search makes large or small, NaN for nothing."""
     hydra_config = HydraConfig.get()
     outcome = launch(cfg, list(hydra_config.overrides.task), label(hydra_config))
-    if outcome == "failed" and hydra_config.mode == RunMode.RUN:
+    if outcome.state == "failed" and hydra_config.mode == RunMode.RUN:
         raise SystemExit(1)
-    return outcome
+    return outcome.value
 
 
 def main() -> None:

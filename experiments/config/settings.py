@@ -41,7 +41,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Place:
-    """On what a run runs, and where its files go: nothing that it is."""
+    """On what a run runs, where its files go, what a search reads of it: nothing that it is."""
 
     force: bool
     device: Literal["auto", "cpu", "cuda"]
@@ -49,6 +49,7 @@ class Place:
     checkpoint_seconds: Annotated[float, Field(allow_inf_nan=False)]
     results_dir: Path
     data_root: Path | None
+    optimized_metric: str | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -24,6 +24,7 @@ NAMES: Mapping[str, Callable[[], Iterable[str]]] = {
     "logger": lambda: LOGGERS,
     "method": METHODS.names,
     "model": models.names,
+    "sweeper": lambda: ("grid", "optuna"),
     "time": lambda: TIMES,
 }
 _SETTINGS: Mapping[str, Callable[[str], type]] = {

@@ -19,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.parsing import parse
 from experiments.config.settings import Settings
+from experiments.results import objective
+from experiments.results.records import read_result
 from experiments.runs.folder import RunFolder
 from experiments.sweeps import manifest
 from experiments.sweeps.manifest import Entry
@@ -65,7 +67,9 @@ def plan(loader: Any, master: DictConfig, runs: Sequence[list[str]]) -> list[Pla
     planned = []
     for i, overrides in enumerate(runs):
         try:
-            planned.append(Planned(overrides, parse(_composed(loader, master, overrides))))
+            settings = parse(_composed(loader, master, overrides))
+            objective.check(settings.place.optimized_metric)
+            planned.append(Planned(overrides, settings))
         except (SpaError, HydraException, OmegaConfBaseException) as error:
             say(f"error: {' '.join(overrides)}: {' '.join(str(error).split())}")
         if len(runs) > 200 and (i + 1) % 100 == 0:
@@ -80,6 +84,18 @@ def missing(planned: Sequence[Planned]) -> list[Planned]:
     return [
         run for run in planned if run.settings.place.force or not RunFolder(run.settings).done()
     ]
+
+
+def value(run: Planned | None) -> float:
+    """What a search makes of a run: a number of its result; NaN where it has none."""
+    if run is None or not RunFolder(run.settings).done():
+        return objective.NOTHING
+    try:
+        result = read_result(RunFolder(run.settings).path / "result.json")
+        return objective.objective(result, run.settings.place.optimized_metric)
+    except SpaError as error:
+        say(f"error: {error}")
+        return objective.NOTHING
 
 
 def entries_by_place(planned: Sequence[Planned]) -> dict[tuple[Path, str], list[Entry]]:

@@ -82,18 +82,28 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every run that is not done; exit with code 1 when one failed or waits."""
+        runs = expand(self.grid, dict(self.params), arguments, self.parser())
+        planned, lost = self.launched(runs)
+        self.end(planned, lost, len(runs))
+
+    def parser(self) -> OverridesParser:
+        """What reads overrides."""
+        assert self.hydra_context is not None
+        return OverridesParser.create(config_loader=self.hydra_context.config_loader)
+
+    def launched(self, runs: list[list[str]]) -> tuple[list[Any], int]:
+        """Launch those of some runs that are not done.
+
+        Returns:
+            those whose settings have a meaning; and how many jobs were lost: of these nobody
+            knows what came of them.
+        """
         from experiments.sweeps import sweep  # late: Hydra loads every plugin for every command
-        from experiments.sweeps.survey import counts
         from experiments.training.rendezvous import meeting
 
-        assert self.config is not None
-        assert self.launcher is not None
         assert self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        parser = OverridesParser.create(config_loader=loader)
-        runs = expand(self.grid, dict(self.params), arguments, parser)
         try:
-            planned = sweep.plan(loader, self.config, runs)
+            planned = sweep.plan(self.hydra_context.config_loader, self.config, runs)
             to_do = [run.overrides for run in sweep.missing(planned)]
             if meeting() is not None:  # all processes must go through the same runs
                 to_do = [run.overrides for run in planned]
@@ -102,13 +112,17 @@ class GridSweeper(BasicSweeper):
             raise SystemExit(error.exit_code) from None
         if len(planned) > len(to_do):
             sweep.say(f"{len(planned) - len(to_do)} of {len(planned)} runs are done already")
-        lost = 0 if not to_do else self._launch(planned, to_do)
+        return planned, self._launch(planned, to_do) if to_do else 0
+
+    def end(self, planned: list[Any], lost: int, total: int) -> None:
+        """Say how a sweep's runs stand; exit with code 1 where some did not end well."""
+        from experiments.sweeps import sweep
+        from experiments.sweeps.survey import counts
+
         states = sweep.states(planned)
         sweep.say(counts(states))
-        wrong = len(runs) - len(planned)
-        if getattr(self.launcher, "launches", True) and (
-            missing := sweep.missed(states, wrong, lost, len(runs))
-        ):
+        missing = sweep.missed(states, total - len(planned), lost, total)
+        if missing and getattr(self.launcher, "launches", True):
             print(f"error: {missing}", file=sys.stderr)
             raise SystemExit(1)
 
