@@ -3,6 +3,8 @@
     python -m experiments.run model=resnet8 criterion=l1 target.rf=2
     python -m experiments.run -m model=resnet8,vgg_small criterion=l1,random seed=0,1,2
     python -m experiments.run experiment=demo
+    python -m experiments.run -m hydra/launcher=local model=onnx/net.onnx target.rf=2,3
+    python -m experiments.run --include my_parts/ criterion=mine dataset=npz dataset.path=data.npz
 
 Every run has a folder results/runs/<experiment>/<run_id>/seed_<n>/. A run that is done is not run
 again unless force=true; one that fails is recorded, does not stop the others, and makes the
@@ -40,6 +42,12 @@ def task(cfg: DictConfig) -> float:
 def main() -> None:
     """Check the names on the command line, then let Hydra run."""
     try:
+        sys.argv[1:] = arguments.with_parts(sys.argv[1:], CONF)
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            from experiments.sweeps import help
+
+            print(help.text(__doc__ or "", CONF), end="")
+            return
         arguments.check(sys.argv[1:], CONF, choices.NAMES, choices.OPEN)
     except SpaError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.config.settings import Latency, Place, Settings
 from experiments.data import DATASETS
 from experiments.data.base import Held
-from experiments.ground import files, paths
+from experiments.ground import files, parts, paths
 from experiments.ground.checked import checked
 from experiments.ground.registry import unknown
 from experiments.methods import METHODS, Calibration, Need, Scoring, criteria, plain
@@ -36,6 +36,7 @@ def parse(cfg: DictConfig) -> Settings:
         SettingError: a value has no meaning, or a setting is nobody's; the message names it.
     """
     values = _mapping(cfg)
+    own_parts(values.get("parts"))
     names = {group: values[group]["name"] for group in GROUPS}
     method, time = METHODS.get(names["method"]), names["time"]
     if time not in TIMES:
@@ -99,6 +100,19 @@ def parse(cfg: DictConfig) -> Settings:
         latency=asdict(checked(Latency, values["latency"], "latency")),
         place=place,
     )
+
+
+def own_parts(given: Any) -> None:
+    """Load a user's own parts.
+
+    Raises:
+        SettingError: they are not there, or cannot be loaded.
+    """
+    paths = [] if given is None else [given] if isinstance(given, str) else given
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise SettingError(f"parts is a list of files and folders, but is {given!r}")
+    parts.ask(paths)
+    parts.load()
 
 
 @dataclass(frozen=True)

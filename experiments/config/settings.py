@@ -19,6 +19,7 @@ from pydantic import Field
 
 from experiments.data import DATASETS
 from experiments.data.base import Held
+from experiments.ground import parts
 from experiments.methods import Calibration, Scoring, criteria, plain
 from experiments.times import TIMES, Once, Rounds, Time
 from experiments.training.budget import Budget
@@ -125,7 +126,16 @@ class Settings:
             what |= asdict(self.calibrating)
             if self.calibration == "ood":
                 what["ood"] = self.dataset["ood"]
+        if own := parts.behind(self._chosen):
+            what["parts"] = own
         return what
+
+    @property
+    def _chosen(self) -> dict[str, str | None]:
+        """By kind, the names of what was chosen that may be a user's own."""
+        scope = None if self.limits is None else self.limits.scope
+        names = {"model": self.model, "dataset": self.dataset["name"], "method": self.method}
+        return {**names, "criterion": self.criterion, "scope": scope}
 
     @property
     def when(self) -> Time:

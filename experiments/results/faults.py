@@ -25,7 +25,8 @@ def of_result(content: Mapping[str, Any]) -> str:
     """Say what is wrong with a result of the present schema; "" where nothing is."""
     found = _of(Result, content)
     if not found and content["task"] not in TASKS.names():
-        return f"nobody registered its task {_short(content['task'])}; --parts takes what does"
+        task = _short(content["task"])
+        return f"nobody registered its task {task}; --include takes the file that does"
     return found
 
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.ground import paths
+from experiments.ground import parts, paths
 from experiments.results import records, where
 from spa.errors import SettingError
 
@@ -36,6 +36,13 @@ def parser(module: str, text: str | None) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="only runs whose result.json has this; may be given again",
     )
+    made.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a file or folder of your own that registers the records' tasks; may be given again",
+    )
     return made
 
 
@@ -45,6 +52,8 @@ def chosen(args: argparse.Namespace) -> Iterator[tuple[Path, str, dict[str, list
     Raises:
         SettingError: there are none, or a condition has no meaning.
     """
+    parts.ask(args.include)
+    parts.load()
     source = args.source or args.results / "runs"
     conditions = where.parse(args.where)
     asked = args.experiment

@@ -82,7 +82,7 @@ def test_what_cannot_be_searched_is_one_line(curve, command):  # noqa: F811
         ("a=int(interval(1,9))", distributions.IntDistribution(1, 9)),
         ("a=range(1,9,4)", distributions.IntDistribution(1, 5, step=4)),
         ("a=1,2", distributions.CategoricalDistribution(["1", "2"])),
-        ("a=choice(x,null)", distributions.CategoricalDistribution(["x", "null"])),
+        ("a=choice(x,y)", distributions.CategoricalDistribution(["x", "y"])),
     ],
 )
 def test_what_is_drawn_from(text, expected):
