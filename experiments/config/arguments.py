@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from experiments.ground import parts
 from experiments.ground.registry import unknown
@@ -38,8 +40,7 @@ def with_parts(argv: list[str], conf: Path) -> list[str]:
         if key == "--include":
             found.append(value if equals else next(words, ""))
         elif key == "parts":
-            given = OverridesParser.create().parse_override(word).value()
-            found += [given] if isinstance(given, str) else list(map(str, given or []))
+            found += _listed(word)
         else:
             rest.append(word)
             file = conf / "experiment" / f"{value}.yaml"
@@ -55,6 +56,17 @@ def with_parts(argv: list[str], conf: Path) -> list[str]:
     quoted = (path.replace("\\", "\\\\").replace("'", "\\'") for path in found)
     listed = ",".join(f"'{path}'" for path in quoted)
     return [*rest, f"parts=[{listed}]"]
+
+
+def _listed(word: str) -> list[str]:
+    """The paths of ``parts=PATH`` or ``parts=[PATH,...]``."""
+    try:
+        given: Any = OverridesParser.create().parse_override(word).value()
+    except HydraException as error:
+        raise SettingError(" ".join(str(error).split())) from error
+    if given is None or isinstance(given, (str, list)):
+        return [given] if isinstance(given, str) else list(map(str, given or []))
+    raise SettingError(f"parts is a list of files and folders, but {word} is given")
 
 
 def check(

@@ -95,7 +95,7 @@ def _belongs(path: Path, result: Result, experiment: str) -> None:
             f"{path} does not say what its run_id is a hash of, so it cannot be checked; its runs "
             "must be made again"
         )
-    made = digest(result["config"])
+    made = digest(dict(result["config"]))
     if made != result["run_id"]:
         raise InputError(
             f"{path} says run_id {result['run_id']}, but its configuration gives {made}"

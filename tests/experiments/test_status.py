@@ -146,7 +146,7 @@ def test_a_folder_in_a_files_place_stops_nothing(states, made_result, tmp_path, 
     "content",
     [
         *("", "[]", "5", "{", "[" * 99999, '{"state": 5}', '{"state": ["done"]}'),
-        *('{"state": "done"}', '{"state": "bogus"}', '{"state": NaN}', '{"state": 1e999}'),
+        *('{"state": "running"}', '{"state": "bogus"}', '{"state": NaN}', '{"state": 1e999}'),
     ],
 )
 def test_a_damaged_status_is_torn_and_named(states, tmp_path, content):
