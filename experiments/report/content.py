@@ -178,10 +178,9 @@ def _plan(folder: Path) -> Plan | None:
     if not os.path.lexists(path):
         return None
     try:
-        files.read_text(path)  # no pipe, which would be waited for
-        return Plan.load(path)
-    except (OSError, ValueError, SpaError) as error:
-        records.pass_over(InputError(f"{path}: {error}"))
+        return Plan.load(path) if _text(path) is not None else None
+    except SpaError as error:
+        records.pass_over(error)
         return None
 
 
@@ -198,5 +197,6 @@ def _text(path: Path) -> str | None:
     try:
         return files.read_text(path)
     except (OSError, ValueError) as error:
-        records.pass_over(InputError(f"cannot read {path}: {error}"))
+        why = getattr(error, "strerror", None) or error
+        records.pass_over(InputError(f"cannot read {path}: {why}"))
         return None
