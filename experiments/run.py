@@ -3,6 +3,8 @@
     python -m experiments.run model=resnet8 criterion=l1 target.rf=2
     python -m experiments.run -m model=resnet8,vgg_small criterion=l1,random seed=0,1,2
     python -m experiments.run experiment=demo
+    python -m experiments.run -m hydra/launcher=local model=onnx/net.onnx target.rf=2,3
+    python -m experiments.run --include my_parts/ criterion=mine dataset=npz dataset.path=data.npz
 
 Every run has a folder results/runs/<experiment>/<run_id>/seed_<n>/. A run that is done is not run
 again unless force=true; one that fails is recorded, does not stop the others, and makes the
@@ -28,18 +30,24 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def task(cfg: DictConfig) -> str:
-    """Run what Hydra composed; returns done, skipped or failed."""
+def task(cfg: DictConfig) -> float:
+    """Run what Hydra composed; returns what a search makes large or small, NaN for nothing."""
     hydra_config = HydraConfig.get()
     outcome = launch(cfg, list(hydra_config.overrides.task), label(hydra_config))
-    if outcome == "failed" and hydra_config.mode == RunMode.RUN:
+    if outcome.state == "failed" and hydra_config.mode == RunMode.RUN:
         raise SystemExit(1)
-    return outcome
+    return outcome.value
 
 
 def main() -> None:
     """Check the names on the command line, then let Hydra run."""
     try:
+        sys.argv[1:] = arguments.with_parts(sys.argv[1:], CONF)
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            from experiments.sweeps import help
+
+            print(help.text(__doc__ or "", CONF), end="")
+            return
         arguments.check(sys.argv[1:], CONF, choices.NAMES, choices.OPEN)
     except SpaError as error:
         print(f"error: {error}", file=sys.stderr)

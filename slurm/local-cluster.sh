@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # A real SLURM of one node on loopback, to try sweeps on: local-cluster.sh start | stop | status
+# (configuration prints what start would write)
 #
 # Needs Debian's slurm-wlm and munge (start installs them where they are missing and this is root)
 # and root, as slurmd starts jobs. State and logs lie in /var/lib/spa-slurm and go with stop.
@@ -46,13 +47,13 @@ start_munge() {
     touch "$STATE/started-munged"
 }
 
-write_configuration() {
+configuration() {
     local cpus memory
-    cpus=$(nproc)
+    # nproc would take what programs are told to use for what there is.
+    cpus=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
     memory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024 * 9 / 10))
-    mkdir -p "$STATE/ctld" "$STATE/d"
     # task/none and linuxproc: no cgroups, which containers seldom have.
-    cat > "$CONF" << EOF
+    cat << EOF
 ClusterName=spa-local
 SlurmctldHost=$HOST(127.0.0.1)
 SlurmUser=root
@@ -78,7 +79,11 @@ NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory State=UNKNOWN
 PartitionName=cpu Nodes=$HOST Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 PartitionName=gpu Nodes=$HOST MaxTime=INFINITE State=UP
 EOF
-    mkdir -p /etc/slurm
+}
+
+write_configuration() {
+    mkdir -p "$STATE/ctld" "$STATE/d" /etc/slurm
+    configuration > "$CONF"
     if [ -e /etc/slurm/slurm.conf ] && [ "$(readlink -f /etc/slurm/slurm.conf)" != "$CONF" ]; then
         die "/etc/slurm/slurm.conf is another cluster's"
     fi
@@ -140,5 +145,6 @@ case "${1:-}" in
     start) start ;;
     stop) stop ;;
     status) sinfo && squeue ;;
-    *) die "usage: $0 start | stop | status" ;;
+    configuration) configuration ;;
+    *) die "usage: $0 start | stop | status | configuration" ;;
 esac

@@ -30,7 +30,7 @@ from experiments import tables
 from experiments.bench.measure import RESULTS, goal, markdown, say, write_csv
 from experiments.ground import files, paths
 from experiments.results import records
-from experiments.results.schema import checksum
+from experiments.results.schema import Status, checksum
 from spa.errors import InputError
 
 RUNS = 1000
@@ -84,7 +84,7 @@ def tabulated(record: dict[str, Any], count: int) -> dict[str, Any]:
         for result in variations(record, count):
             path = paths.run(results, "harness", result["run_id"], result["seed"])
             records.write_result(path / "result.json", result)
-            status = {key: result[key] for key in records.STATUS if key in result}
+            status = {key: result[key] for key in Status.__annotations__ if key in result}
             files.write_json(path / "status.json", {**status, "state": "done"})
         wall, processor = time.perf_counter(), time.process_time()
         tables.write(results, results / "runs", "harness")

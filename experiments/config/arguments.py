@@ -8,11 +8,65 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
+from experiments.ground import parts
 from experiments.ground.registry import unknown
 from spa.errors import SettingError
+
+
+def with_parts(argv: list[str], conf: Path) -> list[str]:
+    """Load a user's own parts, which ``--include PATH`` or ``parts=[PATH]`` names.
+
+    Args:
+        argv: the command line.
+        conf: the folder of the configuration; an experiment's file may name parts too.
+
+    Returns:
+        the command line as Hydra takes it, with ``parts=[...]``.
+
+    Raises:
+        SettingError: they are not there, or cannot be loaded.
+    """
+    found: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == "--include":
+            found.append(value if equals else next(words, ""))
+        elif key == "parts":
+            found += _listed(word)
+        else:
+            rest.append(word)
+            file = conf / "experiment" / f"{value}.yaml"
+            if key == "experiment" and file.is_file():
+                found += yaml.safe_load(file.read_text()).get("parts", [])
+    if not found:
+        parts.load()
+        return argv
+    if "" in found:
+        raise SettingError("--include needs a file or a folder")
+    parts.ask(found)
+    parts.load()
+    quoted = (path.replace("\\", "\\\\").replace("'", "\\'") for path in found)
+    listed = ",".join(f"'{path}'" for path in quoted)
+    return [*rest, f"parts=[{listed}]"]
+
+
+def _listed(word: str) -> list[str]:
+    """The paths of ``parts=PATH`` or ``parts=[PATH,...]``."""
+    try:
+        given: Any = OverridesParser.create().parse_override(word).value()
+    except HydraException as error:
+        raise SettingError(" ".join(str(error).split())) from error
+    if given is None or isinstance(given, (str, list)):
+        return [given] if isinstance(given, str) else list(map(str, given or []))
+    raise SettingError(f"parts is a list of files and folders, but {word} is given")
 
 
 def check(

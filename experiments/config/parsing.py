@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.settings import Latency, Place, Settings
 from experiments.data import DATASETS
 from experiments.data.base import Held
-from experiments.ground import files
+from experiments.ground import files, parts, paths
 from experiments.ground.checked import checked
 from experiments.ground.registry import unknown
 from experiments.methods import METHODS, Calibration, Method, Need, Scoring, criteria, plain
@@ -24,6 +25,10 @@ from spa import Limits
 from spa.errors import SettingError
 from spa.selection import quantity
 
+# Parts of the configuration: those that are chosen by a name, and the others.
+GROUPS = ("model", "framework", "dataset", "method", "criterion", "time", "trainer", "logger")
+SECTIONS = ("target", "latency")
+
 
 def parse(cfg: DictConfig) -> Settings:
     """Check what Hydra composed.
@@ -32,7 +37,9 @@ def parse(cfg: DictConfig) -> Settings:
         SettingError: a value has no meaning, or a setting is nobody's; the message names it.
     """
     values = _mapping(cfg)
-    method, time = METHODS.get(str(cfg.method.name)), str(cfg.time.name)
+    own_parts(values.get("parts"))
+    names = {group: values[group]["name"] for group in GROUPS}
+    method, time = METHODS.get(names["method"]), names["time"]
     if time not in TIMES:
         raise unknown("time", time, TIMES)
     if TIMES[time].fresh and Need.TRAINED in method.needs:
@@ -46,13 +53,16 @@ def parse(cfg: DictConfig) -> Settings:
             f"method={method.name} prunes the torch module that the model was made as, which is no "
             f"more after the first of {pace.steps} rounds; use time=train_prune_finetune"
         )
+    trainer = values["trainer"]
     # All is checked, also what is not used.
+    place = checked(Place, _picked(values, Place) | {"threads": trainer.get("threads")})
+    experiment = str(values.get("experiment_name"))
+    paths.runs(place.results_dir, experiment)
     limits = checked(Limits, _picked(values, Limits) | _globs(values))
     scoring = _scoring(values)
     calibrating = checked(Calibration, _picked(values, Calibration))
     one = checked(_Plain, _picked(values, _Plain))
-    trainer = values["trainer"]
-    model, framework = str(cfg.model.name), str(cfg.framework.name)
+    model, framework = names["model"], names["framework"]
     if framework not in ("pytorch", *FOLDERS):
         raise unknown("framework", framework, ("pytorch", *FOLDERS))
     train = _budget("trainer.train", trainer.get("train"))
@@ -69,16 +79,16 @@ def parse(cfg: DictConfig) -> Settings:
                 "network itself, and averages no weights; use framework=pytorch"
             )
     return Settings(
-        experiment=str(cfg.experiment_name),
+        experiment=experiment,
         model=model,
         model_is=_identity(model),
         framework=framework,
-        dataset=DATASETS.get(str(cfg.dataset.name)).checked(values["dataset"]),
+        dataset=DATASETS.get(names["dataset"]).checked(values["dataset"]),
         method=method.name,
         how=checked(method.settings, _options(values["method"]), f"method {method.name}"),
         time=time,
         pace=pace,
-        trainer=str(cfg.trainer.name),
+        trainer=names["trainer"],
         train=train,
         finetune=_budget("trainer.finetune", trainer.get("finetune")),
         logger=values["logger"],
@@ -89,8 +99,21 @@ def parse(cfg: DictConfig) -> Settings:
         scoring=scoring if Need.CRITERION in method.needs else None,
         calibrating=calibrating if Need.CALIBRATION in method.needs else None,
         latency=asdict(checked(Latency, values["latency"], "latency")),
-        place=checked(Place, _picked(values, Place) | {"threads": trainer.get("threads")}),
+        place=place,
     )
+
+
+def own_parts(given: Any) -> None:
+    """Load a user's own parts.
+
+    Raises:
+        SettingError: they are not there, or cannot be loaded.
+    """
+    paths = [] if given is None else [given] if isinstance(given, str) else given
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise SettingError(f"parts is a list of files and folders, but is {given!r}")
+    parts.ask(paths)
+    parts.load()
 
 
 @dataclass(frozen=True)
@@ -168,13 +191,31 @@ def _globs(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Globs may be given as one, or as none."""
     found: dict[str, tuple[str, ...]] = {}
     for key in ("include", "exclude"):
-        value = values[key]
-        one = () if value is None else (value,)
-        found[key] = one if value is None or isinstance(value, str) else tuple(map(str, value))
+        value = values.get(key)
+        globs = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(globs, list) or not all(isinstance(each, (str, int)) for each in globs):
+            raise SettingError(f"{key} is a list of globs, such as [conv*], but is {value!r}")
+        found[key] = tuple(map(str, globs))
     return found
 
 
 def _mapping(cfg: DictConfig) -> dict[str, Any]:
-    values = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(values, dict)
+    """The configuration as plain values, of which each group is one, with a name.
+
+    Raises:
+        SettingError: something that it refers to is not there, or a group is none.
+    """
+    try:
+        values: Any = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise SettingError(" ".join(str(error).split())) from error
+    for key in (*GROUPS, *SECTIONS):
+        if not isinstance(values.get(key), dict):
+            raise SettingError(
+                f"{key} has settings of its own, as conf/config.yaml says, but is "
+                f"{values.get(key)!r}; say {key}.<setting>=<value>"
+            )
+    for group in GROUPS:
+        if not isinstance(name := values[group].get("name"), str):
+            raise SettingError(f"{group}.name is a text, but is {name!r}; say {group}=NAME")
     return {str(key): value for key, value in values.items()}

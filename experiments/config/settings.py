@@ -19,6 +19,7 @@ from pydantic import Field
 
 from experiments.data import DATASETS
 from experiments.data.base import Held
+from experiments.ground import parts
 from experiments.methods import Calibration, Scoring, criteria, plain
 from experiments.times import TIMES, Once, Rounds, Time
 from experiments.training.budget import Budget
@@ -41,7 +42,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Place:
-    """On what a run runs, and where its files go: nothing that it is."""
+    """On what a run runs, where its files go, what a search reads of it: nothing that it is."""
 
     force: bool
     device: Literal["auto", "cpu", "cuda"]
@@ -49,6 +50,7 @@ class Place:
     checkpoint_seconds: Annotated[float, Field(allow_inf_nan=False)]
     results_dir: Path
     data_root: Path | None
+    optimized_metric: str | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -124,7 +126,16 @@ class Settings:
             what |= asdict(self.calibrating)
             if self.calibration == "ood":
                 what["ood"] = self.dataset["ood"]
+        if own := parts.behind(self._chosen):
+            what["parts"] = own
         return what
+
+    @property
+    def _chosen(self) -> dict[str, str | None]:
+        """By kind, the names of what was chosen that may be a user's own."""
+        scope = None if self.limits is None else self.limits.scope
+        names = {"model": self.model, "dataset": self.dataset["name"], "method": self.method}
+        return {**names, "criterion": self.criterion, "scope": scope}
 
     @property
     def when(self) -> Time:

@@ -175,6 +175,10 @@ class Options:
 
     ood: str = aside("photos")
 
+    def content(self) -> dict[str, str]:
+        """What else says which data they are: hashes of the files that the options name."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Fetched(Options):
@@ -202,6 +206,11 @@ class Kind:
     load: Loader
     options: type[Options]
 
+    @property
+    def made_in(self) -> str:
+        """The module that registered it."""
+        return str(getattr(self.load, "func", self.load).__module__)  # partial: one of several
+
     def __call__(self, chosen: Mapping[str, Any], root: Path, workers: int) -> Dataset:
         """Load it."""
         return self.load(self._made(chosen), root, workers)
@@ -217,7 +226,8 @@ class Kind:
     def identity(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Return what of the options says which data they are."""
         left_out = {f.name for f in fields(self.options) if f.metadata.get("aside")}
-        return {key: value for key, value in chosen.items() if key not in left_out}
+        said = {key: value for key, value in chosen.items() if key not in left_out}
+        return said | self._made(chosen).content()
 
     def _made(self, chosen: Mapping[str, Any]) -> Options:
         own = {key: value for key, value in chosen.items() if key != "name"}

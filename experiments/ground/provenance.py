@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from experiments.ground import parts
+
 CODE = ("spa", "experiments", "conf")
 PACKAGES = (
     "numpy",
@@ -27,9 +29,17 @@ PACKAGES = (
 )
 
 
-@cache
 def code() -> dict[str, Any]:
-    """Return the version, the git commit, and whether tracked code differs from it, and how."""
+    """Return the version, the git commit, whether tracked code differs from it, and how.
+
+    Hashes of a user's own parts (`experiments.ground.parts`) are there where there are any.
+    """
+    own = parts.hashes()
+    return {**_code(), "parts": own} if own else dict(_code())
+
+
+@cache
+def _code() -> dict[str, Any]:
     try:
         version = importlib.metadata.version("structurally-prune-anything")
     except importlib.metadata.PackageNotFoundError:

@@ -19,7 +19,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from spa.errors import SettingError
 
@@ -41,9 +41,15 @@ class Registry(Generic[T]):
     Args:
         kind: what the names are names of, for messages.
         package: the package whose modules register something when imported.
+
+    Attributes:
+        every: all tables, so that what is registered from elsewhere can be told.
     """
 
+    every: ClassVar[list[Registry[Any]]] = []
+
     def __init__(self, kind: str, package: str) -> None:
+        Registry.every.append(self)
         self.kind = kind
         self.package = package
         self._entries: dict[str, T] = {}
@@ -54,15 +60,22 @@ class Registry(Generic[T]):
 
         def decorate(thing: T) -> T:
             if name in self._entries:
-                first = self._entries[name]
                 raise SettingError(
                     f'{self.kind} "{name}" is registered twice, '
-                    f"in {first.__module__} and in {thing.__module__}"
+                    f"in {self.module(name)} and in {_module(thing)}"
                 )
             self._entries[name] = thing
             return thing
 
         return decorate
+
+    def own(self) -> tuple[str, ...]:
+        """List what is registered so far; no file is imported for it."""
+        return tuple(sorted(self._entries))
+
+    def module(self, name: str) -> str:
+        """Return the module that a registered thing is from."""
+        return _module(self._entries[name])
 
     def names(self) -> tuple[str, ...]:
         """List the registered names, open families with their slash, sorted."""
@@ -89,3 +102,8 @@ class Registry(Generic[T]):
             for module in pkgutil.walk_packages(package.__path__, f"{self.package}."):
                 importlib.import_module(module.name)
             self._loaded = True
+
+
+def _module(thing: Any) -> str:
+    """What is registered is a function or a class, or says itself where it was made."""
+    return str(getattr(thing, "made_in", None) or thing.__module__)

@@ -28,3 +28,12 @@ def settings_of(name: str) -> type[Any]:
         SettingError: there is no such criterion.
     """
     return criterion.get(name).options
+
+
+def function(name: str) -> Any:
+    """Return the function of a criterion, for what its docstring says.
+
+    Raises:
+        SettingError: there is no such criterion.
+    """
+    return criterion.get(name).function

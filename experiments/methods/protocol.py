@@ -257,6 +257,11 @@ class Method:
     source: str
     targets: tuple[str, ...] | None
 
+    @property
+    def made_in(self) -> str:
+        """The module that registered it."""
+        return self.run.__module__
+
     def __call__(self, job: Job, how: Any = None) -> Outcome:
         """Prune; its own settings are the defaults where they are left out."""
         return self.run(job, self.settings() if how is None else how)

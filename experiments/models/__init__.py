@@ -31,10 +31,14 @@ FOLDERS = {"tensorflow": "keras", "jax": "flax", "mxnet": "gluon"}
 
 
 def names() -> tuple[str, ...]:
-    """List the networks without open families, sorted; read off the files, as torch is heavy."""
+    """List the networks without open families, sorted.
+
+    Those of this package are read off the files, as torch is heavy.
+    """
     decorator = re.compile(r'^@MODELS\.register\("([^"/]+)"\)$', re.MULTILINE)
     files = Path(__file__).parent.glob("*.py")
-    return tuple(sorted(name for path in files for name in decorator.findall(path.read_text())))
+    found = {name for path in files for name in decorator.findall(path.read_text())}
+    return tuple(sorted(found | {name for name in MODELS.own() if not name.endswith("/")}))
 
 
 def takes_tokens(name: str) -> bool:

@@ -36,7 +36,6 @@ def write(
 
     Raises:
         SettingError: there are no runs, or they must not be compared.
-        InputError: a result file is torn or of another schema version.
         OutputError: the page cannot be written.
     """
     page = paths.reports(results) / f"{experiment}.html"

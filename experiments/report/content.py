@@ -6,6 +6,7 @@ the same page.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments import tables
+from experiments.ground import files
 from experiments.results import guard, records, where
 from experiments.results.schema import Result
 from experiments.tables.footnote import commit
-from spa.errors import InputError
+from spa.errors import InputError, SpaError
 from spa.pruning.plan import Plan
 
 
@@ -78,10 +80,10 @@ def gather(
 ) -> Content:
     """Read an experiment below results/runs or results/records.
 
+    Files that are damaged are named on stderr and passed over.
+
     Raises:
         SettingError: there are no runs, or they must not be compared.
-        InputError: a file is torn or of another schema version.
-        PlanError: a plan is torn.
     """
     read, unfinished = records.read_all(source, experiment)
     found, lost = where.select_all(list(read.values()), unfinished, conditions or {})
@@ -173,7 +175,13 @@ def _not_done(folder: Path, status: Mapping[str, Any]) -> Run:
 
 def _plan(folder: Path) -> Plan | None:
     path = folder / "plan.json"
-    return Plan.load(path) if path.exists() else None
+    if not os.path.lexists(path):
+        return None
+    try:
+        return Plan.load(path) if _text(path) is not None else None
+    except SpaError as error:
+        records.pass_over(error)
+        return None
 
 
 def _recorded(config: Mapping[str, Any]) -> str | None:
@@ -184,9 +192,11 @@ def _recorded(config: Mapping[str, Any]) -> str | None:
 
 
 def _text(path: Path) -> str | None:
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        return files.read_text(path)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        records.pass_over(InputError(f"cannot read {path}: {why}"))
+        return None

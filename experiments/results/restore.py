@@ -11,8 +11,8 @@ from pathlib import Path
 
 from experiments.config.settings import VERSION, digest
 from experiments.ground import files, paths
-from experiments.results.records import STATUS, read_result, result_files, write_result
-from experiments.results.schema import Result
+from experiments.results.records import pass_over, read_result, result_files, whole, write_result
+from experiments.results.schema import Result, Status
 from spa.errors import InputError, SettingError
 
 
@@ -39,36 +39,46 @@ class Restored:
 def restore(results: Path, experiment: str) -> Restored:
     """Put the records of an experiment back below results/runs.
 
-    Nothing is written unless every record is whole. Runs that are done already stay as they are.
+    Runs that are done already stay as they are. Records that are damaged, or are not of the run
+    that they are named after, are named on stderr and passed over.
 
     Args:
         results: the results folder.
         experiment: its name.
 
     Raises:
-        SettingError: there are no records.
-        InputError: a record is torn, was edited, or is not of the run that it is named after.
+        SettingError: there are no records, or none that is whole.
     """
-    found = {path: read_result(path) for path in result_files(results / "records", experiment)}
+    found = result_files(results / "records", experiment)
     if not found:
         raise SettingError(
             f"there are no records in {paths.records(results, experiment)}; write them with: "
             f"python -m experiments.records collect {experiment}"
         )
-    for path, result in found.items():
-        _belongs(path, result, experiment)
+    mine = []
+    for path, result in whole(read_result, found).items():
+        try:
+            _belongs(path, result, experiment)
+        except InputError as error:
+            pass_over(error)
+        else:
+            mine.append(result)
+    if not mine:
+        raise SettingError(
+            f"none of the {len(found)} records in {paths.records(results, experiment)} can be taken"
+        )
     made, there = [], 0
-    for result in found.values():
+    for result in mine:
         folder = paths.run(results, experiment, result["run_id"], result["seed"])
         if _done(folder):
             there += 1
             continue
         write_result(folder / "result.json", result)
-        status = {key: result.get(key) for key in STATUS} | {"state": "done"}
+        status = {key: result.get(key) for key in Status.__annotations__} | {"state": "done"}
         times = {"pid": None, "started": result["started"], "updated": result["finished"]}
         files.write_json(folder / "status.json", {**status, "experiment": experiment, **times})
         made.append(folder)
-    old = sum(result["config"]["version"] != VERSION for result in found.values())
+    old = sum(result["config"]["version"] != VERSION for result in mine)
     return Restored(made, there, old)
 
 
@@ -85,7 +95,7 @@ def _belongs(path: Path, result: Result, experiment: str) -> None:
             f"{path} does not say what its run_id is a hash of, so it cannot be checked; its runs "
             "must be made again"
         )
-    made = digest(result["config"])
+    made = digest(dict(result["config"]))
     if made != result["run_id"]:
         raise InputError(
             f"{path} says run_id {result['run_id']}, but its configuration gives {made}"

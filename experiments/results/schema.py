@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, cast
+
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 SCHEMA_VERSION = 3
 # How every method's FLOPs are counted, its own count aside (`spa.graph.cost`).
@@ -73,6 +75,62 @@ class Seconds(TypedDict):
     measure: float | None  # accuracy and latency
 
 
+class Config(TypedDict, total=False):
+    """What the run id is a hash of; these are the parts that something looks at."""
+
+    version: int
+    time_options: dict[str, Any]
+    criterion_data: str
+    trainer: dict[str, Any]
+
+
+class Part(TypedDict, total=False):
+    """A part of a training budget; the rest is `experiments.training.budget.Budget`'s."""
+
+    epochs: int
+
+
+class Budgets(TypedDict, total=False):
+    """How long and how a run of that trainer trains, whether it does or not."""
+
+    name: str
+    train: Part
+    finetune: Part
+
+
+class Trained(TypedDict, total=False):
+    """One training that the run had."""
+
+    epochs: int
+    seconds: float
+    processes: int
+
+
+class Training(TypedDict, total=False):
+    """The trainings of a run, by stage, and the budget that they had."""
+
+    dense: Trained
+    prune: Trained
+    finetune: Trained
+    budget: Budgets
+
+
+class Hardware(TypedDict):
+    """What a run was timed on."""
+
+    cpu: str
+    cores: int | None
+    gpu: str | None
+
+
+class Code(TypedDict):
+    """What a run was made with."""
+
+    version: str | None
+    commit: str | None
+    dirty: bool | None
+
+
 class _Always(TypedDict):
     """What every finished run has."""
 
@@ -111,7 +169,7 @@ class _Always(TypedDict):
     seen: list[Seen] | None  # None: not recorded
     seconds: Seconds
     # Provenance.
-    config: dict[str, Any]  # what the run id is a hash of
+    config: Config
     flops: str  # the convention by which FLOPs are counted
     data_sha256: str | None  # of the data set's samples; None: not recorded
     dense_sha256: str  # of dense.onnx
@@ -119,9 +177,9 @@ class _Always(TypedDict):
     proof: list[Any]
     scores: str | None  # OBSPA: static or renewed; None elsewhere
     details: dict[str, Any]  # what else the method says about itself
-    training: dict[str, Any]  # epochs, seconds, processes of each stage, and the budget
-    hardware: dict[str, Any]
-    code: dict[str, Any]  # git commit, whether the tree had changes, version
+    training: Training
+    hardware: Hardware
+    code: Code
     started: str | None  # UTC, ISO 8601; of the first try that was gone on with
     finished: str
 
@@ -132,6 +190,23 @@ class Result(_Always, total=False):
     # The same metrics on what was held out of the training data, where the data set holds out
     # something and the split is the test set: settings are chosen by these, and never by those.
     validation: Metrics
+
+
+class Status(TypedDict):
+    """How a run stands: what status.json says of one that has no result."""
+
+    state: Literal["running", "done", "failed", "interrupted"]
+    run_id: str
+    seed: int
+    model: str
+    framework: str
+    dataset: str
+    method: str
+    criterion: str | None
+    time: str
+    trainer: str
+    asked: dict[str, float]
+    calibration: str | None
 
 
 REQUIRED = tuple(_Always.__annotations__)

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from experiments.ground import parts, paths
 from experiments.results import records, where
 from spa.errors import SettingError
 
@@ -35,6 +36,13 @@ def parser(module: str, text: str | None) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="only runs whose result.json has this; may be given again",
     )
+    made.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a file or folder of your own that registers the records' tasks; may be given again",
+    )
     return made
 
 
@@ -44,9 +52,12 @@ def chosen(args: argparse.Namespace) -> Iterator[tuple[Path, str, dict[str, list
     Raises:
         SettingError: there are none, or a condition has no meaning.
     """
+    parts.ask(args.include)
+    parts.load()
     source = args.source or args.results / "runs"
     conditions = where.parse(args.where)
-    names = [args.experiment] if args.experiment else records.experiments(source)
+    asked = args.experiment
+    names = records.experiments(source) if asked is None else [paths.named(asked)]
     if not names:
         raise SettingError(f"there are no experiments in {source}")
     for name in names:

@@ -26,6 +26,7 @@ from experiments.ground import files, paths, provenance
 from experiments.ground.seeds import whole
 from experiments.models import builder
 from experiments.models.network import check, export, fresh
+from experiments.results import faults
 from experiments.runs import lease
 from experiments.runs.lease import Lease
 from experiments.tasks import task_of
@@ -82,12 +83,15 @@ def baseline(settings: Settings, data: Dataset, trainer: Trainer) -> Baseline:
 def _found(folder: Path) -> Baseline | None:
     """A baseline that is there and whole; a machine that lost its power may leave empty files."""
     try:
-        training = json.loads((folder / "done.json").read_text())
-        for name, sha256 in training.pop("files", {}).items():
-            if files.sha256(folder / name) != sha256:
-                return None
-        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    except (OSError, ValueError, AttributeError):
+        training = files.read_json(folder / "done.json")
+        hashes = training.pop("files", {})
+        if faults.of_training(training) or any(
+            files.sha256(folder / name) != sha256 for name, sha256 in hashes.items()
+        ):
+            return None
+        lines = files.read_text(folder / "metrics.jsonl").splitlines()
+        metrics = [dict(files.parse_json(line)) for line in lines]
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
     return Baseline(folder / "init.onnx", folder / "dense.onnx", training, metrics)
 

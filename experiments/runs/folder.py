@@ -19,9 +19,10 @@ import yaml
 
 from experiments.config.settings import Settings
 from experiments.ground import files, paths, provenance
-from experiments.results.records import read_result, write_result
-from experiments.results.schema import Result
+from experiments.results.records import read_status, write_result
+from experiments.results.schema import Result, checksum
 from experiments.runs.lease import Lease, Lost
+from experiments.runs.whole import damage, marks
 from experiments.training.trainer import forget
 from spa.errors import InputError, OutputError
 from spa.graph.deferred import held
@@ -57,21 +58,21 @@ class RunFolder:
         self._done = False
 
     def done(self) -> bool:
-        """Whether the run is finished and its result can be read."""
+        """Whether the run is finished, and its status, result and files are whole."""
         try:
-            read_result(self.path / "result.json")
+            status = read_status(self.path / "status.json")
         except InputError:
             return False
-        return self._last_status().get("state") == "done"
+        return status["state"] == "done" and not damage(self.path, status)
 
     def torn(self) -> str | None:
-        """What is wrong with the result of a run that says it is done; None where nothing is."""
-        if self._last_status().get("state") == "done":
-            try:
-                read_result(self.path / "result.json")
-            except InputError as error:
-                return str(error)
-        return None
+        """What is damaged of a run that says it is done; None where nothing is."""
+        if self._last_status().get("state") != "done":
+            return None
+        try:
+            return damage(self.path, read_status(self.path / "status.json")) or None
+        except InputError as error:
+            return str(error)
 
     def start(self, config: Mapping[str, Any], overrides: list[str]) -> bool:
         """Write what is known before anything runs; returns whether an earlier try is gone on with.
@@ -88,11 +89,11 @@ class RunFolder:
         self.started = str(before.get("started")) if goes_on else _now()
         self._status("running")
         for name in _LAST if goes_on else (*_MADE, *_LAST):
-            (self.path / name).unlink(missing_ok=True)
+            files.remove(self.path / name)
         for path in () if goes_on else self.path.glob("round_*"):
-            path.unlink()
+            files.remove(path)
         for path in self.path.glob(".*.????????"):  # half written when a process was killed
-            path.unlink(missing_ok=True)
+            files.remove(path)
         self.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         self.write_text("overrides.yaml", yaml.safe_dump(list(overrides)))
         self.write_json("env.json", provenance.environment())
@@ -112,19 +113,21 @@ class RunFolder:
         """
         path = self.path / f"{name}.json"
         try:
-            found = json.loads(path.read_text())
-            if found["source"] == files.sha256(source) and found["files"] == self._hashes(makes):
-                content: dict[str, Any] = found["content"]
+            found = files.read_json(path)
+            content: dict[str, Any] = found["content"]
+            if (
+                found["source"] == files.sha256(source)
+                and found["files"] == self._hashes(makes)
+                and found["checksum"] == checksum(content)
+            ):
                 for row in content.get("rows", ()):
                     self.log(row)
                 return content
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
         content = make()
-        self.write_json(
-            path.name,
-            {"source": files.sha256(source), "files": self._hashes(makes), "content": content},
-        )
+        what = {"source": files.sha256(source), "files": self._hashes(makes)}
+        self.write_json(path.name, {**what, "checksum": checksum(content), "content": content})
         forget(self.path)  # a training that it had
         return content
 
@@ -133,7 +136,8 @@ class RunFolder:
         self._check()
         forget(self.path)  # left where the last stage was written, and no more
         write_result(self.path / "result.json", result)
-        self._status("done")
+        kept = (*_MADE, *(path.name for path in sorted(self.path.glob("round_*"))))
+        self._status("done", files=marks(self.path, kept), seconds=result["seconds"]["total"])
         self._done = True
         self._tell(result)
 
@@ -192,7 +196,7 @@ class RunFolder:
         if self.logger is not None:
             self.logger.finish(result)
 
-    def _status(self, state: str, **more: str) -> None:
+    def _status(self, state: str, **more: Any) -> None:
         s = self.settings
         what = {
             **{"state": state, "run_id": s.run_id, "experiment": s.experiment},
@@ -216,7 +220,7 @@ class RunFolder:
 
 def _json_or_empty(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = files.read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -7,7 +7,7 @@ import os
 import traceback
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +16,8 @@ from experiments import loggers
 from experiments.config.parsing import parse
 from experiments.config.settings import Settings
 from experiments.ground.progress import Progress
+from experiments.results import objective
+from experiments.results.records import read_result
 from experiments.results.schema import by_stage
 from experiments.runs import lease
 from experiments.runs.folder import RunFolder
@@ -28,12 +30,25 @@ if TYPE_CHECKING:
     from experiments.training.team import Processes
 
 
-def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
-    """Run once, with everything recorded; returns done, skipped, taken, interrupted or failed."""
+class Outcome(NamedTuple):
+    """What came of a launch.
+
+    Attributes:
+        state: done, skipped, taken, interrupted, failed, or followed: another process led.
+        value: the run's `optimized_metric`; NaN where it has none.
+    """
+
+    state: str
+    value: float = objective.NOTHING
+
+
+def launch(cfg: DictConfig, overrides: list[str], label: str) -> Outcome:
+    """Run once, with everything recorded."""
     progress = Progress(label)
     _quiet()
     try:
         settings = parse(cfg)
+        objective.check(settings.place.optimized_metric)
         if (companions := meeting()) is None:
             return _alone(settings, cfg, overrides, progress, None)
         from experiments.runs.following import follow
@@ -48,7 +63,7 @@ def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
                 traceback.print_exc()
                 progress.say(f"error: out of step with the first process: {error}")
                 raise SystemExit(1) from None
-            return "followed"
+            return Outcome("followed")
         try:
             return _alone(settings, cfg, overrides, progress, team)
         finally:
@@ -58,7 +73,7 @@ def launch(cfg: DictConfig, overrides: list[str], label: str) -> str:
             team.same(None)  # the others are done with this run
     except SpaError as error:  # wrong settings, or nowhere to write: there is nothing to record
         progress.say(f"error: {error}")
-        return "failed"
+        return Outcome("failed")
 
 
 def _alone(
@@ -67,7 +82,7 @@ def _alone(
     overrides: list[str],
     progress: Progress,
     team: Processes | None,
-) -> str:
+) -> Outcome:
     """Do all that a run does, as no other process does at the same time."""
     folder = RunFolder(settings)
     try:
@@ -75,7 +90,7 @@ def _alone(
             if folder.done() and not settings.place.force:
                 where = f"({folder.path}); force=true re-runs"
                 progress.say(f"{describe(settings)}: done already {where}")
-                return "skipped"
+                return Outcome("skipped", _value(folder, progress))
             if torn := folder.torn():
                 progress.say(f"{torn}; it is run again")
             plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -86,10 +101,20 @@ def _alone(
                 outcome = _recorded(settings, folder, progress, interrupts, team)
     except lease.Taken as error:
         progress.say(f"{describe(settings)}: {error.holder} is at it; left to it")
-        return "taken"
+        return Outcome("taken")
     if interrupts.asked is not None:  # also where that changed nothing any more
         interrupts.hand_on()
-    return outcome
+    return Outcome(outcome, _value(folder, progress)) if outcome == "done" else Outcome(outcome)
+
+
+def _value(folder: RunFolder, progress: Progress) -> float:
+    """What a search makes of a finished run; to have no such number undoes nothing."""
+    try:
+        result = read_result(folder.path / "result.json")
+        return objective.objective(result, folder.settings.place.optimized_metric)
+    except SpaError as error:
+        progress.say(f"error: {error}")
+        return objective.NOTHING
 
 
 def _recorded(

@@ -7,13 +7,13 @@
 
 A lease whose process is gone is stale at once on the same machine. From elsewhere only heartbeats
 can be seen: it is stale after `MISSED` of them. Both times of change that are compared come from
-the file system, so clocks that differ do no harm.
+the file system, so clocks that differ do no harm. A heartbeat of the future is none: a folder was
+copied with its times, or a clock was wrong.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import platform
 import threading
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ground import files
+from experiments.ground.printable import printable
 from spa.errors import OutputError, SpaError
 
 HEARTBEAT = 20.0  # seconds
@@ -78,7 +79,7 @@ class Lease:
         """Show that this process lives; find out whether the lease is still its own."""
         path = self.folder / "lease.json"
         try:
-            if json.loads(path.read_text())["token"] == self.token:
+            if files.read_json(path)["token"] == self.token:
                 os.utime(path)
                 return
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -166,7 +167,7 @@ def _guarded(folder: Path) -> Iterator[None]:
 def _read(folder: Path) -> dict[str, Any]:
     """A lease, empty where there is none; it is written in one step, so never half."""
     try:
-        found = json.loads((folder / "lease.json").read_text())
+        found = files.read_json(folder / "lease.json")
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -174,7 +175,8 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _alive(folder: Path, found: dict[str, Any]) -> bool:
     if found.get("machine") == _machine():
-        return _began(found.get("pid")) == found.get("began")
+        began = _began(found.get("pid"))
+        return began is not None and began == found.get("began")
     try:
         beat = (folder / "lease.json").stat().st_mtime
         probe = folder / f".now-{os.getpid()}"
@@ -183,11 +185,11 @@ def _alive(folder: Path, found: dict[str, Any]) -> bool:
         probe.unlink()
     except OSError:
         return True  # it cannot be told, and could not be taken over anyway
-    return now - beat < MISSED * HEARTBEAT
+    return abs(now - beat) < MISSED * HEARTBEAT
 
 
 def _who(found: dict[str, Any]) -> str:
-    return f"process {found.get('pid')} on {found.get('host')}"
+    return printable(f"process {found.get('pid')} on {found.get('host')}")
 
 
 def _me() -> dict[str, Any]:

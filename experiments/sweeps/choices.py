@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments import models
 from experiments.data import DATASETS
+from experiments.ground import parts
 from experiments.loggers import LOGGERS
 from experiments.methods import METHODS, NoSettings, criteria
 from experiments.models import FOLDERS
@@ -24,6 +25,7 @@ NAMES: Mapping[str, Callable[[], Iterable[str]]] = {
     "logger": lambda: LOGGERS,
     "method": METHODS.names,
     "model": models.names,
+    "sweeper": lambda: ("grid", "optuna"),
     "time": lambda: TIMES,
 }
 _SETTINGS: Mapping[str, Callable[[str], type]] = {
@@ -38,6 +40,7 @@ OPEN = ("torchvision/", "onnx/")
 
 def names(group: str) -> tuple[str, ...]:
     """List what a group can be, sorted; nothing for a group that has files alone."""
+    parts.load()
     return tuple(sorted(NAMES[group]())) if group in NAMES else ()
 
 

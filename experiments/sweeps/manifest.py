@@ -17,12 +17,15 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from experiments.ground import files, paths
-from spa.errors import InputError
+from experiments.ground.checked import checked
+from experiments.results.records import pass_over
+from spa.errors import InputError, SettingError
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,14 @@ class Entry:
 
     Attributes:
         overrides: what gives this run alone when it is given to ``experiments.run``.
+        about: what people know it by: its model, method, criterion and target, as its status
+            will have them.
     """
 
     run_id: str
     seed: int
     overrides: tuple[str, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arguments(self) -> list[str]:
@@ -51,18 +57,38 @@ class Entry:
 def read(path: Path) -> list[Entry]:
     """Read a manifest; empty where there is none.
 
-    Raises:
-        InputError: it is torn or was edited.
+    Lines that are torn or were edited are named on stderr and passed over.
     """
+    found = []
+    for number, text in enumerate(_lines(path), start=1):
+        try:
+            found.append(_entry(text))
+        except ValueError as error:
+            pass_over(InputError(f"line {number} of {path} is torn or was edited: {error}"))
+    return found
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        return [Entry(x["run_id"], x["seed"], tuple(x["overrides"])) for x in lines]
+        return files.read_text(path).splitlines()
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is torn or was edited: {error}") from error
+    except (OSError, ValueError) as error:
+        pass_over(InputError(f"cannot read {path}: {error}"))
+        return []
+
+
+def _entry(text: str) -> Entry:
+    """Parse a line.
+
+    Raises:
+        ValueError: it holds no run.
+    """
+    found = files.parse_json(text)
+    try:
+        return checked(Entry, {"overrides": (), **found})
+    except (SettingError, TypeError) as error:
+        raise ValueError(str(error)) from None
 
 
 def add(results: Path, experiment: str, entries: Iterable[Entry]) -> Path:
@@ -104,14 +130,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("line", type=int)
     args = parser.parse_args(argv)
+    lines = _lines(args.file)
     try:
-        entries = read(args.file)
-        if not 0 <= args.line < len(entries):
-            raise InputError(f"{args.file} has {len(entries)} lines; there is no line {args.line}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    arguments = entries[args.line].arguments
+        if not 0 <= args.line < len(lines):
+            raise InputError(f"{args.file} has {len(lines)} lines; there is no line {args.line}")
+        arguments = _entry(lines[args.line]).arguments
+    except (InputError, ValueError) as error:
+        print(f"error: {args.file}, line {args.line}: {error}", file=sys.stderr)
+        return 1
     # In this very process, which a batch system sends its signals to.
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "experiments.run", *arguments])

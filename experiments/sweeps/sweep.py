@@ -6,21 +6,25 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.parsing import parse
 from experiments.config.settings import Settings
+from experiments.results import objective
+from experiments.results.records import read_result
 from experiments.runs.folder import RunFolder
 from experiments.sweeps import manifest
 from experiments.sweeps.manifest import Entry
-from experiments.sweeps.survey import RunState, counts, survey
+from experiments.sweeps.survey import RunState, counts, in_words, survey
 from spa.errors import SpaError
 
 # Seconds between two looks at the runs, and the longest silence.
@@ -42,7 +46,14 @@ class Planned:
     @property
     def entry(self) -> Entry:
         """Its line in the manifest."""
-        return Entry(self.settings.run_id, self.settings.seed, tuple(self.overrides))
+        it = self.settings
+        about = {"model": it.model, "method": it.method, "criterion": it.criterion}
+        return Entry(*self.key, tuple(self.overrides), {**about, "asked": it.asked})
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from the other runs of its experiment."""
+        return self.settings.run_id, self.settings.seed
 
 
 def plan(loader: Any, master: DictConfig, runs: Sequence[list[str]]) -> list[Planned]:
@@ -56,9 +67,11 @@ def plan(loader: Any, master: DictConfig, runs: Sequence[list[str]]) -> list[Pla
     planned = []
     for i, overrides in enumerate(runs):
         try:
-            planned.append(Planned(overrides, parse(_composed(loader, master, overrides))))
-        except SpaError as error:
-            say(f"error: {' '.join(overrides)}: {error}")
+            settings = parse(_composed(loader, master, overrides))
+            objective.check(settings.place.optimized_metric)
+            planned.append(Planned(overrides, settings))
+        except (SpaError, HydraException, OmegaConfBaseException) as error:
+            say(f"error: {' '.join(overrides)}: {' '.join(str(error).split())}")
         if len(runs) > 200 and (i + 1) % 100 == 0:
             say(f"composed {i + 1} of {len(runs)} runs")
     return planned
@@ -73,6 +86,18 @@ def missing(planned: Sequence[Planned]) -> list[Planned]:
     ]
 
 
+def value(run: Planned | None) -> float:
+    """What a search makes of a run: a number of its result; NaN where it has none."""
+    if run is None or not RunFolder(run.settings).done():
+        return objective.NOTHING
+    try:
+        result = read_result(RunFolder(run.settings).path / "result.json")
+        return objective.objective(result, run.settings.place.optimized_metric)
+    except SpaError as error:
+        say(f"error: {error}")
+        return objective.NOTHING
+
+
 def entries_by_place(planned: Sequence[Planned]) -> dict[tuple[Path, str], list[Entry]]:
     """Sort runs by their results folder and experiment, each of which has a manifest."""
     found: dict[tuple[Path, str], list[Entry]] = {}
@@ -83,10 +108,15 @@ def entries_by_place(planned: Sequence[Planned]) -> dict[tuple[Path, str], list[
 
 
 @contextmanager
-def watched(planned: Sequence[Planned]) -> Iterator[None]:
-    """Say on stderr how the runs stand while the body launches them."""
+def watched(planned: Sequence[Planned], launched: Sequence[list[str]]) -> Iterator[None]:
+    """Say on stderr how the runs stand while the body launches them.
+
+    Args:
+        planned: all runs of the sweep.
+        launched: overrides of those that are to be run.
+    """
     over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(planned, over), daemon=True)
+    thread = threading.Thread(target=_watch, args=(planned, launched, over), daemon=True)
     thread.start()
     try:
         yield
@@ -100,12 +130,32 @@ def say(text: str) -> None:
     print(f"[sweep] {text}", file=sys.stderr, flush=True)
 
 
-def standing(planned: Sequence[Planned]) -> str:
-    """How many of a sweep's runs are in which state."""
-    return counts(_states(planned))
+def missed(states: Sequence[RunState], wrong: int, lost: int, total: int) -> str:
+    """What a sweep that was launched did not do, in words; "" where all is done.
+
+    A run that another launch is at is left to it.
+
+    Args:
+        states: of its runs, after it.
+        wrong: runs whose settings have no meaning.
+        lost: jobs of which nobody knows what came of them.
+        total: how many runs it has.
+    """
+    number = Counter(state.state for state in states)
+    failed = wrong + number["failed"] + number["torn"]
+    parts = []
+    if failed:
+        parts.append(f"{failed} of {total} runs failed")
+    for state, words in (("interrupted", "were interrupted"), ("waiting", "did not begin")):
+        if number[state]:
+            parts.append(f"{number[state]} of {total} runs {words}")
+    if lost and not parts:  # runs of before, which were to be made again
+        parts.append(f"{lost} jobs ended without a word")
+    return ", ".join(parts)
 
 
-def _states(planned: Sequence[Planned]) -> list[RunState]:
+def states(planned: Sequence[Planned]) -> list[RunState]:
+    """How a sweep's runs stand."""
     wanted = {(run.settings.run_id, run.settings.seed) for run in planned}
     places = dict.fromkeys(
         (run.settings.place.results_dir, run.settings.experiment) for run in planned
@@ -114,28 +164,31 @@ def _states(planned: Sequence[Planned]) -> list[RunState]:
     return [state for state in found if (state.run_id, state.seed) in wanted]
 
 
-def _watch(planned: Sequence[Planned], over: threading.Event) -> None:
+def _watch(
+    planned: Sequence[Planned], launched: Sequence[list[str]], over: threading.Event
+) -> None:
     began, last, said = time.monotonic(), "", time.monotonic()
+    to_do = {run.key for run in planned if run.overrides in launched}
+    before = {state.key: state.updated for state in states(planned)}
     while not over.wait(LOOK):
-        try:
-            states = _states(planned)
-        except SpaError:  # the folder is gone for now; the runs themselves will say so
-            continue
-        now = counts(states)
+        found = states(planned)
+        now = counts(found)
         if now == last and time.monotonic() - said < SILENCE:
             continue
-        number = Counter(state.state for state in states)
-        ended = number["done"] + number["failed"]
-        left = _time_left(time.monotonic() - began, ended, len(states) - ended)
-        say(f"{now}{left}")
+        ended = sum(_ended_since(state, before) for state in found if state.key in to_do)
+        say(f"{now}{_time_left(time.monotonic() - began, ended, len(to_do) - ended)}")
         last, said = now, time.monotonic()
+
+
+def _ended_since(state: RunState, before: Mapping[tuple[str, int], str]) -> bool:
+    """Whether a run ended in this launch: what was done, or failed, before it takes no time."""
+    return state.state in ("done", "failed") and state.updated != before.get(state.key)
 
 
 def _time_left(seconds: float, ended: int, left: int) -> str:
     if not ended or not left:
         return ""
-    rest = seconds / ended * left
-    return f"; about {rest / 60:.0f} min left" if rest > 90 else f"; about {rest:.0f} s left"
+    return f"; {in_words(seconds / ended * left)} left"
 
 
 def _composed(loader: Any, master: DictConfig, overrides: list[str]) -> DictConfig:

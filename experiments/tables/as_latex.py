@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from experiments.ground.printable import printable
 from experiments.results.columns import MISSING
 from experiments.results.rows import Row
 from experiments.tables.layout import Text, lay_out
@@ -19,8 +20,8 @@ def latex(rows: Sequence[Row], title: str, notes: Sequence[str] = ()) -> str:
     """Write a LaTeX table (booktabs); the notes are comments before it."""
     layout = lay_out(rows)
     lines = [
-        f"% {title}; needs \\usepackage{{booktabs}}",
-        *(f"% {note}" for note in notes),
+        f"% {_line(title)}; needs \\usepackage{{booktabs}}",
+        *(f"% {_line(note)}" for note in notes),
         f"\\begin{{tabular}}{{{''.join('r' if right else 'l' for right in layout.right)}}}",
         "\\toprule",
         " & ".join(map(_escape, layout.heads)) + " \\\\",
@@ -38,4 +39,9 @@ def _text(cell: Text) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(_MARKS.get(mark, mark) for mark in text)
+    return "".join(_MARKS.get(mark, mark) for mark in _line(text))
+
+
+def _line(text: str) -> str:
+    """A comment ends where its line does."""
+    return printable(" ".join(text.split()))

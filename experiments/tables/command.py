@@ -48,7 +48,6 @@ def write(
 
     Raises:
         SettingError: there is nothing to tabulate, or the runs must not be compared.
-        InputError: a result file is torn or of another schema version.
     """
     conditions = conditions or {}
     read, unfinished = records.read_all(source, experiment)

@@ -91,6 +91,28 @@ def test_elsewhere_only_missed_heartbeats_tell(tmp_path):
         assert lease.holder(tmp_path) is None
 
 
+def test_a_heartbeat_of_the_future_is_none(tmp_path):
+    """A folder that was copied with its times, or a clock that was wrong."""
+    with lease.hold(tmp_path):
+        written(tmp_path, machine="another", host="node7", pid=1)
+        ahead = time.time() + lease.MISSED * lease.HEARTBEAT + 5
+        os.utime(tmp_path / "lease.json", (ahead, ahead))
+        assert lease.holder(tmp_path) is None
+        with lease.hold(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"pid": None, "began": None}, {"pid": "x", "began": None}, {"pid": [], "began": []},
+     {"pid": True, "began": "1"}, {"pid": 10**30, "began": "1"}, {"began": 5}],
+)  # fmt: skip
+def test_a_lease_of_wrong_types_holds_nothing(tmp_path, changes):
+    with lease.hold(tmp_path):
+        written(tmp_path, **changes)
+        assert lease.holder(tmp_path) is None
+
+
 def test_who_lost_it_is_told_and_leaves_the_other_one_alone(tmp_path):
     with lease.hold(tmp_path) as mine:
         written(tmp_path, token="somebody else's")
@@ -140,7 +162,7 @@ def test_waiting_tells_for_whom_once(tmp_path):
         assert told == [f"process {process.pid} on {os.uname().nodename}"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 99999, '{"pid": NaN}', '"\\ud800"'])
 def test_a_torn_lease_is_none(tmp_path, content):
     (tmp_path / "lease.json").write_text(content)
     with lease.hold(tmp_path):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments import records as command
+from experiments import tables
 from experiments.ground import files, paths, provenance
+from experiments.report.__main__ import main as report
 from experiments.results import records
 from experiments.results.records import read_result
+from experiments.results.schema import checksum
 from experiments.runs.folder import RunFolder
 from spa.errors import InputError, OutputError, SettingError
 
@@ -163,24 +169,77 @@ def test_what_is_exported_is_what_was_read(tmp_path, made_result, capsys):
     assert pd.read_parquet(tmp_path / "out/runs.parquet")["run_id"].tolist() == ["b"]
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [('{"schema_version": 2', "is torn"), (None, "was edited")],
-    ids=["torn", "edited"],
-)
-def test_a_file_that_cannot_be_trusted_is_named_in_one_line(
-    tmp_path, made_result, capsys, content, said
+NESTED = {"reached": "text", "widths": 7, "framework": None, "hardware": {"cpu": 1}}
+EMPTY = {"asked": {}, "metrics": {"dense": 1}, "training": [], "seed": True, "code": None}
+ODD = {"task": "nobody's", "run_id": "../../x", "latency_ms": {"dense": "1", "pruned": 1}}
+
+DONE = {
+    **{"state": "done", "run_id": "aaaaaaaaaa", "seed": 1, "model": "m", "framework": "pytorch"},
+    **{"dataset": "digits", "method": "spa", "criterion": "l1", "time": "train_prune"},
+    **{"trainer": "cpu", "asked": {"rf": 2.0}, "calibration": None},
+}
+
+
+def damaged() -> dict[str, Callable[[Path, dict[str, Any]], object]]:
+    """Ways to damage a result file, by name; each writes it."""
+
+    def rewritten(**changes: Any) -> Callable[[Path, dict[str, Any]], object]:
+        def write(path: Path, result: dict[str, Any]) -> None:
+            files.write_json(path, result | changes | {"checksum": checksum(result | changes)})
+
+        return write
+
+    def texts(text: str) -> Callable[[Path, dict[str, Any]], object]:
+        return lambda path, _: files.write_text(path, text)
+
+    return {
+        "torn": texts('{"schema_version": 2'),
+        "brackets": texts("[" * 99999),
+        "infinite": lambda p, r: p.write_text(json.dumps(r).replace("0.25", "1e999")),
+        "nan": lambda p, r: p.write_text(json.dumps(r).replace("0.25", "NaN")),
+        "no text": lambda p, _: p.write_bytes(b"\xff\xfe"),
+        "edited": lambda p, r: p.write_text(json.dumps(r | {"prune_seconds": 0.1})),
+        "folder": lambda p, _: p.mkdir(),
+        "pipe": lambda p, _: os.mkfifo(p),
+        "gone": lambda p, _: files.write_json(p.with_name("status.json"), DONE),
+        "link to nothing": lambda p, _: p.symlink_to("nothing"),
+        "link to itself": lambda p, _: p.symlink_to(p.name),
+        **{key: rewritten(**{key: value}) for key, value in (NESTED | EMPTY | ODD).items()},
+        "schema 2": lambda p, _: p.write_text('{"schema_version": 2, "acc": 5, "config": 1}'),
+    }
+
+
+@pytest.mark.parametrize("how", damaged())
+def test_a_damaged_record_is_named_in_one_line_and_stops_nothing(
+    tmp_path, made_result, capsys, how
 ):
-    path = paths.run(tmp_path, "made", "aaaaaaaaaa", 0) / "result.json"
-    edited = json.dumps({**made_result(), "prune_seconds": 0.1})
-    files.write_text(path, content or edited)
-    arguments = ["--results", str(tmp_path), "--to", str(tmp_path / "out")]
-    for each in (["export"], ["export", "made"]):
-        assert command.main([*each, *arguments]) == 1
-        text = capsys.readouterr().err
-        assert text.startswith(f"error: {path} {said}")
-        assert text.count("\n") == 1
-    assert not (tmp_path / "out").exists()
+    whole, path = (paths.run(tmp_path, "made", "aaaaaaaaaa", i) / "result.json" for i in (0, 1))
+    files.write_json(whole, made_result())
+    path.parent.mkdir(parents=True)
+    damaged()[how](path, made_result(seed=1))
+    arguments = ["--results", str(tmp_path)]
+    for main, each in (
+        *((command.main, ["export", "--to", str(tmp_path / "out")]),),
+        *((command.main, ["collect", "made"]),),
+        *((tables.main, ["--experiment", "made"]), (report, ["--experiment", "made"])),
+    ):
+        assert main([*each, *arguments]) == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if str(path) in line]
+        assert len(told) == 1
+        assert all(line.startswith("warning: passed over: ") for line in told)
+    assert [p.name for p in (tmp_path / "records/made").iterdir()] == ["aaaaaaaaaa_seed_0.json"]
+    assert (tmp_path / "tables/made.md").read_text().count("aaaaaaaaaa") == 2  # its row, its link
+
+
+def test_the_record_of_a_run_that_is_damaged_now_stays(tmp_path, made_result):
+    for seed in (0, 1):
+        path = paths.run(tmp_path, "made", "aaaaaaaaaa", seed) / "result.json"
+        files.write_json(path, made_result(seed=seed))
+    before = {path.name: path.read_bytes() for path in records.collect(tmp_path, "made")}
+    path.write_text("")
+    records.collect(tmp_path, "made")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "records/made").iterdir()}
+    assert after == before
 
 
 def test_nothing_to_export_or_collect_is_an_error(tmp_path, capsys):
@@ -205,12 +264,48 @@ def test_the_environment_names_no_path_user_or_host():
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"state": "running"}'])
-def test_a_torn_status_is_named(tmp_path, content):
+def test_a_torn_status_is_named_and_passed_over(tmp_path, capsys, content):
     path = paths.run(tmp_path, "made", "aaaaaaaaaa", 0) / "status.json"
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    with pytest.raises(InputError, match=r"status\.json is torn"):
-        records.read_unfinished(tmp_path / "runs", "made")
+    assert records.read_unfinished(tmp_path / "runs", "made") == []
+    assert f"warning: passed over: {path} is torn" in capsys.readouterr().err
+
+
+NAMES = ("../../../outside", "/tmp/absolute", "", "..", ".", ".hidden", "a/b", "a\\b", "a\nb", "-m")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a\x1b[2J", "a\0b", "x" * 300, "a ", "\ud800"])
+def test_no_name_of_an_experiment_leads_out_of_the_results(tmp_path, composed, capsys, name):
+    from omegaconf import open_dict
+
+    from experiments.config.parsing import parse
+
+    cfg = composed(f"results_dir={tmp_path}")
+    with open_dict(cfg):
+        cfg.experiment_name = name
+    with pytest.raises(SettingError, match="is no name of an experiment"):
+        parse(cfg)
+    inner = tmp_path / "a" / "b"
+    for main in (tables.main, report):
+        assert main([f"--experiment={name}", "--results", str(inner)]) == 1
+    for action in () if name.startswith("-") else ("collect", "restore", "export"):
+        assert command.main([action, name, "--results", str(inner)]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("room", ["runs", "records"])
+def test_a_link_among_the_experiments_is_no_way_out(tmp_path, room):
+    (tmp_path / "elsewhere").mkdir()
+    results = tmp_path / "results"
+    (results / room).mkdir(parents=True)
+    (results / room / "demo").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingError, match="leads out of"):
+        getattr(paths, room)(results, "demo")
+    (tmp_path / "linked").symlink_to(results)  # the results themselves may lie anywhere
+    assert getattr(paths, room)(tmp_path / "linked", "other")
 
 
 def test_a_logger_that_is_interrupted_does_not_undo_a_run(folder, made_result):

@@ -207,10 +207,18 @@ def test_no_run_being_meant_is_an_error_in_one_line(results, capsys):
         assert "error: no run is left by --where seed=9" in capsys.readouterr().err
 
 
-def test_a_torn_plan_is_named(results, capsys):
-    torn = paths.run(results, EXPERIMENT, "77aa", 0) / "plan.json"
-    torn.write_text(torn.read_text()[:40])
-    assert main(["--results", str(results)]) == 1
+@pytest.mark.parametrize("name", ["plan.json", "config.yaml"])
+def test_what_is_damaged_of_a_run_is_named_and_stops_nothing(results, capsys, name):
+    torn = paths.run(results, EXPERIMENT, "77aa", 0) / name
+    torn.unlink()
+    torn.mkdir()
+    assert main(["--results", str(results)]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("warning: passed over: ")
+    assert told.count(str(torn)) == 1
+    torn.rmdir()
+    torn.write_bytes(b"\xff{")
+    assert main(["--results", str(results)]) == 0
     assert str(torn) in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from experiments.results.records import collect, read_result, write_result
 from experiments.results.restore import restore
 from experiments.runs.folder import RunFolder
 from experiments.sweeps.survey import survey
-from spa.errors import InputError, SettingError
+from spa.errors import SettingError
 
 
 @pytest.fixture
@@ -57,21 +57,25 @@ def test_runs_that_are_done_stay_as_they_are(recorded, made_result, tmp_path):
         ({"config": {}}, "does not say what its run_id is a hash of"),
     ],
 )
-def test_a_record_of_another_run_is_refused_and_nothing_is_written(
-    recorded, tmp_path, changes, said
+def test_a_record_of_another_run_is_named_and_passed_over(
+    recorded, tmp_path, capsys, changes, said
 ):
     path = sorted((tmp_path / "records/adhoc").iterdir())[-1]
     write_result(path, {**read_result(path), **changes})
-    with pytest.raises(InputError, match=said):
+    assert len(restore(tmp_path, "adhoc").made) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("warning: passed over: ")
+    assert said in told
+    assert not list(tmp_path.glob("runs/*/*/seed_5"))
+
+
+def test_where_every_record_was_edited_nothing_is_put_back(recorded, tmp_path, capsys):
+    for path in (tmp_path / "records/adhoc").iterdir():
+        files.write_json(path, {**json.loads(path.read_text()), "prune_seconds": 0.1})
+    with pytest.raises(SettingError, match="none of the 2 records"):
         restore(tmp_path, "adhoc")
+    assert capsys.readouterr().err.count("was edited") == 2
     assert not (tmp_path / "runs").exists()
-
-
-def test_an_edited_record_is_refused(recorded, tmp_path):
-    path = next((tmp_path / "records/adhoc").iterdir())
-    files.write_json(path, {**json.loads(path.read_text()), "prune_seconds": 0.1})
-    with pytest.raises(InputError, match="was edited"):
-        restore(tmp_path, "adhoc")
 
 
 def test_ids_of_another_version_are_put_back_and_said(made_result, tmp_path):

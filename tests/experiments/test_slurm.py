@@ -69,7 +69,7 @@ def states(results: Path) -> dict[str, str]:
 
 def ended(results: Path) -> Counter[str]:
     """How often a run was brought to its end, by what all jobs said."""
-    said = [path.read_text() for path in results.glob("slurm/*/*_log.err")]
+    said = [path.read_text() for path in results.glob("slurm/*/*/*_log.err")]
     lines = (line for text in said for line in text.splitlines() if "] RF " in line)
     return Counter(line.rpartition("(")[2] for line in lines)
 
@@ -96,7 +96,7 @@ def test_a_sweep_with_a_failure_and_a_requeued_job(tmp_path):
     assert ended(tmp_path).total() == 4  # nothing ran twice
     assert set(ended(tmp_path).values()) == {1}
     # Whoever had the dense network next (the other run that shares it, perhaps) went on with it.
-    assert "going on from epoch" in "".join(p.read_text() for p in tmp_path.glob("slurm/*/*.err"))
+    assert "going on from epoch" in "".join(p.read_text() for p in tmp_path.glob("slurm/*/*/*.err"))
 
     text = tables.write(tmp_path, tmp_path / "runs", "adhoc")
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]

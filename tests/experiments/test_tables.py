@@ -15,6 +15,7 @@ from experiments.ground import files, paths
 from experiments.results.literature import Published
 from experiments.results.schema import checksum
 from experiments.tables import Cell, build, comma_separated, latex, markdown, show, summarise
+from experiments.tables.as_markdown import escaped
 
 COLUMN = {column.key: column for column in tables.columns(["classification"])}
 
@@ -382,3 +383,27 @@ def test_what_was_not_measured_is_not_shown(tmp_path, made_result, capsys):
     rest = write(tmp_path, made_result())
     assert tables.main([*rest, "--split", "validation"]) == 1
     assert "measured on the test split alone, not on validation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *(("train_prune", "train_prune"), ("90.1 ± 0.2", "90.1 ± 0.2"), ("[1] a_b", "[1] a_b")),
+        *(("_x_ *y* `z`", "\\_x\\_ \\*y\\* \\`z\\`"), ("a|b", "a\\|b"), ("a\\|b", "a\\\\\\|b")),
+        *(("[x](http://e)", "[x\\](http://e)"), ("<b>&lt;", "\\<b\\>\\&lt;"), ("# h", "\\# h")),
+        *(("a\nb", "a b"), ("\x1b[2J", "\\\\x1b[2J"), ("- x", "\\- x")),
+    ],
+)
+def test_names_are_no_markdown(text, said):
+    assert escaped(text) == said
+
+
+def test_a_name_breaks_no_table(tmp_path, made_result):
+    model = "a|b\n<script>$x^$ [c](d) % \\end{tabular}"
+    path = paths.run(tmp_path, "made", "aaaaaaaaaa", 0) / "result.json"
+    files.write_json(path, made_result(model=model))
+    text = tables.write(tmp_path, tmp_path / "runs", "made")
+    (row,) = (line for line in text.splitlines() if "script" in line)
+    assert row.startswith("| a\\|b \\<script\\>$x^$ [c\\](d) % \\\\end{tabular} | ")
+    tex = (tmp_path / "tables/made.tex").read_text()
+    assert "<script>\\$x\\textasciicircum{}\\$ [c](d) \\% \\textbackslash{}end\\{tabular\\}" in tex

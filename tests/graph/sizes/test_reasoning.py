@@ -52,7 +52,7 @@ def test_a_number_of_another_ones_type_is_no_other_number():
     g = _with_input("N", "S", 4)
     size = g.node("Shape", ["x"], start=1, end=2)
     one = g.node("Squeeze", [size])
-    like = [g.node("CastLike", [g.constant(np.float32(n)), one]) for n in (0, 1)]
+    like = [g.node("CastLike", [g.weight(np.float32(n)), one]) for n in (0, 1)]
     places = g.node("Range", [like[0], one, like[1]])
     shifted = g.node("Unsqueeze", [g.node("Cast", [places], to=TensorProto.FLOAT), g.ints([1])])
     model = spa.load(g.model(g.node("Add", ["x", shifted])))

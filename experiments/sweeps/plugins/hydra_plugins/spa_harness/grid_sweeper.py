@@ -14,7 +14,7 @@ file may list several blocks:
 
 Every block is expanded with the shared lists, and the union is run once, in that order. What is
 given on the command line replaces the lists of the same name. Runs that are done are not launched.
-The command ends with code 1 when any run failed; the others have been run.
+The command ends with code 1 when any run failed or is waiting; the others have been run.
 """
 
 import os
@@ -27,6 +27,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobStatus
 
 from spa.errors import SpaError
 
@@ -80,35 +81,53 @@ class GridSweeper(BasicSweeper):
         self.grid = [dict(block) for block in grid or []]
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch every run that is not done; exit with code 1 when one failed."""
+        """Launch every run that is not done; exit with code 1 when one failed or waits."""
+        runs = expand(self.grid, dict(self.params), arguments, self.parser())
+        planned, lost = self.launched(runs)
+        self.end(planned, lost, len(runs))
+
+    def parser(self) -> OverridesParser:
+        """What reads overrides."""
+        assert self.hydra_context is not None
+        return OverridesParser.create(config_loader=self.hydra_context.config_loader)
+
+    def launched(self, runs: list[list[str]]) -> tuple[list[Any], int]:
+        """Launch those of some runs that are not done.
+
+        Returns:
+            those whose settings have a meaning; and how many jobs were lost: of these nobody
+            knows what came of them.
+        """
         from experiments.sweeps import sweep  # late: Hydra loads every plugin for every command
         from experiments.training.rendezvous import meeting
 
-        assert self.config is not None
-        assert self.launcher is not None
         assert self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        parser = OverridesParser.create(config_loader=loader)
-        runs = expand(self.grid, dict(self.params), arguments, parser)
         try:
-            planned = sweep.plan(loader, self.config, runs)
+            planned = sweep.plan(self.hydra_context.config_loader, self.config, runs)
             to_do = [run.overrides for run in sweep.missing(planned)]
             if meeting() is not None:  # all processes must go through the same runs
                 to_do = [run.overrides for run in planned]
         except SpaError as error:
             sweep.say(f"error: {error}")
             raise SystemExit(error.exit_code) from None
-        wrong = len(runs) - len(planned)
         if len(planned) > len(to_do):
             sweep.say(f"{len(planned) - len(to_do)} of {len(planned)} runs are done already")
-        failed = wrong + (self._launch(planned, to_do) if to_do else 0)
-        sweep.say(sweep.standing(planned))
-        if failed:
-            print(f"error: {failed} of {len(runs)} runs failed", file=sys.stderr)
+        return planned, self._launch(planned, to_do) if to_do else 0
+
+    def end(self, planned: list[Any], lost: int, total: int) -> None:
+        """Say how a sweep's runs stand; exit with code 1 where some did not end well."""
+        from experiments.sweeps import sweep
+        from experiments.sweeps.survey import counts
+
+        states = sweep.states(planned)
+        sweep.say(counts(states))
+        missing = sweep.missed(states, total - len(planned), lost, total)
+        if missing and getattr(self.launcher, "launches", True):
+            print(f"error: {missing}", file=sys.stderr)
             raise SystemExit(1)
 
     def _launch(self, planned: Any, runs: list[list[str]]) -> int:
-        """Launch runs; returns how many failed."""
+        """Launch runs; returns how many were lost: of these nobody knows what came of them."""
         from experiments.sweeps import sweep
 
         assert self.launcher is not None
@@ -121,14 +140,17 @@ class GridSweeper(BasicSweeper):
         path = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([*ours, path] if path else ours)
         try:
-            with sweep.watched(planned):
+            with sweep.watched(planned, runs):
                 for start in range(0, len(runs), size):
                     batch = runs[start : start + size]
                     returned += self.launcher.launch(batch, initial_job_idx=start)
+        except SpaError as error:
+            lost = 1
+            sweep.say(f"error: {error}")
         except Exception as error:  # a job that was killed could not say why
             lost = 1
             sweep.say(f"error: a job ended without a word: {type(error).__name__}: {error}")
             sweep.say("see `python -m experiments.status`; jobs that are queued go on")
         finally:
             del os.environ[TOTAL]
-        return lost + sum(job.return_value == "failed" for job in returned)
+        return lost + sum(job.status != JobStatus.COMPLETED for job in returned)

@@ -25,7 +25,13 @@ ConfigStore.instance().store(
 
 
 class ManifestLauncher(Launcher):
-    """Writes down what is to be run."""
+    """Writes down what is to be run.
+
+    Attributes:
+        launches: that runs wait afterwards is what it is for.
+    """
+
+    launches = False
 
     def __init__(self) -> None:
         self.config: Any = None
