@@ -115,10 +115,10 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     # All that can be refused is refused before the work.
     obspa.check_method(args)
     settings = obspa.settings_of(args) if args.method == "obspa" else None
-    if settings is None:
-        args.criterion = args.criterion or "l1"
+    if settings is None and args.criterion is None:
+        args.criterion = "l1"
     options = read(args.option, "--option")
-    criterion = criterion_of(args.criterion or "l1")
+    criterion = criterion_of("l1" if args.criterion is None else args.criterion)
     criterion.how(options)
     target, machine = target_of(args), machine_of(args)
     limits = limits_of(args)

@@ -14,6 +14,7 @@ from spa.errors import BridgeError
 EXCEPTIONS = {
     r"_uint(16|32|64)": "torch has these types but computes nothing with them",
     r"training_dropout": "random, and decided by the module's mode",
+    r"bernoulli": "random",
     r"identity_(sequence|opt)": "sequences and optionals are no tensors",
     r"reduce_(max|min)_empty": "torch takes no extremum of nothing",
     r"resize_downsample_scales_(linear|cubic)_align_corners": "ONNX Runtime rounds the size first",
@@ -33,6 +34,8 @@ def test_every_case_of_every_operator_that_is_taken():
         except BridgeError:
             continue
         for inputs, expected in case.data_sets:
+            if not all(isinstance(x, (np.ndarray, np.generic)) for x in (*inputs, *expected)):
+                continue  # a type of four bits or of a byte that NumPy lacks
             arrays = [np.asarray(x) for x in inputs]
             if not all(np.dtype(a.dtype).char in "?bBhilqefd" for a in (*arrays, *expected)):
                 continue

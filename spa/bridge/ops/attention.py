@@ -1,7 +1,7 @@
 """Fused attention and rotary embeddings, of the standard domain and of com.microsoft.
 
 q: (B, h, T, d)   k: (B, g, S, d)   v: (B, g, S, e)   bias: broadcasts to (B, h, T, S)
-y: (B, h, T, e) = softmax(scale * q k^T + bias) v, where h/g heads of q share one of k and v
+y: (B, h, T, e) = softmax(cap(scale * q k^T) + bias) v, where h/g heads of q share one of k and v
 
 Operands of three axes, (B, T, h*d), are split in heads first, and the result is joined again.
 """
@@ -9,6 +9,7 @@ Operands of three axes, (B, T, h*d), are split in heads first, and the result is
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ def attention(node: OpNode) -> Function:
     attrs = node.attrs
     causal, scale, softcap = attrs.get("is_causal", 0), attrs.get("scale"), attrs.get("softcap", 0)
     mode, counts = attrs.get("qk_matmul_output_mode", 0), ("q_num_heads", "kv_num_heads")
+    left, right = attrs.get("left_window_size", -1), attrs.get("right_window_size", -1)
 
     def run(
         q: Tensor, k: Tensor, v: Tensor, mask: Maybe = None,
@@ -44,8 +46,11 @@ def attention(node: OpNode) -> Function:
         if filled is not None:
             keys = torch.arange(k.shape[2], device=q.device)
             bias = _sum(bias, _hidden(keys < filled.to(q.device)[:, None, None, None], q))
-        if causal:
-            bias = _sum(bias, _causal(q, k, offset))
+        # How many keys come before the first query: those of the past, or of a cache that holds
+        # the queries' own already.
+        before = torch.tensor(offset) if filled is None else filled.cpu() - q.shape[2]
+        for seen in _seen(q, k, before, 0 if causal else right, left):
+            bias = _sum(bias, _hidden(seen.to(q.device), q))
         y, scores = attend(q, k, v, bias, scale, softcap, mode)
         return (_join(y) if flat else y, k, v, scores)[: max(1, len(node.outputs))]
 
@@ -56,12 +61,12 @@ def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Maybe, scale: float | None = None,
     softcap: float = 0.0, mode: int = 0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The attention of the module's text; and its scores: 0 raw, 1 biased, 2 capped, 3 weights."""
+    """The attention of the module's text; and its scores: 0 raw, 1 capped, 2 biased, 3 weights."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
     root = math.sqrt(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     stages = [(q * root) @ (k * root).mT]
-    stages.append(stages[-1] if bias is None else stages[-1] + bias)
     stages.append(softcap * torch.tanh(stages[-1] / softcap) if softcap else stages[-1])
+    stages.append(stages[-1] if bias is None else stages[-1] + bias)
     weights = torch.softmax(stages[-1], -1)
     # Where nothing may be looked at, a softmax is 0/0, and runtimes give zeros.
     weights = torch.where(torch.isneginf(stages[-1]).all(-1, keepdim=True), 0, weights)
@@ -86,10 +91,28 @@ def _hidden(mask: Tensor, q: Tensor) -> Tensor:
     return torch.zeros((), dtype=q.dtype, device=q.device).masked_fill(~mask, -math.inf)
 
 
-def _causal(q: Tensor, k: Tensor, offset: int) -> Tensor:
-    """Each token sees those up to itself; past ones come before the first."""
-    rows = torch.arange(q.shape[2], device=q.device)[:, None] + offset
-    return _hidden(torch.arange(k.shape[2], device=q.device) <= rows, q)
+def _seen(q: Tensor, k: Tensor, before: Tensor, right: int, left: int = -1) -> Iterator[Tensor]:
+    """Masks of what each query sees: so many keys to its right and left; below 0, all of them.
+
+    Args:
+        q: (B, h, T, d)
+        k: (B, g, S, d)
+        before: keys before the first query, () or (B,).
+        right: how many keys behind its own place a query sees.
+        left: how many before it.
+    """
+    place = torch.arange(q.shape[2]) + before.reshape(-1, 1)
+    rows, keys = place[:, None, :, None], torch.arange(k.shape[2])
+    if right >= 0:
+        yield keys <= rows + right
+    if left >= 0:
+        yield keys >= rows - left
+
+
+def _causal(q: Tensor, k: Tensor) -> Tensor:
+    """Each token sees those up to itself."""
+    (seen,) = _seen(q, k, torch.tensor(0), 0)
+    return _hidden(seen.to(q.device), q)
 
 
 def _sum(a: Maybe, b: Tensor) -> Tensor:
@@ -119,7 +142,7 @@ def multi_head_attention(node: OpNode) -> Function:
                 raise BridgeError("a padding mask that is no (batch, keys) is not known")
             more = _sum(more, _hidden(padding.bool()[:, None, None], q))
         if causal:
-            more = _sum(more, _causal(q, k, 0))
+            more = _sum(more, _causal(q, k))
         return _join(attend(q, k, v, more, scale)[0])
 
     return run
@@ -146,7 +169,7 @@ def packed_attention(node: OpNode) -> Function:
                 raise BridgeError("a mask that is no (batch, keys) is not known")
             more = _sum(more, _hidden(mask.bool()[:, None, None], q))
         if causal:
-            more = _sum(more, _causal(q, k, 0))
+            more = _sum(more, _causal(q, k))
         return _join(attend(q, k, v, more, scale)[0])
 
     return run
