@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import onnx
 from google.protobuf.message import EncodeError
 from onnx.external_data_helper import uses_external_data
@@ -40,6 +41,8 @@ from spa.graph.read import all_tensors, first_line, model_sha256, read_model
 from spa.graph.sparse import densified
 from spa.graph.weightless import without_weights
 
+# Axes that have one size, and by how much it grows.
+Growth: TypeAlias = list[tuple[list[FreeAxis], int]]
 File: TypeAlias = str | Path | onnx.ModelProto
 
 # Opsets before 7 broadcast by attribute; nothing that exports today writes them.
@@ -246,19 +249,32 @@ def _second_run(
     """Another batch size, and other dynamic sizes where the model takes them: a check of reasoning.
 
     Where it does not take all of them at once, each is tried: text recognisers have one height, and
-    any width.
+    any width. A number by itself may be a switch (a sample rate), of which the example has one
+    position: it is turned, and left where the user put it only where the model takes no other.
     """
     in_time = _stopwatch()
+    switches = {n for n in given if not np.ndim(example[n]) and example[n].dtype.kind in "iub"}
+    for kept in (frozenset(given) - switches, *([given] if switches else [])):
 
-    def attempt(growth: list[tuple[list[FreeAxis], int]]) -> Run | None:
-        if not in_time():
-            return None
-        try:
-            return observer.run(grown(example, growth, given))
-        except ModelError:
-            return None
+        def attempt(growth: Growth, kept: Collection[str] = kept) -> Run | None:
+            if not in_time():
+                return None
+            try:
+                return observer.run(grown(example, growth, kept))
+            except ModelError:
+                return None
 
-    groups = free_sizes(declared)
+        found = _at_other_sizes(free_sizes(declared), example, attempt)
+        if found is not None:
+            return found
+    return None
+
+
+def _at_other_sizes(
+    groups: list[list[FreeAxis]],
+    example: Mapping[str, Array],
+    attempt: Callable[[Growth], Run | None],
+) -> Run | None:
     if not groups:
         return None
     for growth in growths(groups, example):
