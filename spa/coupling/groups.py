@@ -12,6 +12,7 @@ import numpy as np
 
 from spa.coupling.connect import consecutive
 from spa.coupling.couple import Coupling, couple
+from spa.coupling.fixed import keep_fixed
 from spa.coupling.floors import lines
 from spa.coupling.kept import KeptAxis, kept_axes, sentence
 from spa.coupling.labels import LabelledAxis, Labels
@@ -143,7 +144,7 @@ def find_groups(model: Model, attention: str = "heads") -> Groups:
         >>> for group in spa.find_groups(model):
         ...     print(group.id, group.channels, [(m.name, m.axis.axis) for m in group.members])
     """
-    coupling = couple(model, attention)
+    coupling = keep_fixed(couple(model, attention))
     return Groups(coupling, _groups(coupling), kept_axes(coupling))
 
 

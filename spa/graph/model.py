@@ -16,6 +16,7 @@ import onnx
 from spa.graph import weightless
 from spa.graph.deferred import Maker, array_of, dtype_of, is_deferred, maker
 from spa.graph.example import Declared, free_sizes, size_name
+from spa.graph.fixed_numbers import MOST_ENTRIES, fixed_numbers
 from spa.graph.forks import Fork, close_forks, opened_like
 from spa.graph.inner import WEIGHT_TYPES, inner_weights
 from spa.graph.nodes import Graph, Node, Use
@@ -27,6 +28,8 @@ from spa.graph.spelled import spelled_parameters
 from spa.showing import shown
 
 Array = npt.NDArray[Any]
+# What moves a constant about, or changes its type alone.
+_MOVED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 # Larger weights are read anew each time, so that there is not a second copy of them all.
 MAX_CACHED_BYTES = 2**26
 
@@ -69,6 +72,7 @@ class Model:
     asked: bool = False
     given: onnx.ModelProto | None = field(default=None, repr=False, compare=False)
     _arrays: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
+    _fixed: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __repr__(self) -> str:
         shapes = [
@@ -316,6 +320,22 @@ class Model:
             steps = array.astype(np.float32) - how.zero_point.astype(np.float32)
             return steps * how.scale.astype(np.float32)
         return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+
+    def fixed_numbers(self, name: str) -> str:
+        """What a constant holds that no training made (`spa.graph.fixed_numbers`); "" if not told.
+
+        Constants that are computed are looked into as far as they are a parameter moved about.
+        """
+        while name not in self.parameters:
+            node = self.graph.producers.get(name)
+            if node is None or node.op not in _MOVED:
+                return ""
+            name = node.inputs[0]
+        if name not in self._fixed:
+            large = math.prod(self.shapes[name]) > MOST_ENTRIES or self.parameters[name] is None
+            unread = large or name in self.quantised
+            self._fixed[name] = "" if unread else fixed_numbers(self.array(name))
+        return self._fixed[name]
 
     def static_value(self, name: str) -> Array | None:
         """Value of a small tensor that is the same for all inputs, of any size; None if not told.
