@@ -10,7 +10,7 @@ Source: own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,21 +45,43 @@ def fixed_numbers(array: npt.NDArray[np.floating]) -> str:
 
 
 def _kind(lines: npt.NDArray[np.floating]) -> str:
-    """Looks at a line or two first: nearly all weights are like nothing there."""
-    count, length = lines.shape
-    if length < SHORTEST:
+    if lines.shape[1] < SHORTEST:
         return ""
-    one = lines[count // 2 : count // 2 + 1].astype(np.float64)
-    found = [name for name, check in TABLES.items() if check(one)]
-    if _may_be_paired(lines):
-        found.append("cosines and sines")
-    checks = {**TABLES, "cosines and sines": is_paired}
-    return next((name for name in found if _holds(checks[name], lines)), "")
+    return next((name for name, check in _likely(lines) if _holds(check, lines)), "")
 
 
 def _holds(check: Callable[[Lines], bool], lines: npt.NDArray[np.floating]) -> bool:
     numbers = lines.astype(np.float64)
     return bool(np.isfinite(numbers).all()) and check(numbers)
+
+
+# --- a few entries: nearly all weights are like nothing already there --------------------------
+
+
+def _likely(lines: npt.NDArray[np.floating]) -> Iterator[tuple[str, Callable[[Lines], bool]]]:
+    """What lines may be by one line in the middle, and a few entries of others."""
+    count, length = lines.shape
+    middle = lines[count // 2]
+    if _may_recur(middle[:SHORTEST].tolist()):
+        yield "waves", is_recurrent
+    if not middle.all():
+        yield "a filter bank", is_filter_bank
+        yield "one number in every line", is_one_hot
+    if length >= 2 * BINS and is_spectrum(middle[None].astype(np.float64)):
+        yield "waves under a window", is_spectrum
+    if _may_be_paired(lines):
+        yield "cosines and sines", is_paired
+
+
+def _may_recur(x: Sequence[float]) -> bool:
+    """Whether x[t-1] + x[t+1] = c x[t] may hold; where x[t] is hardly anything, it says little."""
+    size = max(map(abs, x))
+    factors = [
+        (before + after) / now
+        for before, now, after in zip(x, x[1:], x[2:], strict=False)
+        if abs(now) > 0.05 * size
+    ]
+    return not factors or max(factors) - min(factors) <= 100 * ROUNDING * max(map(abs, factors))
 
 
 def _may_be_paired(lines: npt.NDArray[np.floating]) -> bool:
@@ -68,15 +90,18 @@ def _may_be_paired(lines: npt.NDArray[np.floating]) -> bool:
     half = count // 2
     if count % 2 or half < FEWEST:
         return False
-    at = [length // 2, length // 3, length - 2]
     for pairs in ((0, half, half - 1, count - 1), (0, 1, count - 2, count - 1)):
-        a, b, c, d = lines[np.ix_(pairs, at)].tolist()
-        one, two = ([x * x + y * y for x, y in zip(p, q, strict=True)] for p, q in ((a, b), (c, d)))
-        if all(
-            abs(x - y) <= 10 * ROUNDING * max(*one, *two) for x, y in zip(one, two, strict=True)
-        ):
+        for at in (length // 2, length // 3, length - 2):
+            a, b, c, d = (float(lines[line, at]) for line in pairs)
+            one, two = a * a + b * b, c * c + d * d
+            if abs(one - two) > 10 * ROUNDING * max(one, two):
+                break
+        else:
             return True
     return False
+
+
+# --- all entries --------------------------------------------------------------------------------
 
 
 def _varies(lines: Lines) -> npt.NDArray[np.bool_]:
@@ -98,20 +123,16 @@ def is_recurrent(lines: Lines) -> bool:
 
 def is_spectrum(lines: Lines) -> bool:
     """Waves under a window: nearly nothing outside of a few bins of a line's own spectrum."""
-    if lines.shape[1] < 2 * BINS:
-        return False
     power = np.abs(np.fft.fft(lines, axis=1)) ** 2
     total = power.sum(axis=1)
     outside = np.sort(power, axis=1)[:, :-BINS].sum(axis=1)
     waves = total > 2 * power[:, 0]  # a mean over a window is no wave
-    return bool((outside <= ROUNDING**2 * total).all() and 2 * waves.sum() > len(lines))
+    return bool((outside <= ROUNDING**2 * total).all() and 2 * waves.sum() >= len(lines))
 
 
 def is_paired(lines: Lines) -> bool:
     """Cosines and sines under one window of any form: their squares add up to its square."""
     half = len(lines) // 2
-    if len(lines) % 2 or half < FEWEST:
-        return False
     for real, imaginary in ((lines[:half], lines[half:]), (lines[::2], lines[1::2])):
         window = real**2 + imaginary**2
         if np.abs(window - window[0]).max() <= ROUNDING * window.max() and window.max() > 0:
@@ -131,7 +152,7 @@ def is_filter_bank(lines: Lines) -> bool:
     last = lines.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
     whole = (last - first + 1 == counts).all()
     onwards = (np.diff(first) >= 0).all() and (np.diff(last) >= 0).all()
-    return bool(whole and onwards and (len(lines) == 1 or first[-1] > first[0]))
+    return bool(whole and onwards and first[-1] > first[0])
 
 
 def is_one_hot(lines: Lines) -> bool:
@@ -141,12 +162,3 @@ def is_one_hot(lines: Lines) -> bool:
         return False
     values = lines[there]
     return bool((values == values[0]).all())
-
-
-# What a single line may tell; then it is asked of all.
-TABLES: dict[str, Callable[[Lines], bool]] = {
-    "waves": is_recurrent,
-    "waves under a window": is_spectrum,
-    "a filter bank": is_filter_bank,
-    "one number in every line": is_one_hot,
-}
