@@ -4,8 +4,8 @@ The bins of a spectrum, the frequencies of a time code, the categories of an inp
 distribution that is read out: one of them is not worth less than another because its numbers are
 small, and who built the network would not know it without them.
 
-1. What a table of fixed numbers (`spa.graph.fixed_numbers`) is multiplied with, and summed over,
-   stays: filters of a spectrum behind it, the bins of a mean.
+1. What fixed numbers (`spa.graph.fixed_numbers`) are multiplied and summed with stays: the filters
+   of a bank, the places of which a mean is taken.
 2. What fixed numbers make, and no weight makes too, stays. A rotary embedding's frequencies go with
    the channels of the queries that they turn.
 3. What no weight makes at all (a one-hot of an input) stays.
@@ -16,12 +16,14 @@ This is known when components are. Source: own.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from enum import Enum
 
 import numpy as np
 
 from spa.coupling.components import Components
+from spa.coupling.connect import ranges
 from spa.coupling.couple import Coupling, Mask
-from spa.coupling.labels import KEPT, Labels
 from spa.coupling.operators import multiplies, operator
 from spa.coupling.remarks import Remark
 from spa.graph.nodes import Node, Use
@@ -29,22 +31,63 @@ from spa.graph.nodes import Node, Use
 NOT_MADE = "no weight makes these channels"
 
 
+class Side(Enum):
+    """What an axis of a parameter is to the channels along it."""
+
+    MAKES = "makes"  # the output of a contraction follows it; or it is data itself
+    READS = "reads"  # it is summed over
+    SCALES = "scales"  # it scales or shifts what something else makes
+
+
 def keep_fixed(coupling: Coupling) -> Coupling:
     """The coupling with such channels kept."""
-    sides = _Sides(coupling)
-    free = ~coupling.components.kept
-    found: list[Remark] = []
-    for text, wrong in sides.wrong():
-        labels = np.flatnonzero(wrong & free[coupling.components.of])
-        if labels.size:
-            found.append(Remark(labels, None, text))
-            free[coupling.components.at(labels)] = False
-    if not found:
+    components = coupling.components
+    pieces = components.pieces
+    is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
+    pieces = pieces.of(is_parameter[pieces.axes] & ~components.kept[pieces.components])
+    if not pieces.axes.size:
+        return coupling
+    axes, first, back = np.unique(pieces.axes, return_index=True, return_inverse=True)
+    sides = [
+        side_of(coupling, k, label)
+        for k, label in zip(axes.tolist(), pieces.labels[first].tolist(), strict=True)
+    ]
+    kinds = [
+        "" if side is Side.SCALES else coupling.model.fixed_numbers(coupling.axes[k].tensor)
+        for k, side in zip(axes.tolist(), sides, strict=True)
+    ]
+
+    def where(side: Side, *wanted: str) -> Mask:
+        """Components that have an axis of a side, with numbers of these kinds."""
+        chosen = [s is side and kind in wanted for s, kind in zip(sides, kinds, strict=True)]
+        there = np.array(chosen)[back]
+        mask = np.zeros(components.kept.size, dtype=bool)
+        mask[ranges(pieces.components[there], pieces.sizes[there])] = bool(there.any())
+        return mask
+
+    found = sorted({*kinds} - {""})
+    made = where(Side.MAKES, "")
+    wrong = {
+        **{f"it is summed with fixed numbers ({k})": where(Side.READS, k) for k in found},
+        **{f"fixed numbers ({k}) make it": where(Side.MAKES, k) & ~made for k in found},
+        NOT_MADE: where(Side.READS, "") & ~made,
+    }
+    return _kept(coupling, wrong)
+
+
+def _kept(coupling: Coupling, wrong: dict[str, Mask]) -> Coupling:
+    components = coupling.components
+    kept, remarks = components.kept.copy(), []
+    for text, mask in wrong.items():
+        new = mask & ~kept
+        if new.any():
+            labels = np.flatnonzero(new[components.of])
+            remarks.append(Remark(labels, None, text))
+            kept |= new
+    if not remarks:
         return coupling
     return dataclasses.replace(
-        coupling,
-        components=_with_kept(coupling.components, ~free),
-        kept=(*coupling.kept, *found),
+        coupling, components=_with_kept(components, kept), kept=(*coupling.kept, *remarks)
     )
 
 
@@ -53,87 +96,48 @@ def _with_kept(components: Components, kept: Mask) -> Components:
     return dataclasses.replace(components, kept=kept, pieces=pieces)
 
 
-class _Sides:
-    """Which labels of parameters make channels, and which read them.
+def side_of(coupling: Coupling, axis: int, label: int) -> Side:
+    """What a parameter's axis is to its channels.
 
     Args:
         coupling: the coupling.
+        axis: its position among the labelled axes.
+        label: one of its labels.
     """
+    sides = {_side(coupling, node, i, label) for node, i in _reads(coupling, axis)}
+    return next((side for side in (Side.MAKES, Side.READS) if side in sides), Side.SCALES)
 
-    def __init__(self, coupling: Coupling) -> None:
-        self._coupling = coupling
-        self._size = coupling.components.of.size
-        #: Labels of parameters whose channels they make, by trained weights and by others.
-        self.made = np.zeros(self._size, dtype=bool)
-        self.fixed: dict[str, Mask] = {}
-        #: Labels of channels that a table of fixed numbers is summed with.
-        self.read: dict[str, Mask] = {}
-        #: Labels of channels that some weight is summed with.
-        self.summed = np.zeros(self._size, dtype=bool)
-        for node in coupling.model.graph.nodes:
-            self._visit(node)
 
-    def _visit(self, node: Node) -> None:
-        facts = operator(node.op)
-        if facts.moves or (facts.affine and not multiplies(node.op)):
-            return
-        given: Labels | None = None
-        beside = self._beside(node)
-        for i, name in enumerate(node.inputs):
-            if name not in self._coupling.model.constants or i in facts.biases:
-                continue
-            layers = self._coupling.layers_read(Use(node.index, i))
-            if not layers:
-                continue
-            kind = self._coupling.model.fixed_numbers(name)
-            if given is None:
-                given = self._on_outputs(node)
-            for layer in layers:
-                labels = np.unique(layer[layer != KEPT])
-                makes = not multiplies(node.op) or bool(np.isin(labels, given).any())
-                at = self._coupling.components.at(labels)
-                if not multiplies(node.op) and np.isin(at, beside).any():
-                    continue  # it scales or shifts channels that something else makes
-                if makes and kind:
-                    self._of(self.fixed, kind)[labels] = True
-                elif makes:
-                    self.made[labels] = True
-                else:
-                    self.summed[labels] = True
-                    if kind:
-                        self._of(self.read, kind)[labels] = True
+def _reads(coupling: Coupling, axis: int) -> Iterator[tuple[Node, int]]:
+    """Where a parameter is read, behind what only moves it about."""
+    graph, entry = coupling.model.graph, coupling.axes[axis]
+    pending = list(entry.uses or graph.uses.get(entry.tensor, ()))
+    while pending:
+        use = pending.pop()
+        node = graph.nodes[use.node]
+        if operator(node.op).moves and node.outputs[0] in coupling.model.constants:
+            pending += graph.uses.get(node.outputs[0], ())
+        else:
+            yield node, use.position
 
-    def wrong(self) -> list[tuple[str, Mask]]:
-        """Labels that should stay, with the reason."""
-        at = self._coupling.components.of
-        count = self._coupling.components.kept.size
-        made, summed = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        made[at[self.made]] = True
-        summed[at[self.summed]] = True
-        found = [
-            (f"it is summed with fixed numbers ({kind}), by place", mask)
-            for kind, mask in self.read.items()
-        ]
-        found += [
-            (f"fixed numbers ({kind}) make these channels", mask & ~made[at])
-            for kind, mask in self.fixed.items()
-        ]
-        return [*found, (NOT_MADE, self.summed & ~made[at])]
 
-    def _of(self, masks: dict[str, Mask], kind: str) -> Mask:
-        return masks.setdefault(kind, np.zeros(self._size, dtype=bool))
+def _side(coupling: Coupling, node: Node, i: int, label: int) -> Side:
+    facts = operator(node.op)
+    if i in facts.biases or i in facts.affine:
+        return Side.SCALES
+    if multiplies(node.op):
+        given = (x for name in node.outputs for x in coupling.layers.get(name, ()))
+        return Side.MAKES if any((layer == label).any() for layer in given) else Side.READS
+    return Side.SCALES if _is_beside(coupling, node, i, label) else Side.MAKES
 
-    def _beside(self, node: Node) -> Labels:
-        """Components of the channels that a node reads besides constants."""
-        layers = [
-            layer
-            for i, name in enumerate(node.inputs)
-            if name and name not in self._coupling.model.constants
-            for layer in self._coupling.layers_read(Use(node.index, i))
-        ]
-        at = [self._coupling.components.at(layer.ravel()) for layer in layers]
-        return np.unique(np.concatenate([np.zeros(0, np.int64), *at]))
 
-    def _on_outputs(self, node: Node) -> Labels:
-        layers = [x for name in node.outputs for x in self._coupling.layers.get(name, [])]
-        return np.unique(np.concatenate([np.zeros(0, np.int64), *[x.ravel() for x in layers]]))
+def _is_beside(coupling: Coupling, node: Node, i: int, label: int) -> bool:
+    """Whether another input, which is computed, has the label's channel too."""
+    component = coupling.components.at(np.array([label]))[0]
+    for k, name in enumerate(node.inputs):
+        if k == i or not name or name in coupling.model.constants:
+            continue
+        for layer in coupling.layers_read(Use(node.index, k)):
+            if (coupling.components.at(layer) == component).any():
+                return True
+    return False
