@@ -190,7 +190,7 @@ def test_parts_of_ones_own_can_be_launched(line):
     Path("my_parts").mkdir()
     Path("my_parts/scores.py").write_text(CRITERION.format(name="mine"))
     words = shlex.split(line)
-    words = [sys.executable, *words[1:3], "--cfg", "job", *words[3:]]
+    words = [sys.executable, *words[1:], "--cfg", "job"]
     paths = {**os.environ, "PYTHONPATH": str(ROOT)}  # the reader is in a checkout
     done = subprocess.run(words, capture_output=True, text=True, env=paths)
     assert done.returncode == 0, done.stderr
