@@ -194,7 +194,7 @@ def test_parts_of_ones_own_can_be_launched(line):
     paths = {**os.environ, "PYTHONPATH": str(ROOT)}  # the reader is in a checkout
     done = subprocess.run(words, capture_output=True, text=True, env=paths)
     assert done.returncode == 0, done.stderr
-    assert "criterion: mine" in done.stdout
+    assert "criterion:\n  name: mine\n" in done.stdout
 
 
 @pytest.mark.parametrize("line", OF_HARNESS)
