@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.ground import paths
-from experiments.ground.printable import printable
 from experiments.results.schema import Result, Status, Trained
 from experiments.tasks import TASKS
 from spa.errors import SettingError
+from spa.showing import printable
 
 SHOWN = 40  # characters of a wrong value
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from experiments.ground import files, paths
-from experiments.ground.printable import printable
 from experiments.results import faults
 from experiments.results.schema import Result, Status, checksum
 from experiments.results.upgrade import READABLE, upgraded
 from spa.errors import InputError, SettingError
+from spa.showing import printable
 
 if TYPE_CHECKING:
     import pandas as pd

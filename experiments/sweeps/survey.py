@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ground import paths
-from experiments.ground.printable import printable
 from experiments.results.records import pass_over, read_status
 from experiments.results.schema import Status
 from experiments.runs import lease
 from experiments.runs.whole import damage
 from experiments.sweeps import manifest
 from spa.errors import InputError, SettingError
+from spa.showing import printable
 
 STATES = ("done", "running", "failed", "interrupted", "torn", "waiting")
 
