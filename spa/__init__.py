@@ -9,13 +9,10 @@ they are used.
 
 from __future__ import annotations
 
-from spa.starting import hush_interrupts
-
-hush_interrupts()
-
-from spa.coupling.groups import Group, Groups, Member  # noqa: E402
-from spa.coupling.kept import KeptAxis  # noqa: E402
-from spa.errors import (  # noqa: E402
+import spa.starting  # noqa: F401  (before all that takes its time)
+from spa.coupling.groups import Group, Groups, Member
+from spa.coupling.kept import KeptAxis
+from spa.errors import (
     BridgeError,
     InfeasibleTarget,
     InputError,
@@ -28,19 +25,19 @@ from spa.errors import (  # noqa: E402
     SpaError,
     VerificationError,
 )
-from spa.graph.cost import Cost  # noqa: E402
-from spa.graph.model import Model  # noqa: E402
-from spa.graph.write import save  # noqa: E402
-from spa.importance.score import Scores  # noqa: E402
-from spa.prune import prune  # noqa: E402
-from spa.pruning.plan import Plan  # noqa: E402
-from spa.pruning.result import Pruned, Reached  # noqa: E402
-from spa.pruning.verify import Proof  # noqa: E402
-from spa.selection.target import Limits, Target  # noqa: E402
-from spa.sources import load  # noqa: E402
-from spa.training.how import Tuning  # noqa: E402
-from spa.tuning import Tuned, finetune  # noqa: E402
-from spa.verbs import apply_plan, find_groups, make_plan, measure_cost, score, verify  # noqa: E402
+from spa.graph.cost import Cost
+from spa.graph.model import Model
+from spa.graph.write import save
+from spa.importance.score import Scores
+from spa.prune import prune
+from spa.pruning.plan import Plan
+from spa.pruning.result import Pruned, Reached
+from spa.pruning.verify import Proof
+from spa.selection.target import Limits, Target
+from spa.sources import load
+from spa.training.how import Tuning
+from spa.tuning import Tuned, finetune
+from spa.verbs import apply_plan, find_groups, make_plan, measure_cost, score, verify
 
 __version__ = "0.1.0"
 

@@ -28,11 +28,19 @@ def shown(text: str, most: int = MOST) -> str:
     """
     if len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 4 :]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    r"""A text, however long, whose line ends, escape codes and halves of characters are spelled.
+
+    Example:
+        >>> printable("a\x1b[31mb")
+        'a\\x1b[31mb'
+    """
     if text.isprintable():
         return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def all_shown(document: Any) -> Any:

@@ -1,6 +1,7 @@
 """Ctrl-C while the command is still importing: one line, and no traceback.
 
-Imports take a second or two, before anything of the command's own is there to catch it.
+Imports take a second or two, before anything of the command's own is there to catch it. So the
+package imports this first, and that does it.
 """
 
 from __future__ import annotations
@@ -38,3 +39,6 @@ def _is_command() -> bool:
             a == "-m" and b == "spa" for a, b in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
         )
     return Path(first).name in ("spa", "spa.exe")
+
+
+hush_interrupts()

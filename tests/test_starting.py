@@ -58,7 +58,7 @@ def test_every_entry_says_what_to_install(tmp_path):
         (*prune, "--criterion", "snip", "--data", data),
         (*prune, "--finetune", data),
         ("-m", "spa", "export", "a.b:c", *out, "--shape", "3x8x8"),
-        ("-c", "import spa.obspa"),
+        (*prune, "--method", "obspa"),
         ("-c", "import spa.bridge"),
         ("-c", "import spa.modules"),
         ("-c", "import spa; spa.prune(object(), inputs=1, rf=2)"),

@@ -55,7 +55,10 @@ def with_parts(argv: list[str], conf: Path) -> list[str]:
     parts.load()
     quoted = (path.replace("\\", "\\\\").replace("'", "\\'") for path in found)
     listed = ",".join(f"'{path}'" for path in quoted)
-    return [*rest, f"parts=[{listed}]"]
+    # Right behind the other settings: what follows an option behind them is no setting to argparse.
+    settings = [i for i, word in enumerate(rest) if "=" in word and not word.startswith("-")]
+    place = settings[-1] + 1 if settings else len(rest)
+    return [*rest[:place], f"parts=[{listed}]", *rest[place:]]
 
 
 def _listed(word: str) -> list[str]:

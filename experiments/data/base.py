@@ -153,6 +153,10 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Hash what is trained and tested on; no augmentation, no normalisation."""
+        return self._hash
+
+    @cached_property  # a run asks several times, and there may be gigabytes
+    def _hash(self) -> str:
         shape = self.shapes if len(self.shapes) > 1 else self.shape
         splits = [self.train, self.test, *filter(None, [self.validation])]
         hashes = " ".join(split.fingerprint() for split in splits)

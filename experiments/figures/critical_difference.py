@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.figures import FIGURES, series
 from experiments.figures.style import panels
+from experiments.results import objective
 from experiments.results.rows import Row
-from experiments.results.schema import Result, by_stage
-from experiments.tasks import TASKS
+from experiments.results.schema import Result
 from experiments.times import TIMES
 from spa.errors import MissingExtra
 
@@ -71,7 +71,7 @@ def scores(
     known = {row.run_id: names[row.run_id] for row in rows}
     blocks: dict[tuple[Any, ...], dict[str, float]] = {}
     for result in results:
-        value = _final(result)
+        value = _score(result)
         if result["run_id"] in known and value is not None:
             key = (
                 *(result[part] for part in ("model", "framework", "dataset", "seed")),
@@ -91,12 +91,10 @@ def scores(
     return pd.DataFrame(full, columns=sorted(wanted))
 
 
-def _final(result: Result) -> float | None:
+def _score(result: Result) -> float | None:
     """The task's first metric after the last stage, so that more is better."""
-    metric = TASKS.get(result["task"])().metrics[0]
-    stages = by_stage(result)
-    value = stages.get("finetuned", stages.get("pruned", {})).get(metric.key)
-    return value if value is None or metric.better == "more" else -value
+    value = objective.final(result)
+    return value if value is None or objective.first_metric(result).better == "more" else -value
 
 
 def ranks(table: pd.DataFrame) -> pd.Series:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +25,7 @@ from spa.errors import SettingError
 
 T = TypeVar("T")
 
+_adapters: dict[type[Any], TypeAdapter[Any]] = {}
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -47,15 +47,17 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if isinstance(value, bool) and "bool" not in declared[key]:
             raise SettingError(f"{_name(where, key)} is no true or false, but is {value}")
     try:
-        made: T = _adapter(kind).validate_python(dict(values))  # type: ignore[arg-type]
+        made: T = adapter(kind).validate_python(dict(values))
     except ValidationError as error:
         raise _translated(error, where) from None
     return made
 
 
-@cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Return what checks values of a type; made once, as that takes milliseconds."""
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
 
 
 def stray(key: str, known: Sequence[str], where: str) -> SettingError:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from experiments.ground.printable import printable
 from spa.errors import SettingError
+from spa.showing import printable
 
 # What a folder can be called everywhere, and a shell and a table take without quotes.
 _NAME = re.compile(r"[^\W_][\w.+ -]*")

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from experiments.ground import paths
-from experiments.ground.printable import printable
+from experiments.ground.checked import adapter
 from experiments.results.schema import Result, Status, Trained
 from experiments.tasks import TASKS
 from spa.errors import SettingError
+from spa.showing import printable
 
 SHOWN = 40  # characters of a wrong value
 
@@ -51,8 +51,7 @@ def _of(kind: type[Any], content: Any) -> str:
 
 def _types(kind: type[Any], content: Any) -> str:
     try:
-        adapter = _adapter(kind)  # type: ignore[arg-type]
-        adapter.validate_python(content, strict=True)
+        adapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
         missing = [_place(each) for each in error.errors() if each["type"] == "missing"]
         if missing:
@@ -76,11 +75,6 @@ def _named(run_id: str) -> str:
     except SettingError:
         return f"its run_id is {_short(run_id)}, which is no name"
     return ""
-
-
-@cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def _place(error: Any) -> str:

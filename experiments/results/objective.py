@@ -7,12 +7,13 @@ optimized_metric=latency_ms.pruned       any number of result.json, by its keys 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.ground.registry import unknown
 from experiments.results.frame import flat
-from experiments.results.schema import Result, by_stage
-from experiments.tasks import TASKS
+from experiments.results.schema import Result
+from experiments.tasks import TASKS, Metric
 from spa.errors import SettingError
 
 NOTHING = math.nan  # of a run that failed, or that another process works on
@@ -41,9 +42,9 @@ def objective(result: Result, key: str | None = None) -> float:
         SettingError: the result has no such number.
     """
     if key is None:
-        found = by_stage(result)
-        last = next(stage for stage in ("finetuned", "pruned") if stage in found)
-        return found[last][TASKS.get(result["task"])().metrics[0].key]
+        value = final(result)
+        assert value is not None, "every run is measured once it is pruned"
+        return value
     numbers = {name: value for name, value in flat(result).items() if _is_number(value)}
     if key not in numbers:
         known = sorted(name for name in numbers if name.partition(".")[0] in PARTS)
@@ -51,6 +52,17 @@ def objective(result: Result, key: str | None = None) -> float:
             f"optimized_metric={key}, but the run has no such number; it has {', '.join(known)}"
         )
     return float(numbers[key])
+
+
+def final(result: Mapping[str, Any]) -> float | None:
+    """Return what the task's first metric says after the run's last stage; None: nothing."""
+    stages: Mapping[str, Mapping[str, float]] = result["metrics"]
+    return stages.get("finetuned", stages.get("pruned", {})).get(first_metric(result).key)
+
+
+def first_metric(result: Mapping[str, Any]) -> Metric:
+    """Return what a run is judged by."""
+    return TASKS.get(result["task"])().metrics[0]
 
 
 def _is_number(value: Any) -> bool:

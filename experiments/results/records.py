@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from experiments.ground import files, paths
-from experiments.ground.printable import printable
 from experiments.results import faults
 from experiments.results.schema import Result, Status, checksum
 from experiments.results.upgrade import READABLE, upgraded
 from spa.errors import InputError, SettingError
+from spa.showing import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,12 +150,19 @@ def experiments(source: Path) -> list[str]:
 
     Folders that no experiment can be called like are named on stderr and passed over.
     """
+    return folders(path for path in source.glob("*") if _any(path))
+
+
+def folders(found: Iterable[Path]) -> list[str]:
+    """List those that are folders of experiments, by name.
+
+    What no experiment can be called like is named on stderr and passed over.
+    """
     out = []
-    for path in sorted(source.glob("*")):
-        if path.is_dir() and _any(path):
+    for path in sorted(found):
+        if path.is_dir():
             try:
-                paths.inside(source, path.name)
-                out.append(path.name)
+                out.append(paths.inside(path.parent, path.name).name)
             except SettingError as error:
                 pass_over(error)
     return out

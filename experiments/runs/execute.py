@@ -87,11 +87,10 @@ def execute(
     with watch.stage("measure"):
         shared = base.dense.parent
         metrics = measure(folder, data, settings.split, shared)
-        chosen_by: dict[str, Any] = {}
-        if settings.split == "test" and data.validation is not None:
-            chosen_by = {"validation": measure(folder, data, "validation", shared)}
         latency = latency_ms(dense, folder.path / "pruned.onnx", held, **settings.latency)
-    return {
+        held_out = settings.split == "test" and data.validation is not None
+        chosen_by = measure(folder, data, "validation", shared) if held_out else None
+    result: Result = {
         "schema_version": SCHEMA_VERSION,
         "checksum": "",  # written with the file
         "run_id": settings.run_id,
@@ -118,7 +117,6 @@ def execute(
         },
         "reached": pruned["reached"],
         "metrics": metrics,
-        **chosen_by,  # type: ignore[typeddict-item]
         "params": pruned["params"],
         "macs": pruned["macs"],
         "prune_seconds": pruned["prune_seconds"],
@@ -141,6 +139,9 @@ def execute(
         "started": folder.started,
         "finished": now(),
     }
+    if chosen_by is not None:
+        result["validation"] = chosen_by
+    return result
 
 
 def trainer_of(

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ground import files
-from experiments.ground.printable import printable
 from spa.errors import OutputError, SpaError
+from spa.showing import printable
 
 HEARTBEAT = 20.0  # seconds
 MISSED = 3

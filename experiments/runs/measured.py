@@ -8,9 +8,8 @@ them would be most of what they take.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiments.data import Dataset
 from experiments.data.base import Held
@@ -20,7 +19,7 @@ from experiments.runs.evaluate import predictor
 from experiments.runs.folder import RunFolder
 from experiments.tasks import task_of
 
-STAGES = ("dense", "pruned", "finetuned")
+STAGES: tuple[Literal["dense", "pruned", "finetuned"], ...] = ("dense", "pruned", "finetuned")
 
 
 def measure(folder: RunFolder, data: Dataset, split: Held, shared: Path) -> Metrics:
@@ -34,7 +33,7 @@ def measure(folder: RunFolder, data: Dataset, split: Held, shared: Path) -> Metr
     """
     task = task_of(data)
     names = {metric.key: metric.name for metric in task.metrics}
-    found: dict[str, dict[str, float]] = {}
+    found: Metrics = {}
     for stage in STAGES:
         path = folder.path / f"{stage}.onnx"
         if not path.is_file():
@@ -45,7 +44,7 @@ def measure(folder: RunFolder, data: Dataset, split: Held, shared: Path) -> Metr
             found[stage] = task.measure(predictor(path), data.held(split))
         shown = {names[key]: value for key, value in found[stage].items()}
         folder.log({"stage": f"{split} {stage}", **shown})
-    return found  # type: ignore[return-value]
+    return found
 
 
 def _once(path: Path, data: Dataset, split: Held, known: Path) -> dict[str, float]:
@@ -57,7 +56,7 @@ def _once(path: Path, data: Dataset, split: Held, known: Path) -> dict[str, floa
         "onnxruntime": onnxruntime.__version__,
     }
     try:
-        before: dict[str, Any] = json.loads(known.read_text())
+        before: dict[str, Any] = files.read_json(known)
         if before["of"] == of:
             return {str(key): float(value) for key, value in before["metrics"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

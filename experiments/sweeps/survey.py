@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ground import paths
-from experiments.ground.printable import printable
-from experiments.results.records import pass_over, read_status
+from experiments.results.records import folders, read_status
 from experiments.results.schema import Status
 from experiments.runs import lease
 from experiments.runs.whole import damage
 from experiments.sweeps import manifest
 from spa.errors import InputError, SettingError
+from spa.showing import printable
 
 STATES = ("done", "running", "failed", "interrupted", "torn", "waiting")
 
@@ -228,13 +228,7 @@ def names(results: Path, experiment: str | None) -> list[str]:
         SettingError: it was not launched.
     """
     folder = results / "runs"
-    found = []
-    for path in sorted(folder.glob("*")):
-        if path.is_dir():
-            try:
-                found.append(paths.inside(folder, path.name).name)
-            except SettingError as error:
-                pass_over(error)
+    found = folders(folder.glob("*"))
     if experiment is None:
         return found
     if experiment not in found:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.ground.printable import printable
 from experiments.results.columns import MISSING
 from experiments.results.rows import Row
 from experiments.tables.layout import Text, lay_out
+from spa.showing import printable
 
 _MARKS = {
     **{mark: f"\\{mark}" for mark in "&%#_${}"},

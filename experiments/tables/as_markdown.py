@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from experiments.ground.printable import printable
 from experiments.results.rows import Row
 from experiments.tables.layout import Text, lay_out
+from spa.showing import printable
 
 
 def markdown(

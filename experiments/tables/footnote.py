@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.results import objective
 from experiments.results.columns import MISSING, NO_STAGE
 from experiments.results.rows import Row, asked
 from experiments.tables.layout import NOT_AVAILABLE, sources
@@ -90,10 +91,9 @@ def _collapsed(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _is_ruin(result: Mapping[str, Any]) -> bool:
-    metric = TASKS.get(result["task"])().metrics[0]
-    stages = result["metrics"]
-    dense = stages.get("dense", {}).get(metric.key)
-    last = stages.get("finetuned", stages.get("pruned", {})).get(metric.key)
+    metric = objective.first_metric(result)
+    dense = result["metrics"].get("dense", {}).get(metric.key)
+    last = objective.final(result)
     if dense is None or last is None or dense <= 0:
         return False
     return bool(2 * last < dense if metric.better == "more" else last > 2 * dense)

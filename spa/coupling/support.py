@@ -1,4 +1,4 @@
-"""What happens to every operator: the README's support table, made from the registries.
+"""What happens to every operator: the table of docs/support.md, made from the registries.
 
 python -m spa.coupling.support
 """
@@ -36,9 +36,8 @@ def support_table() -> str:
             line = (sys.modules[path].__doc__ or "").partition("\n")[0]
             by_file.setdefault((path.rpartition(".")[2], line), []).append(op)
     for (name, line), ops in sorted(by_file.items()):
-        rows.append(
-            f"| {_listed(ops)} | rule [{name}](spa/coupling/rules/{name}.py): {line.rstrip('.')} |"
-        )
+        link = f"[{name}](../spa/coupling/rules/{name}.py)"
+        rows.append(f"| {_listed(ops)} | rule {link}: {line.rstrip('.')} |")
     by_reason: dict[str, list[str]] = {}
     for op in [*standard, *other]:
         if op in KEPT_DENSE:

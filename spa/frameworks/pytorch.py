@@ -131,7 +131,7 @@ class PyTorch(Framework):
     ) -> None:
         """Refuses: `spa.prune` itself gives modules back."""
         raise FrameworkError(
-            "A module is given back by spa.prune(module, inputs=...).module; see the README."
+            "A module is given back by spa.prune(module, inputs=...).module; see docs/pruning.md."
         )
 
     def _load(self, path: Path) -> tuple[nn.Module, dict[str, Any]]:

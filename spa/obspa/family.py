@@ -15,6 +15,7 @@ from typing import Literal
 from spa.graph.cost import node_costs
 from spa.graph.model import Model
 from spa.graph.nodes import Node
+from spa.obspa.settings import SHARE
 
 Family = Literal["convolutional", "transformer"]
 _ATTENTION = frozenset({
@@ -88,5 +89,5 @@ def defaults(family: Family, *, given: bool) -> Defaults:
             than what the network will see, and want a stronger ridge.
     """
     if family == "convolutional":
-        return Defaults("l1", "mean", "dense", 0.01, False)
+        return Defaults("l1", "mean", "dense", SHARE, False)
     return Defaults("obs", "mean", "stream", "held-out" if given else 1.0, True)

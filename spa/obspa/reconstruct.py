@@ -231,7 +231,7 @@ class _Walk:
         if damping == "oas":
             lam = by_shrinkage(sums.all, keep)
         else:
-            share = 0.01 if damping is None or isinstance(damping, str) else damping
+            share = self.settings.share
             if sums.fitted is not None and sums.held is not None:
                 share = by_holding_out(
                     weight, sums.fitted, sums.held, keep, intercept=centred,

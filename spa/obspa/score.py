@@ -14,9 +14,6 @@ from spa.observe.layers import find_layers, readable
 from spa.obspa.calibration import Calibration
 from spa.obspa.settings import Settings
 
-# The ridge of the OBS score where the refit's own is not a fixed share.
-DAMPING = 0.01
-
 
 def scores_of(model: Model, groups: Groups, calibration: Calibration, settings: Settings) -> Scores:
     """Scores a model's channels.
@@ -67,7 +64,7 @@ def _scored(
     options = {}
     if chosen.name == "obs":
         options = {
-            "damping": settings.damping if isinstance(settings.damping, float) else DAMPING,
+            "damping": settings.share,
             "columns": settings.columns,
             "batch_statistics": settings.batch_statistics,
             "token_weights": bool(settings.token_weights),

@@ -38,7 +38,6 @@ from spa.progress import Progress
 
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
-DAMPING = 0.01
 # Wider layers are left out: their inverse is taken in every round.
 WIDEST = 8192
 # Parts in which channels go, and the share of those that have gone that is exchanged at first.
@@ -225,12 +224,11 @@ def _of_layer(
         for part in parts(layer, size, places):
             for g, rows in enumerate(input_rows(layer, x, part)):
                 taken[g].add(rows)
-    damping = settings.damping if isinstance(settings.damping, float) else DAMPING
     columns = layer.columns(of)
     made = []
     for g in range(groups):
         sums = taken[g].sums()
-        h = damped(sums.hessian(), strength(sums.diagonal, damping))
+        h = damped(sums.hessian(), strength(sums.diagonal, settings.share))
         made.append(
             Reader(blocks[g].astype(np.float64), store.put(h), np.asarray(columns[g], np.int64))
         )

@@ -14,6 +14,8 @@ BatchNorms = Literal["keep", "refresh", "relative", "analytic"]
 TargetOutputs = Literal["dense", "own", "stream"]
 Damping = float | Literal["oas", "held-out"]
 
+# Ridge where nothing else is asked for.
+SHARE = 0.01
 DAMPINGS = ("oas", "held-out")
 TARGETS = ("dense", "own", "stream")
 BATCH_NORMS = ("keep", "refresh", "relative", "analytic")
@@ -85,6 +87,11 @@ class Settings:
     memory: float | None = None
     device: str = "cpu"
     seed: int = 0
+
+    @property
+    def share(self) -> float:
+        """The ridge as a share of the mean diagonal, where it is, or has to be, a fixed one."""
+        return SHARE if self.damping is None or isinstance(self.damping, str) else self.damping
 
     def __post_init__(self) -> None:
         for name in ("selection", "shares"):

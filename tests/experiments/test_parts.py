@@ -228,6 +228,14 @@ def test_the_command_line_is_rewritten_for_hydra(tmp_path, monkeypatch):
     assert arguments.with_parts(["seed=0"], CONF) == ["seed=0"]
 
 
+def test_options_may_stand_behind_settings(tmp_path):
+    """Also where parts are named: nothing that is a setting may come behind them then."""
+    done = harness("experiments.run", "seed=3", "--include", str(tmp_path), "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert "seed: 3" in done.stdout
+    assert str(tmp_path) in done.stdout
+
+
 @pytest.mark.slow
 def test_the_help_lists_every_choice_with_a_line():
     from experiments.sweeps import choices

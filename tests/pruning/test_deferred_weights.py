@@ -141,12 +141,16 @@ def test_files_that_change_meanwhile(llama, tmp_path, monkeypatch):
         spa.prune(model, ratio=0.3)
 
 
-def test_the_input_may_be_replaced(llama, monkeypatch):
+def test_the_input_is_not_replaced_and_an_earlier_result_is(llama, monkeypatch, capsys):
     _defer(monkeypatch)
     monkeypatch.setattr("spa.graph.write.MAX_INLINE_BYTES", 1000)
-    assert main(["prune", str(llama), "-o", str(llama), "--ratio", "0.3"]) == 0
-    assert main(["prune", str(llama), "-o", str(llama), "--ratio", "0.3"]) == 0
-    assert spa.load(llama).shapes["logits"][-1] == 50
+    before, out = llama.read_bytes(), llama.with_name("out.onnx")
+    assert main(["prune", str(llama), "-o", str(llama), "--ratio", "0.3"]) == 1
+    assert "are the same file" in capsys.readouterr().err
+    assert llama.read_bytes() == before
+    assert main(["prune", str(llama), "-o", str(out), "--ratio", "0.3"]) == 0
+    assert main(["prune", str(llama), "-o", str(out), "--ratio", "0.3"]) == 0
+    assert spa.load(out).shapes["logits"][-1] == 50
 
 
 def test_what_torch_reads(tmp_path, monkeypatch):

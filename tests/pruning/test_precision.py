@@ -191,8 +191,12 @@ def test_batch_norm_scales_of_any_precision(kind):
     assert all(np.isfinite(values).all() for values in scores.by_group.values())
 
 
-@pytest.mark.parametrize("kind", [BRAIN, DOUBLE])
-def test_a_type_that_the_runtime_has_no_convolution_for_is_refused(kind):
+def test_a_type_that_the_runtime_has_no_convolution_for_is_refused():
     """ONNX Runtime's reason names the node; nothing is written that was not run."""
     with pytest.raises(spa.ModelError, match="n_conv_0"):
-        spa.load(computed_in(classifier(), kind))
+        spa.load(computed_in(classifier(), DOUBLE))
+
+
+def test_inputs_of_a_type_that_numpy_lacks_are_refused():
+    with pytest.raises(spa.InputError, match="takes brain floats"):
+        spa.load(computed_in(classifier(), BRAIN))

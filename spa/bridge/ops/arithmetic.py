@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -70,31 +71,33 @@ def is_infinite(node: OpNode) -> Function:
 @converter("CumSum", host=(1,))
 def cumulative_sum(node: OpNode) -> Function:
     """Along one axis, from either end, with or without the element itself."""
-    exclusive, reverse = node.attrs.get("exclusive", 0), node.attrs.get("reverse", 0)
-
-    def run(x: Tensor, axis: Tensor) -> Tensor:
-        dim = int(axis)
-        y = x.flip(dim) if reverse else x
-        total = y.cumsum(dim) - y if exclusive else y.cumsum(dim)
-        return (total.flip(dim) if reverse else total).to(x.dtype)
-
-    return run
+    return _scan(node, torch.cumsum, lambda x, dim: x.cumsum(dim) - x)
 
 
 @converter("CumProd", host=(1,))
 def cumulative_product(node: OpNode) -> Function:
     """As the sum; without the element itself, the product begins with 1."""
-    exclusive, reverse = node.attrs.get("exclusive", 0), node.attrs.get("reverse", 0)
+
+    def without_itself(x: Tensor, dim: int) -> Tensor:
+        first, before = torch.ones_like(x.narrow(dim, 0, 1)), x.narrow(dim, 0, x.shape[dim] - 1)
+        return torch.cat([first, before], dim).cumprod(dim)
+
+    return _scan(node, torch.cumprod, without_itself)
+
+
+def _scan(
+    node: OpNode,
+    inclusive: Callable[[Tensor, int], Tensor],
+    exclusive: Callable[[Tensor, int], Tensor],
+) -> Function:
+    """What a node makes of a running total with every element itself, or without it."""
+    total = exclusive if node.attrs.get("exclusive", 0) else inclusive
+    reverse = node.attrs.get("reverse", 0)
 
     def run(x: Tensor, axis: Tensor) -> Tensor:
         dim = int(axis)
-        y = x.flip(dim) if reverse else x
-        if exclusive:
-            y = torch.cat(
-                [torch.ones_like(y.narrow(dim, 0, 1)), y.narrow(dim, 0, y.shape[dim] - 1)], dim
-            )
-        total = y.cumprod(dim)
-        return (total.flip(dim) if reverse else total).to(x.dtype)
+        y = total(x.flip(dim) if reverse else x, dim)
+        return (y.flip(dim) if reverse else y).to(x.dtype)
 
     return run
 

@@ -36,6 +36,7 @@ def bn_scale(view: View, how: NoOptions) -> Axes:
     if not scores:
         raise SettingError(
             "bn_scale needs batch norm, and this model has none; exporters fold it into the "
-            "convolutions. Export with batch norm kept (see README), or use another criterion."
+            "convolutions. Export with batch norm kept, as `spa export` does, or use another "
+            "criterion."
         )
     return Axes(scores)
