@@ -11,6 +11,7 @@ Source: own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +27,13 @@ BINS = 10
 ROUNDING = 1e-4
 
 
-def fixed_numbers(array: npt.NDArray[np.floating]) -> str:
+def fixed_numbers(array: npt.NDArray[Any]) -> str:
     """Says what an array holds that no training made; "" where that is not known.
 
     Args:
         array: (outputs, ...) or (inputs, outputs), or a list; its lines may lie either way.
     """
-    if not 0 < array.size <= MOST_ENTRIES or array.dtype.kind != "f":
+    if not 0 < array.size <= MOST_ENTRIES or array.dtype.kind not in "fiu":
         return ""
     shape = [size for size in array.shape if size > 1]
     if not shape or max(shape) < SHORTEST:
@@ -44,13 +45,13 @@ def fixed_numbers(array: npt.NDArray[np.floating]) -> str:
     return _kind(rows) or _kind(rows.T)
 
 
-def _kind(lines: npt.NDArray[np.floating]) -> str:
+def _kind(lines: npt.NDArray[Any]) -> str:
     if lines.shape[1] < SHORTEST:
         return ""
     return next((name for name, check in _likely(lines) if _holds(check, lines)), "")
 
 
-def _holds(check: Callable[[Lines], bool], lines: npt.NDArray[np.floating]) -> bool:
+def _holds(check: Callable[[Lines], bool], lines: npt.NDArray[Any]) -> bool:
     numbers = lines.astype(np.float64)
     return bool(np.isfinite(numbers).all()) and check(numbers)
 
@@ -58,7 +59,7 @@ def _holds(check: Callable[[Lines], bool], lines: npt.NDArray[np.floating]) -> b
 # --- a few entries: nearly all weights are like nothing already there --------------------------
 
 
-def _likely(lines: npt.NDArray[np.floating]) -> Iterator[tuple[str, Callable[[Lines], bool]]]:
+def _likely(lines: npt.NDArray[Any]) -> Iterator[tuple[str, Callable[[Lines], bool]]]:
     """What lines may be by one line in the middle, and a few entries of others."""
     count, length = lines.shape
     middle = lines[count // 2]
@@ -84,7 +85,7 @@ def _may_recur(x: Sequence[float]) -> bool:
     return not factors or max(factors) - min(factors) <= 100 * ROUNDING * max(map(abs, factors))
 
 
-def _may_be_paired(lines: npt.NDArray[np.floating]) -> bool:
+def _may_be_paired(lines: npt.NDArray[Any]) -> bool:
     """Whether two pairs of lines have one window at three places."""
     count, length = lines.shape
     half = count // 2

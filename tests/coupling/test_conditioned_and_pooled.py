@@ -228,15 +228,25 @@ def focus_yolo() -> onnx.ModelProto:
     return g.model(g.conv(g.node("Concat", parts, axis=1), 24, 5))
 
 
-@module("6: b0.0 w0.0 w1.1", "~8: b1.0*4 bins0.1 w1.0*4")
-def soft_argmax_dfl() -> onnx.ModelProto:
-    """YOLOv8: the mean of a distribution over bins; its softmax is not exact."""
+def _mean_over_bins(bins: np.ndarray) -> onnx.ModelProto:
     g = Builder()
     x = conv_relu(g, g.input(3, 4, 4), 3, 6)
     x = g.reshape(g.conv(x, 6, 4 * 8, 1), [-1, 4, 8, 16])
     x = g.node("Softmax", [g.node("Transpose", [x], perm=[0, 2, 1, 3])], axis=1)
-    y = g.node("Conv", [x, g.weight(np.arange(8, dtype=np.float32).reshape(1, 8, 1, 1), "bins")])
+    y = g.node("Conv", [x, g.weight(bins.astype(np.float32).reshape(1, 8, 1, 1), "bins")])
     return g.model(g.reshape(y, [-1, 4, 16]))
+
+
+@module("6: b0.0 w0.0 w1.1", "~8: b1.0*4 bins0.1 w1.0*4")
+def soft_argmax() -> onnx.ModelProto:
+    """The mean of a distribution over values that were learnt; its softmax is not exact."""
+    return _mean_over_bins(np.random.default_rng(0).standard_normal(8))
+
+
+@module("6: b0.0 w0.0 w1.1")
+def soft_argmax_dfl() -> onnx.ModelProto:
+    """YOLOv8: the mean of a distribution over places; a bin is its place, so all stay."""
+    return _mean_over_bins(np.arange(8))
 
 
 @pytest.mark.parametrize("name", MODULES)
