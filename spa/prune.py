@@ -120,7 +120,9 @@ def prune(
                 best_effort=best_effort,
             )  # fmt: skip
         else:
-            selection = select(groups, scores, goal, limits, already, best_effort=best_effort)
+            selection = select(
+                groups, scores, goal, limits, already, best_effort=best_effort, whole=target
+            )
     assert selection is not None
     plan = plan_of(groups, scores, target, limits, selection)
     plan = dataclasses.replace(plan, notes=(*plan.notes, *notes_of(model.proto)))

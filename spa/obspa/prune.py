@@ -180,7 +180,7 @@ def _rounds(
         already = None if selection is None else selection.removed
         selection = select(
             groups, scores, target.part(step, settings.rounds), limits, already,
-            best_effort=best_effort,
+            best_effort=best_effort, whole=target,
         )  # fmt: skip
         if step == settings.rounds and (settings.greedy or settings.swaps):
             better = improved(model, groups, selection.removed, made, settings)

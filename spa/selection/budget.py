@@ -23,14 +23,12 @@ from spa.importance.score import Scores
 from spa.selection.costs import CostModel
 from spa.selection.match import matches
 from spa.selection.order import Order
-from spa.selection.quantity import Costs
+from spa.selection.quantity import CLOSE, Costs
 from spa.selection.reach import out_of_reach
 from spa.selection.target import Limits, Target
 
 Mask = npt.NDArray[np.bool_]
 
-# A reached value within this share of the asked one needs no remark.
-CLOSE = 0.03
 # Prefixes that are looked at where a quantity may rise and fall along the order.
 LOOKS = 256
 
@@ -75,6 +73,7 @@ def select(
     already: Mask | None = None,
     *,
     best_effort: bool = False,
+    whole: Target | None = None,
 ) -> Selection:
     """Chooses the channels that go.
 
@@ -85,6 +84,7 @@ def select(
         limits: what holds whatever the scores say.
         already: components that went in earlier steps.
         best_effort: where the target is out of reach, take the most that the limits allow.
+        whole: what the target is one of several steps to, for messages.
 
     Raises:
         InfeasibleTarget: the limits keep the target out of reach by more than `CLOSE`; by less, the
@@ -118,25 +118,23 @@ def select(
     removed = order.prefix(length)
     if not is_reached:
         top = reached(removed)
-        why = out_of_reach(target, as_asked(top), at_dense, chosen, groups, limits)
+        said = whole or target
+        why = out_of_reach(said, as_asked(top), at_dense, chosen, groups, limits)
         if top < asked * (1 - CLOSE) and not best_effort:
-            raise InfeasibleTarget(why, quantity=name, asked=target.value, reachable=as_asked(top))
+            raise InfeasibleTarget(why, quantity=name, asked=said.value, reachable=as_asked(top))
         return Selection(removed, dense, costs.cost(removed), (*notes, why))
     too_much = asked * (1 + CLOSE)
     if reached(removed) > too_much:
         removed = _closer(order, length - 1, reached, enough, too_much)
     value = reached(removed)
-    said = f"{name} {target.value:g} was asked and {as_asked(value):.3g}"
     if value > too_much:
+        said = f"{name} {target.value:g} was asked and {as_asked(value):.3g}"
         unit = "channel" if limits.round_to == 1 else f"step of {limits.round_to}"
         notes.append(
-            f"{said} is the nearest value found that is not "
+            f"{said} is what it comes to: channels are whole, and sets of them lose the same share."
+            if wanted > too_much
+            else f"{said} is the nearest value found that is not "
             f"{'above' if is_amount else 'below'} it: one more {unit} removes that much."
-        )
-    elif value < asked * (1 - CLOSE):
-        notes.append(
-            f"{said} is what it comes to: channels are whole, and what goes of each set of them is "
-            "rounded down."
         )
     return Selection(removed, dense, costs.cost(removed), tuple(notes))
 

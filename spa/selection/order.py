@@ -9,6 +9,7 @@ removed share only grow along the order, and ties do no harm.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -80,12 +81,24 @@ class Order:
         gone = sum(int(removed[group.components].sum()) for group in self._groups)
         return gone / self._total if self._total else 0.0
 
-    def whole(self, ratio: float) -> float:
-        """The share that goes where every set loses whole channels, and no more than a ratio."""
-        # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
-        counts = [math.floor(ratio * self._channels(numbers) + 1e-9)
-                  for numbers in self._sets.values()]  # fmt: skip
-        return sum(counts) / self._total if self._total else 0.0
+    def whole(self, ratio: float, least: float) -> float:
+        """The share that goes where every set loses the same share, in whole channels.
+
+        What a set loses is rounded down. Where that comes to less than ``least``, sets lose the
+        smallest larger share that does not; or the most that may go, if that is enough.
+        """
+        sizes = np.array([self._channels(numbers) for numbers in self._sets.values()])
+
+        def in_all(share: float) -> float:
+            # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
+            return float(np.floor(share * sizes + 1e-9).sum()) / self._total
+
+        if not self._total or in_all(ratio) >= least:
+            return in_all(ratio) if self._total else 0.0
+        shares = [np.arange(math.floor(ratio * n + 1e-9) + 1, n + 1) / n for n in sizes.tolist()]
+        larger = np.unique(np.concatenate(shares)).tolist()
+        enough = in_all(larger[bisect.bisect_left(larger, least, key=in_all)])
+        return min(enough, max(least, self.share(self.prefix(self.size))))
 
     def _channels(self, numbers: Sequence[int]) -> int:
         return sum(self._groups[number].channels for number in numbers)

@@ -68,8 +68,37 @@ def test_rounding_takes_the_next_width_where_it_can():
         assert not group.removed or (group.channels - len(group.removed)) % 16 == 0
 
 
+@pytest.mark.parametrize("scope", ["global", "local", "stage"])
+@pytest.mark.parametrize("asked", [0.03, 0.1, 0.3, 0.45, 0.5, 0.7])
+@pytest.mark.parametrize("widths", [(7, 9, 11), (8, 8, 12), (6, 3, 5)])
+def test_whole_channels_never_keep_a_ratio_out_of_reach(scope, asked, widths):
+    limits = spa.Limits(scope=scope, max_ratio=1.0)
+    plan = spa.prune(classifier(widths=widths), ratio=asked, limits=limits, verify=False).plan
+    removed = {(g.id, g.channels): len(g.removed) for g in plan.groups}
+    total = sum(channels for _, channels in removed)
+    reached = sum(removed.values()) / total
+    assert reached >= asked * 0.97
+    assert reached <= asked * 1.03 or "channels are whole" in plan.notes[0]
+    if scope == "local":  # alike: the whole channels of one share, and no smaller one would do
+        assert len(set(removed.items())) == len(removed)
+        least = max(removed[g] / g[1] for g in removed)
+        shares = {k / size for _, size in removed for k in range(size + 1)}
+        for share in (each for each in {asked, *shares} if asked <= each < least):
+            fewer = sum(int(share * size + 1e-9) for _, size in removed)
+            assert fewer < asked * 0.97 * total
+
+
 def test_whole_channels_are_said():
     result = spa.prune(classifier(), ratio=0.45, limits=spa.Limits(scope="local"))
-    assert "ratio 0.45 was asked and 0.409 is what it comes to" in result.plan.notes[0]
+    assert "ratio 0.45 was asked and 0.5 is what it comes to" in result.plan.notes[0]
     exact = spa.prune(classifier(), ratio=0.5, limits=spa.Limits(scope="local"))
     assert not exact.plan.notes
+
+
+def test_a_target_that_one_of_several_steps_misses_is_told_whole():
+    with pytest.raises(spa.InfeasibleTarget) as caught:
+        spa.prune(WIDE, rf=1e6, steps=3, verify=False)
+    assert caught.value.asked == 1e6
+    assert "rf 1e+06 is out of reach" in str(caught.value)
+    result = spa.prune(WIDE, rf=caught.value.reachable, steps=3, verify=False)
+    assert share(result, "rf") >= caught.value.reachable * 0.97
