@@ -21,7 +21,7 @@ from spa.errors import InfeasibleTarget, SettingError
 from spa.graph.cost import Cost
 from spa.importance.score import Scores
 from spa.selection.costs import CostModel
-from spa.selection.match import matches
+from spa.selection.match import FORMS, matches, number_in
 from spa.selection.order import Order
 from spa.selection.quantity import CLOSE, Costs
 from spa.selection.reach import out_of_reach
@@ -205,10 +205,7 @@ def eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group
     ):  # fmt: skip
         for glob in globs:
             if not any(matches(group, glob) for group in groups.groups):
-                raise SettingError(
-                    f'--{kind} "{glob}" matches no parameter or node of any group; '
-                    "spa inspect lists their names."
-                )
+                raise SettingError(_no_group(f'--{kind} "{glob}"', glob, groups))
     # Groups stand in the order of the network.
     end = len(groups.groups) - limits.protect_last
     chosen = [
@@ -225,3 +222,14 @@ def eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group
             f"(first: group {unscored[0]}); they are left dense."
         )
     return [group for group in chosen if group.id in scores.by_group], notes
+
+
+def _no_group(what: str, glob: str, groups: Groups) -> str:
+    """What is said of a glob that matches nothing."""
+    number, last = number_in(glob), len(groups.groups) - 1
+    if number is not None and last >= 0:
+        return f"{what}: there is no group {number}; spa inspect shows 0 to {last}."
+    return (
+        f"{what} matches no parameter or node of any group; spa inspect lists their names "
+        f"({FORMS} are taken)."
+    )
