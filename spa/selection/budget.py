@@ -24,7 +24,7 @@ from spa.selection.costs import CostModel
 from spa.selection.match import FORMS, matches, number_in
 from spa.selection.order import Order
 from spa.selection.quantity import CLOSE, Costs
-from spa.selection.reach import out_of_reach
+from spa.selection.reach import out_of_reach, own_ratio_missed, own_ratio_notes
 from spa.selection.target import Limits, Target
 
 Mask = npt.NDArray[np.bool_]
@@ -96,6 +96,11 @@ def select(
         raise SettingError(f"{name} has to be measured, which spa.prune does; or ask for rf or rp.")
     chosen, notes = eligible(groups, scores, limits)
     order = Order(groups, chosen, scores, limits, already)
+    if (missed := own_ratio_missed(order, chosen, limits)) is not None:
+        if not best_effort:
+            raise missed
+        notes.append(str(missed))
+    notes += own_ratio_notes(order, chosen, limits)
     costs = CostModel(groups.coupling)
     nothing = np.zeros(groups.coupling.components.kept.size, dtype=bool)
     dense = costs.cost(nothing)
@@ -124,18 +129,21 @@ def select(
             raise InfeasibleTarget(why, quantity=name, asked=said.value, reachable=as_asked(top))
         return Selection(removed, dense, costs.cost(removed), (*notes, why))
     too_much = asked * (1 + CLOSE)
-    if reached(removed) > too_much:
+    if length and reached(removed) > too_much:
         removed = _closer(order, length - 1, reached, enough, too_much)
     value = reached(removed)
     if value > too_much:
-        said = f"{name} {target.value:g} was asked and {as_asked(value):.3g}"
         unit = "channel" if limits.round_to == 1 else f"step of {limits.round_to}"
-        notes.append(
-            f"{said} is what it comes to: channels are whole, and sets of them lose the same share."
-            if wanted > too_much
-            else f"{said} is the nearest value found that is not "
-            f"{'above' if is_amount else 'below'} it: one more {unit} removes that much."
-        )
+        if not length:
+            why = "what it comes to by the ratios of some groups alone."
+        elif wanted > too_much:
+            why = "what it comes to: channels are whole, and sets of them lose the same share."
+        else:
+            why = (
+                f"the nearest value found that is not {'above' if is_amount else 'below'} it: one "
+                f"more {unit} removes that much."
+            )
+        notes.append(f"{name} {target.value:g} was asked and {as_asked(value):.3g} is {why}")
     return Selection(removed, dense, costs.cost(removed), tuple(notes))
 
 
@@ -201,7 +209,7 @@ def eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group
     """Groups that may shrink, and remarks on those that may not for want of a score."""
     for kind, globs in (
         ("include", limits.include), ("exclude", limits.exclude),
-        ("floor", limits.floors), ("cap", limits.caps),
+        ("floor", limits.floors), ("cap", limits.caps), ("ratio-of", limits.ratios),
     ):  # fmt: skip
         for glob in globs:
             if not any(matches(group, glob) for group in groups.groups):
@@ -221,7 +229,14 @@ def eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group
             f"{scores.criterion} scores nothing in {len(unscored)} of {len(chosen)} groups "
             f"(first: group {unscored[0]}); they are left dense."
         )
-    return [group for group in chosen if group.id in scores.by_group], notes
+    chosen = [group for group in chosen if group.id in scores.by_group]
+    for glob in limits.ratios:
+        if not any(matches(group, glob) for group in chosen):
+            raise SettingError(
+                f'--ratio-of "{glob}" matches only groups that --include, --exclude, '
+                "--protect-first or -last or the criterion leave alone."
+            )
+    return chosen, notes
 
 
 def _no_group(what: str, glob: str, groups: Groups) -> str:

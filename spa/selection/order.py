@@ -4,7 +4,8 @@ A scope (`spa.selection.scope`) puts groups into sets. Within a set channels sta
 group, then place within the group; and sets are merged by the share of their channels that is gone
 once a channel goes, so that all shrink alike. Floors and caps take the end of each group out of the
 order, and a prefix of the order is rounded down to the widths that are asked for. RF, RP and the
-removed share only grow along the order, and ties do no harm.
+removed share only grow along the order, and ties do no harm. Groups that have a share of their own
+lose it with every prefix, the empty one too, and are left out of the order and of its share.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from spa.coupling.groups import Group, Groups
 from spa.importance.score import Scores
 from spa.importance.values import Values
 from spa.selection import scope
+from spa.selection.quantity import CLOSE
 from spa.selection.target import Limits
 
 Mask = npt.NDArray[np.bool_]
@@ -39,14 +41,23 @@ class Order:
     ) -> None:
         self._components = groups.coupling.components.kept.size
         self._groups = list(chosen)
-        self._total = sum(group.channels for group in chosen)
         self._steps = [max(1, limits.round_to // math.gcd(limits.round_to, _width(g)))
                        for g in chosen]  # fmt: skip
         self._caps = [limits.most(group) for group in chosen]
+        #: By place among the chosen groups, how many channels those with a share of their own lose.
+        self.own = {
+            number: self._whole_of(number, share)
+            for number, group in enumerate(chosen)
+            if (share := limits.ratio_of(group)) is not None
+        }
+        for number, count in self.own.items():
+            self._caps[number] = count
         set_of = scope.get(limits.scope).set_of
         self._sets: dict[Hashable, list[int]] = {}
         for number, group in enumerate(chosen):
-            self._sets.setdefault(set_of(group), []).append(number)
+            if number not in self.own:
+                self._sets.setdefault(set_of(group), []).append(number)
+        self._total = sum(map(self._channels, self._sets.values()))
         ranked = [_ranked(group, scores.by_group[group.id], already) for group in chosen]
         self._ranked = [group.components[places] for group, (places, _) in zip(
             chosen, ranked, strict=True
@@ -78,7 +89,8 @@ class Order:
 
     def share(self, removed: Mask) -> float:
         """Share of the channels of all groups in the order that goes."""
-        gone = sum(int(removed[group.components].sum()) for group in self._groups)
+        numbers = [number for each in self._sets.values() for number in each]
+        gone = sum(int(removed[self._groups[number].components].sum()) for number in numbers)
         return gone / self._total if self._total else 0.0
 
     def whole(self, ratio: float, least: float) -> float:
@@ -93,8 +105,10 @@ class Order:
             # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
             return float(np.floor(share * sizes + 1e-9).sum()) / self._total
 
-        if not self._total or in_all(ratio) >= least:
-            return in_all(ratio) if self._total else 0.0
+        if not self._total:
+            return 0.0
+        if in_all(ratio) >= least:
+            return in_all(ratio)
         shares = [np.arange(math.floor(ratio * n + 1e-9) + 1, n + 1) / n for n in sizes.tolist()]
         larger = np.unique(np.concatenate(shares)).tolist()
         enough = in_all(larger[bisect.bisect_left(larger, least, key=in_all)])
@@ -105,8 +119,11 @@ class Order:
 
     def counts(self, length: int) -> list[int]:
         """Channels of every group that go when the first ``length`` of the order do."""
-        taken = np.bincount(self._order[:length], minlength=len(self._groups))
-        return [self._rounded(number, int(count)) for number, count in enumerate(taken)]
+        taken = np.bincount(self._order[:length], minlength=len(self._groups)).tolist()
+        return [
+            self.own[number] if number in self.own else self._rounded(number, count)
+            for number, count in enumerate(taken)
+        ]
 
     def remove(self, counts: Sequence[int]) -> Mask:
         """Components that go when so many channels of every group do."""
@@ -122,6 +139,8 @@ class Order:
 
     def feasible(self, number: int) -> list[int]:
         """Numbers of channels that may go of a group, within its cap and its steps."""
+        if number in self.own:
+            return [self.own[number]]
         most = self._caps[number]
         return [n for n in range(most + 1) if self._rounded(number, n) == n]
 
@@ -148,6 +167,12 @@ class Order:
         """Groups in the order after a prefix, each with the step to its next feasible count."""
         for number in self._order[length:].tolist():
             yield number, functools.partial(self._next, number)
+
+    def _whole_of(self, number: int, share: float) -> int:
+        """Whole channels of a group for a share: rounded down, unless that misses it."""
+        asked = share * self._groups[number].channels
+        count = self._rounded(number, math.floor(asked + 1e-9))
+        return count if count >= asked * (1 - CLOSE) else self._next(number, count)
 
     def _rounded(self, number: int, count: int) -> int:
         """The largest feasible count not above ``count``."""

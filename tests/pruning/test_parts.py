@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import spa
+from spa import obspa
 from spa.bridge import from_torch
 from spa.selection.match import matches
 from tests.graphs import Builder, classifier
@@ -128,3 +129,112 @@ def test_a_name_that_begins_like_a_side_is_told_by_a_bracket():
     groups = groups_of(proto)
     assert chosen(groups, "out:0") == []
     assert chosen(groups, "[o]ut:0") == chosen(groups, "out:out:0") == [0]
+
+
+# Shares of their own
+
+
+def limited(**limits):
+    return spa.Limits(scope="local", **limits)
+
+
+def test_some_groups_lose_a_share_of_their_own():
+    """Widths 8, 8, 12, 16; the others lose what was asked."""
+    own = limited(ratios={"group:0": 0.25, "out:w4": 0.75})
+    plan = spa.prune(classifier(), ratio=0.5, limits=own).plan
+    assert removed(plan) == [2, 4, 6, 12]
+    assert not plan.notes
+    assert plan.settings["ratios"] == {"group:0": 0.25, "out:w4": 0.75}
+    alone = spa.prune(classifier(), ratio=0.0, limits=own).plan
+    assert removed(alone) == [2, 0, 0, 12]
+    least = np.argsort(l1_of_group(0))[:2]
+    assert plan.groups[0].removed == alone.groups[0].removed == tuple(sorted(least))
+
+
+def l1_of_group(number):
+    model = spa.load(classifier())
+    groups = spa.find_groups(model)
+    return spa.score(model, groups, "l1").by_group[number]
+
+
+@pytest.mark.parametrize("target", [{"rf": 3.0}, {"rp": 2.0}])
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_a_factor_is_of_the_whole_model(target, scope):
+    proto = classifier(widths=(32, 48, 64))
+    for share in (0.0, 0.25):
+        limits = spa.Limits(scope=scope, ratios={"group:1": share})
+        plan = spa.prune(proto, **target, limits=limits).plan
+        ((name, asked),) = target.items()
+        assert asked <= plan.reached[name] * (1 + 1e-6) <= asked * 1.03
+        assert len(plan.groups[1].removed) == share * plan.groups[1].channels
+
+
+def test_what_groups_lose_by_themselves_can_be_more_than_was_asked():
+    limits = spa.Limits(ratios={"*": 0.5})
+    plan = spa.prune(classifier(), rf=1.1, limits=limits).plan
+    assert removed(plan) == [4, 4, 6, 8]
+    assert "by the ratios of some groups alone" in plan.notes[0]
+    with pytest.raises(spa.InfeasibleTarget, match=r"ratio of \* 0.5") as caught:
+        spa.prune(classifier(), rf=100, limits=limits)
+    again = spa.prune(classifier(), rf=caught.value.reachable, limits=limits).plan
+    assert removed(again) == [4, 4, 6, 8]
+
+
+def test_an_own_share_is_above_the_largest_and_below_caps_and_floors():
+    limits = spa.Limits(max_ratio=0.1, ratios={"group:3": 0.5})
+    assert removed(spa.prune(classifier(), ratio=0.0, limits=limits).plan) == [0, 0, 0, 8]
+    for held in ({"caps": {"group:3": 0.25}}, {"floors": {"group:3": 12}}, {"round_to": 12}):
+        limits = spa.Limits(ratios={"group:3": 0.5}, **held)
+        with pytest.raises(spa.InfeasibleTarget) as caught:
+            spa.prune(classifier(), ratio=0.0, limits=limits)
+        assert (caught.value.quantity, caught.value.reachable) == ("ratio of group 3", 0.25)
+        best = spa.prune(classifier(), ratio=0.0, limits=limits, best_effort=True).plan
+        assert removed(best)[3] == 4
+        assert str(caught.value) in best.notes
+        within = spa.Limits(ratios={"group:3": 0.25}, **held)
+        assert removed(spa.prune(classifier(), ratio=0.0, limits=within).plan)[3] == 4
+
+
+def test_whole_channels_of_an_own_share_are_said():
+    limits = spa.Limits(ratios={"group:0": 0.3})
+    plan = spa.prune(classifier(), ratio=0.0, limits=limits).plan
+    assert removed(plan) == [3, 0, 0, 0]
+    assert "ratio 0.3 of group 0 was asked, and 3 of its 8 channels" in plan.notes[0]
+
+
+def test_own_shares_grow_step_by_step():
+    limits = spa.Limits(ratios={"group:3": 0.75})
+    one, many = (
+        spa.prune(classifier(), rf=2.0, limits=limits, steps=steps).plan for steps in (1, 3)
+    )
+    assert len(one.groups[3].removed) == len(many.groups[3].removed) == 12
+    assert many.settings["ratios"] == {"group:3": 0.75}
+
+
+def test_two_shares_of_one_group_are_refused():
+    """The weight w1 belongs to two groups, so a plain glob gives its own to both."""
+    limits = spa.Limits(ratios={"w0": 0.25, "w1": 0.5})
+    with pytest.raises(spa.SettingError, match=r'Group 0 .* 0.25 by "w0" and 0.5 by "w1".*out:'):
+        spa.prune(chain(), ratio=0.0, limits=limits)
+    limits = spa.Limits(ratios={"out:w0": 0.25, "out:w1": 0.5})
+    assert removed(spa.prune(chain(), ratio=0.0, limits=limits).plan) == [2, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"ratios": {"*": 1.0}}, "must lie in"), ({"ratios": {"*": -0.5}}, "must lie in"),
+     ({"ratios": {"group:7": 0.5}}, "no group 7"),
+     ({"ratios": {"group:1": 0.5}, "exclude": ["group:1"]}, "matches only groups that")],
+)  # fmt: skip
+def test_shares_without_meaning_are_refused(settings, said):
+    with pytest.raises(spa.SettingError, match=said):
+        spa.prune(classifier(), ratio=0.5, limits=spa.Limits(**settings))
+
+
+def test_obspa_gives_groups_their_own_share():
+    limits = spa.Limits(ratios={"group:3": 0.25})
+    plan = obspa.prune(
+        classifier(), ratio=0.5, limits=limits, calibration="noise", samples=16, rounds=2
+    ).plan
+    assert len(plan.groups[3].removed) == 4
+    assert sum(removed(plan)[:3]) == 14
