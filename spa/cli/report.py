@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import spa
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     with stage(f"Loading {args.model}"):
         model = spa.load(args.model, parse_inputs(args.input))
     with stage("Drawing the groups"):
-        text = page(model, plan, args.model)
+        text = page(model, plan, Path(args.model).name)
     write_text(args.output, text)
     document = {
         "model": args.model,

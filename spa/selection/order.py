@@ -105,8 +105,8 @@ class Order:
             # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
             return float(np.floor(share * sizes + 1e-9).sum()) / self._total
 
-        if not self._total:
-            return 0.0
+        if not self._total:  # nothing is left to a target where all groups have shares of their own
+            return 0.0 if self.own else ratio
         if in_all(ratio) >= least:
             return in_all(ratio)
         shares = [np.arange(math.floor(ratio * n + 1e-9) + 1, n + 1) / n for n in sizes.tolist()]

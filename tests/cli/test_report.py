@@ -100,8 +100,9 @@ def test_where_nothing_may_shrink_the_page_says_why(good, tmp_path):
 
 def test_obspa_and_shares_of_some_groups_are_named(good, model, tmp_path):
     plan, out = tmp_path / "p.json", tmp_path / "page.html"
-    good("prune", model, "-o", tmp_path / "o.onnx", "--ratio", 0.25, "--ratio-of", "out:w1=0.5",
-         "--method", "obspa", "--calibration", "noise", "--samples", 16, "--plan", plan)  # fmt: skip
+    how = ("--method", "obspa", "--calibration", "noise", "--samples", 16)
+    target = ("--ratio", 0.25, "--ratio-of", "out:w1=0.5")
+    good("prune", model, "-o", tmp_path / "o.onnx", *target, *how, "--plan", plan)
     good("report", model, plan, "-o", out)
     said = " ".join(Elements(out.read_text()).texts)
     assert '{"out:w1": 0.5}' in said

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import spa
-from tests.graphs import classifier
+from tests.graphs import Builder, classifier
 
 WIDE = classifier(widths=(70, 90, 130))
 
@@ -102,3 +102,20 @@ def test_a_target_that_one_of_several_steps_misses_is_told_whole():
     assert "rf 1e+06 is out of reach" in str(caught.value)
     result = spa.prune(WIDE, rf=caught.value.reachable, steps=3, verify=False)
     assert share(result, "rf") >= caught.value.reachable * 0.97
+
+
+@pytest.mark.parametrize("name", ["rf", "ratio"])
+def test_where_nothing_may_shrink_every_target_is_missed(name):
+    g = Builder()
+    nothing = g.model(g.conv(g.input(3, 8, 8), 3, 4))
+    asked = {name: 2.0 if name == "rf" else 0.5}
+    for proto, limits, why in (
+        (nothing, spa.Limits(), "no group of this model may shrink"),
+        (classifier(), spa.Limits(exclude=["*"]), "leave no group that may shrink"),
+    ):
+        with pytest.raises(spa.InfeasibleTarget, match=why):
+            spa.prune(proto, **asked, limits=limits)
+        best = spa.prune(proto, **asked, limits=limits, best_effort=True)
+        assert best.model == proto
+        assert why in best.plan.notes[0]
+    assert not spa.prune(nothing, **{name: 1.0 if name == "rf" else 0.0}).plan.notes
