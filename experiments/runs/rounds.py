@@ -6,7 +6,8 @@
 
 Every round is scored anew, on the same data, and asked for what its part of the target still
 lacks: what is measured of the file before counts. Limits hold in each round for the file that it
-prunes; of the shares that groups lose by themselves, each round takes its part. Each pruning and each training is a stage of its own, so that an interrupted run goes on.
+prunes; of the shares that groups lose by themselves, each round takes its part. Each pruning and
+each training is a stage of its own, so that an interrupted run goes on.
 """
 
 from __future__ import annotations

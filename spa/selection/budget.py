@@ -137,7 +137,7 @@ def select(
         if not length:
             why = "what it comes to by the ratios of some groups alone."
         elif wanted > too_much:
-            why = "what it comes to: channels are whole, and sets of them lose the same share."
+            why = "what it comes to: channels are whole, and sets of one size lose equally many."
         else:
             why = (
                 f"the nearest value found that is not {'above' if is_amount else 'below'} it: one "

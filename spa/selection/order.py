@@ -2,7 +2,8 @@
 
 A scope (`spa.selection.scope`) puts groups into sets. Within a set channels stand by score, then
 group, then place within the group; and sets are merged by the share of their channels that is gone
-once a channel goes, so that all shrink alike. Floors and caps take the end of each group out of the
+once a channel goes, so that all shrink alike (of two with one share the smaller set first, and sets
+of one size next to each other). Floors and caps take the end of each group out of the
 order, and a prefix of the order is rounded down to the widths that are asked for. RF, RP and the
 removed share only grow along the order, and ties do no harm. Groups that have a share of their own
 lose it with every prefix, the empty one too, and are left out of the order and of its share.
@@ -10,9 +11,9 @@ lose it with every prefix, the empty one too, and are left out of the order and 
 
 from __future__ import annotations
 
-import bisect
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
@@ -63,7 +64,7 @@ class Order:
             chosen, ranked, strict=True
         )]  # fmt: skip
         self._keys = [keys for _, keys in ranked]
-        merged: list[tuple[float, float, int, int]] = []
+        merged: list[tuple[float, float, int, int, int]] = []
         for numbers in self._sets.values():
             keys = sorted(
                 (went, value, number, place)
@@ -72,11 +73,11 @@ class Order:
             )
             channels = self._channels(numbers)
             merged += [
-                (went, (i + 1) / channels, number, place)
+                (went, (i + 1) / channels, channels, number, place)
                 for i, (went, _, number, place) in enumerate(keys)
             ]
         merged.sort()
-        self._order = np.array([key[2] for key in merged], dtype=np.int64)
+        self._order = np.array([number for _, _, _, number, _ in merged], dtype=np.int64)
 
     @property
     def size(self) -> int:
@@ -96,23 +97,23 @@ class Order:
     def whole(self, ratio: float, least: float) -> float:
         """The share that goes where every set loses the same share, in whole channels.
 
-        What a set loses is rounded down. Where that comes to less than ``least``, sets lose the
-        smallest larger share that does not; or the most that may go, if that is enough.
+        What a set loses is rounded down. Where that comes to less than ``least``, sets lose one
+        channel more, those of one size together and in the order, until it does not; or the most
+        that may go does, if that is enough.
         """
-        sizes = np.array([self._channels(numbers) for numbers in self._sets.values()])
-
-        def in_all(share: float) -> float:
-            # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
-            return float(np.floor(share * sizes + 1e-9).sum()) / self._total
-
         if not self._total:  # nothing is left to a target where all groups have shares of their own
             return 0.0 if self.own else ratio
-        if in_all(ratio) >= least:
-            return in_all(ratio)
-        shares = [np.arange(math.floor(ratio * n + 1e-9) + 1, n + 1) / n for n in sizes.tolist()]
-        larger = np.unique(np.concatenate(shares)).tolist()
-        enough = in_all(larger[bisect.bisect_left(larger, least, key=in_all)])
-        return min(enough, max(least, self.share(self.prefix(self.size))))
+        sizes = Counter(map(self._channels, self._sets.values()))
+        # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
+        floors = {size: math.floor(ratio * size + 1e-9) for size in sizes}
+        gone = sum(floors[size] * count for size, count in sizes.items())
+        if gone / self._total >= least:
+            return gone / self._total
+        for _, size in sorted((k / n, n) for n in sizes for k in range(floors[n] + 1, n + 1)):
+            gone += sizes[size]
+            if gone / self._total >= least:
+                break
+        return min(gone / self._total, max(least, self.share(self.prefix(self.size))))
 
     def _channels(self, numbers: Sequence[int]) -> int:
         return sum(self._groups[number].channels for number in numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -79,19 +80,21 @@ def test_whole_channels_never_keep_a_ratio_out_of_reach(scope, asked, widths):
     reached = sum(removed.values()) / total
     assert reached >= asked * 0.97
     assert reached <= asked * 1.03 or "channels are whole" in plan.notes[0]
-    if scope == "local":  # alike: the whole channels of one share, and no smaller one would do
-        assert len(set(removed.items())) == len(removed)
-        least = max(removed[g] / g[1] for g in removed)
-        shares = {k / size for _, size in removed for k in range(size + 1)}
-        for share in (each for each in {asked, *shares} if asked <= each < least):
-            fewer = sum(int(share * size + 1e-9) for _, size in removed)
-            assert fewer < asked * 0.97 * total
+    if scope == "local":  # alike: rounded down or more, and no more than it takes
+        sizes = [size for _, size in removed]
+        assert len({(size, gone) for (_, size), gone in removed.items()}) == len({*sizes})
+        more = [n for (_, n), gone in removed.items() if gone > math.floor(asked * n + 1e-9)]
+        assert all(gone >= math.floor(asked * n + 1e-9) for (_, n), gone in removed.items())
+        if more:
+            last = max(more.count(size) for size in more)
+            assert sum(removed.values()) - last < asked * 0.97 * total
 
 
 def test_whole_channels_are_said():
-    result = spa.prune(classifier(), ratio=0.45, limits=spa.Limits(scope="local"))
-    assert "ratio 0.45 was asked and 0.5 is what it comes to" in result.plan.notes[0]
-    exact = spa.prune(classifier(), ratio=0.5, limits=spa.Limits(scope="local"))
+    limits = spa.Limits(scope="local")
+    result = spa.prune(classifier(widths=(3, 3, 3)), ratio=0.5, limits=limits)
+    assert "ratio 0.5 was asked and 0.667 is what it comes to" in result.plan.notes[0]
+    exact = spa.prune(classifier(), ratio=0.5, limits=limits)
     assert not exact.plan.notes
 
 

@@ -1,7 +1,7 @@
 """Ratio: the share of the channels that goes; of every set of the scope alike.
 
-Channels are whole: what a set loses is rounded down, if that comes close enough, and else sets lose
-the next larger share that does. The share is of the groups that may shrink.
+Channels are whole: what a set loses is rounded down, if that comes close enough; else some lose one
+more, those of one size alike, until it does. The share is of the groups that may shrink.
 """
 
 from __future__ import annotations
