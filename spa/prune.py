@@ -66,7 +66,7 @@ def prune(
         ratio: see ``target``.
         machine: what a target of latency is measured on; None is one thread of the CPU.
         inputs: example inputs or their shapes; see `spa.load`.
-        limits: scope, rounding, floors, caps and globs.
+        limits: scope, rounding, floors, caps, globs, and shares of some groups.
         aggregate: how slices are folded; None takes the criterion's own.
         normalize: how groups are made comparable; None takes the criterion's own.
         attention: what attention loses: ``heads``, ``head_dim`` or ``none``.
@@ -112,15 +112,17 @@ def prune(
             loss=loss,
             seed=seed,
         )
-        goal = target.part(step, steps)
+        goal, held = target.part(step, steps), limits.part(step, steps)
         already = None if selection is None else selection.removed
         if target.of.value is None:
             selection = select_for_latency(
-                model, groups, scores, goal, limits, machine or Machine(), already,
+                model, groups, scores, goal, held, machine or Machine(), already,
                 best_effort=best_effort,
             )  # fmt: skip
         else:
-            selection = select(groups, scores, goal, limits, already, best_effort=best_effort)
+            selection = select(
+                groups, scores, goal, held, already, best_effort=best_effort, whole=target
+            )
     assert selection is not None
     plan = plan_of(groups, scores, target, limits, selection)
     plan = dataclasses.replace(plan, notes=(*plan.notes, *notes_of(model.proto)))

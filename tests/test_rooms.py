@@ -33,6 +33,7 @@ ORDER = (
     {"obspa", "prune", "frameworks"},
     {"tuning", "verbs"},
     {""},  # spa itself
+    {"report"},
     {"cli"},
     {"__main__"},
 )

@@ -23,6 +23,7 @@ from experiments.times import TIMES
 from experiments.training.budget import Budget
 from spa import Limits
 from spa.errors import SettingError
+from spa.importance.options import read
 from spa.selection import quantity
 
 # Parts of the configuration: those that are chosen by a name, and the others.
@@ -58,7 +59,7 @@ def parse(cfg: DictConfig) -> Settings:
     place = checked(Place, _picked(values, Place) | {"threads": trainer.get("threads")})
     experiment = str(values.get("experiment_name"))
     paths.runs(place.results_dir, experiment)
-    limits = checked(Limits, _picked(values, Limits) | _globs(values))
+    limits = checked(Limits, _picked(values, Limits) | _globs(values) | _by_glob(values))
     scoring = _scoring(values)
     calibrating = checked(Calibration, _picked(values, Calibration))
     one = checked(_Plain, _picked(values, _Plain))
@@ -196,6 +197,23 @@ def _globs(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         if not isinstance(globs, list) or not all(isinstance(each, (str, int)) for each in globs):
             raise SettingError(f"{key} is a list of globs, such as [conv*], but is {value!r}")
         found[key] = tuple(map(str, globs))
+    return found
+
+
+def _by_glob(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Numbers by glob, as ``spa prune`` takes them: GLOB=NUMBER, one or a list; or a mapping."""
+    found: dict[str, dict[str, Any]] = {}
+    for key in ("ratios", "floors", "caps"):
+        value = values.get(key)
+        texts = [value] if isinstance(value, str) else [] if value is None else value
+        if isinstance(texts, dict):
+            found[key] = {str(glob): number for glob, number in texts.items()}
+        elif isinstance(texts, list) and all(isinstance(each, str) for each in texts):
+            found[key] = dict(read(texts, key))
+        else:
+            raise SettingError(
+                f"{key} is a list of GLOB=NUMBER, such as ['conv*=0.5'], but is {value!r}"
+            )
     return found
 
 

@@ -111,7 +111,7 @@ class Settings:
         if self.limits is not None:
             globs = {key: list(getattr(self.limits, key)) for key in ("include", "exclude")}
             what |= asdict(self.limits) | globs
-            for later in ("floors", "caps", "protect_first", "protect_last"):
+            for later in ("floors", "caps", "ratios", "protect_first", "protect_last"):
                 if not what[later]:  # earlier runs keep their ids
                     del what[later]
         if (scoring := self.scoring) is not None:

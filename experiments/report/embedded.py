@@ -6,12 +6,12 @@ say its number: 200 plans of a DenseNet would be 140 MB as they lie in their fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable
 from typing import Any
 
 from experiments.report.content import Run
 from spa.pruning.plan import Plan, PlannedGroup
+from spa.report.ranges import ranges
 
 
 class Embedded:
@@ -62,12 +62,3 @@ class Embedded:
 
     def _text(self, text: str) -> int:
         return self._texts.setdefault(text, len(self._texts))
-
-
-def ranges(indices: Sequence[int]) -> str:
-    """Write sorted indices as ranges: 0-3, 7."""
-    parts = []
-    for _, run in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0]):
-        block = [index for _, index in run]
-        parts.append(f"{block[0]}-{block[-1]}" if len(block) > 1 else str(block[0]))
-    return ", ".join(parts)

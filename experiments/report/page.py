@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 from experiments import tables
 from experiments.report import numbers
 from experiments.report.content import Content, Run, facts, natural
-from experiments.report.drawing import draw
 from experiments.report.embedded import Embedded
 from experiments.report.figures import figures
 from spa.errors import MissingExtra
+from spa.report.drawing import LEGEND, draw
+from spa.report.page import STYLE
 
 HERE = Path(__file__).resolve().parent
 _FEW = 12  # a column with at most so many values gets a drop-down
@@ -89,7 +90,8 @@ def render(content: Content) -> str:
         settings=[(row, [next(places) for _ in content.runs[row.run_id]]) for row in content.rows],
         numbers=numbers,
         data=data,
-        style=Markup((HERE / "page.css").read_text("utf-8")),
+        legend=Markup(LEGEND),
+        style=Markup(STYLE.read_text("utf-8") + (HERE / "page.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=digest,
     )

@@ -6,7 +6,8 @@
 
 Every round is scored anew, on the same data, and asked for what its part of the target still
 lacks: what is measured of the file before counts. Limits hold in each round for the file that it
-prunes. Each pruning and each training is a stage of its own, so that an interrupted run goes on.
+prunes; of the shares that groups lose by themselves, each round takes its part. Each pruning and
+each training is a stage of its own, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from experiments.runs.job import Source
 from experiments.runs.prune import prune
 from experiments.runs.tune import tune
-from spa import Target
+from spa import Limits, Target
 from spa.errors import SettingError
 
 
@@ -38,7 +39,8 @@ def in_rounds(source: Path, given: Source) -> dict[str, Any]:
         if before:
             wanted = remaining(wanted, before[-1])
         # What a method sees and trains is told apart by rounds.
-        mine = replace(given, rows=[], seen=[])
+        own = replace(settings, limits=in_round(settings.limits, step, pace.steps))
+        mine = replace(given, rows=[], seen=[], settings=own)
         before.append(
             folder.stage(
                 "prune" if last else f"round_{step}_prune",
@@ -59,6 +61,14 @@ def in_rounds(source: Path, given: Source) -> dict[str, Any]:
                 )
             )
     return _joined(before, trained, len(given.data.train))
+
+
+def in_round(limits: Limits | None, step: int, steps: int) -> Limits | None:
+    """What limits are in one of several rounds: groups' own shares, of what is left of them."""
+    if limits is None or not limits.ratios:
+        return limits
+    whole, before = (limits.part(k, steps).ratios for k in (step, step - 1))
+    return replace(limits, ratios={g: 1 - (1 - whole[g]) / (1 - before[g]) for g in whole})
 
 
 def remaining(goal: Target, measured: Mapping[str, Any]) -> Target:

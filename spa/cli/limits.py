@@ -33,7 +33,13 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
          "channels that groups with a matching parameter or node keep; repeatable"),
         ("--cap", {**glob, "metavar": "GLOB=X"},
          "largest share of such groups that may go; repeatable"),
-        ("--include", glob, "only groups with a matching parameter or node; repeatable"),
+        ("--ratio-of", {**glob, "metavar": "GLOB=X"},
+         "share that goes of such groups whatever the target; repeatable (with --ratio 0, of these "
+         "alone)"),
+        ("--include", glob,
+         "only groups with a matching parameter or node; repeatable. Everywhere, a GLOB may be "
+         "out:GLOB or in:GLOB, groups of the outputs or inputs of such weights, or group:N, the "
+         "group of that number (spa inspect)"),
         ("--exclude", glob, "no groups with a matching parameter or node; repeatable"),
         ("--protect-first", {**whole, "default": 0}, "leave the first N groups alone"),
         ("--protect-last", {**whole, "default": 0}, "leave the last N groups alone"),
@@ -56,6 +62,7 @@ def limits_of(args: argparse.Namespace) -> Limits:
         exclude=args.exclude,
         floors=_numbers(args.floor, "--floor", int, "a whole number"),
         caps=_numbers(args.cap, "--cap", float, "a share"),
+        ratios=_numbers(args.ratio_of, "--ratio-of", float, "a share"),
         protect_first=args.protect_first,
         protect_last=args.protect_last,
     )

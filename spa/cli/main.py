@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import spa
-from spa.cli import apply, export, frameworks, inspect, profile, prune, verify
+from spa.cli import apply, export, frameworks, inspect, profile, prune, report, verify
 from spa.errors import InfeasibleTarget, SpaError
 from spa.graph.read import first_line
 from spa.showing import MOST_OF_A_MESSAGE, shown
@@ -26,7 +26,7 @@ from spa.starting import INTERRUPTED, SAID
 
 # Not the package's docstring: Python leaves these out where it is told to optimise.
 ABOUT = "SPA, Structurally Prune Anything: removes whole channels from a network, and proves it."
-COMMANDS = (inspect, prune, apply, verify, profile, export, frameworks)
+COMMANDS = (inspect, prune, apply, verify, report, profile, export, frameworks)
 TRACEBACK = "SPA_TRACEBACK"  # with this set in the environment, a defect shows its traceback
 DEFECT = "this is a defect of SPA"
 

@@ -21,7 +21,7 @@ from spa.progress import stage
 from spa.selection.budget import Selection, eligible
 from spa.selection.costs import CostModel, Mask
 from spa.selection.order import Order
-from spa.selection.reach import out_of_reach
+from spa.selection.reach import out_of_reach, own_ratio_missed, own_ratio_notes
 from spa.selection.target import Limits, Target
 
 # A measured latency within this share of the asked one is reached.
@@ -83,6 +83,11 @@ def select_for_latency(
     """
     chosen, notes = eligible(groups, scores, limits)
     order = Order(groups, chosen, scores, limits, already)
+    if (missed := own_ratio_missed(order, chosen, limits)) is not None:
+        if not best_effort:
+            raise missed
+        notes.append(str(missed))
+    notes += own_ratio_notes(order, chosen, limits)
     costs = CostModel(groups.coupling)
     nothing = order.remove([0] * len(order.widths))
     feeds, dense_model = feeds_of(model, machine), cut_to(model, groups, nothing)

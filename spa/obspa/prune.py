@@ -60,7 +60,7 @@ def prune(
         rp: dense over pruned parameters.
         ratio: removed share of the channels.
         inputs: example inputs or their shapes; see `spa.load`.
-        limits: scope, rounding, floors, caps and globs.
+        limits: scope, rounding, floors, caps, globs, and shares of some groups.
         calibration: inputs (an array, or arrays by input name), or what they are made of: ``bn``
             (the model's own batch norm statistics), ``noise``, ``uniform``, or ``self`` (text that
             a language model writes).
@@ -179,8 +179,9 @@ def _rounds(
         scores = scores_of(current, groups, made, settings)
         already = None if selection is None else selection.removed
         selection = select(
-            groups, scores, target.part(step, settings.rounds), limits, already,
-            best_effort=best_effort,
+            groups, scores, target.part(step, settings.rounds),
+            limits.part(step, settings.rounds), already,
+            best_effort=best_effort, whole=target,
         )  # fmt: skip
         if step == settings.rounds and (settings.greedy or settings.swaps):
             better = improved(model, groups, selection.removed, made, settings)

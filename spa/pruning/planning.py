@@ -55,6 +55,7 @@ def _where_given(limits: Limits) -> dict[str, Any]:
     held = {
         "floors": dict(limits.floors),
         "caps": dict(limits.caps),
+        "ratios": dict(limits.ratios),
         "protect_first": limits.protect_first,
         "protect_last": limits.protect_last,
     }

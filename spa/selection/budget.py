@@ -21,16 +21,14 @@ from spa.errors import InfeasibleTarget, SettingError
 from spa.graph.cost import Cost
 from spa.importance.score import Scores
 from spa.selection.costs import CostModel
-from spa.selection.match import matches
+from spa.selection.match import FORMS, matches, number_in
 from spa.selection.order import Order
-from spa.selection.quantity import Costs
-from spa.selection.reach import out_of_reach
+from spa.selection.quantity import CLOSE, Costs
+from spa.selection.reach import out_of_reach, own_ratio_missed, own_ratio_notes
 from spa.selection.target import Limits, Target
 
 Mask = npt.NDArray[np.bool_]
 
-# A reached value within this share of the asked one needs no remark.
-CLOSE = 0.03
 # Prefixes that are looked at where a quantity may rise and fall along the order.
 LOOKS = 256
 
@@ -75,6 +73,7 @@ def select(
     already: Mask | None = None,
     *,
     best_effort: bool = False,
+    whole: Target | None = None,
 ) -> Selection:
     """Chooses the channels that go.
 
@@ -85,6 +84,7 @@ def select(
         limits: what holds whatever the scores say.
         already: components that went in earlier steps.
         best_effort: where the target is out of reach, take the most that the limits allow.
+        whole: what the target is one of several steps to, for messages.
 
     Raises:
         InfeasibleTarget: the limits keep the target out of reach by more than `CLOSE`; by less, the
@@ -96,6 +96,11 @@ def select(
         raise SettingError(f"{name} has to be measured, which spa.prune does; or ask for rf or rp.")
     chosen, notes = eligible(groups, scores, limits)
     order = Order(groups, chosen, scores, limits, already)
+    if (missed := own_ratio_missed(order, chosen, limits)) is not None:
+        if not best_effort:
+            raise missed
+        notes.append(str(missed))
+    notes += own_ratio_notes(order, chosen, limits)
     costs = CostModel(groups.coupling)
     nothing = np.zeros(groups.coupling.components.kept.size, dtype=bool)
     dense = costs.cost(nothing)
@@ -118,26 +123,27 @@ def select(
     removed = order.prefix(length)
     if not is_reached:
         top = reached(removed)
-        why = out_of_reach(target, as_asked(top), at_dense, chosen, groups, limits)
+        said = whole or target
+        why = out_of_reach(said, as_asked(top), at_dense, chosen, groups, limits)
         if top < asked * (1 - CLOSE) and not best_effort:
-            raise InfeasibleTarget(why, quantity=name, asked=target.value, reachable=as_asked(top))
+            raise InfeasibleTarget(why, quantity=name, asked=said.value, reachable=as_asked(top))
         return Selection(removed, dense, costs.cost(removed), (*notes, why))
     too_much = asked * (1 + CLOSE)
-    if reached(removed) > too_much:
+    if length and reached(removed) > too_much:
         removed = _closer(order, length - 1, reached, enough, too_much)
     value = reached(removed)
-    said = f"{name} {target.value:g} was asked and {as_asked(value):.3g}"
     if value > too_much:
         unit = "channel" if limits.round_to == 1 else f"step of {limits.round_to}"
-        notes.append(
-            f"{said} is the nearest value found that is not "
-            f"{'above' if is_amount else 'below'} it: one more {unit} removes that much."
-        )
-    elif value < asked * (1 - CLOSE):
-        notes.append(
-            f"{said} is what it comes to: channels are whole, and what goes of each set of them is "
-            "rounded down."
-        )
+        if not length:
+            why = "what it comes to by the ratios of some groups alone."
+        elif wanted > too_much:
+            why = "what it comes to: channels are whole, and sets of one size lose equally many."
+        else:
+            why = (
+                f"the nearest value found that is not {'above' if is_amount else 'below'} it: one "
+                f"more {unit} removes that much."
+            )
+        notes.append(f"{name} {target.value:g} was asked and {as_asked(value):.3g} is {why}")
     return Selection(removed, dense, costs.cost(removed), tuple(notes))
 
 
@@ -203,14 +209,11 @@ def eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group
     """Groups that may shrink, and remarks on those that may not for want of a score."""
     for kind, globs in (
         ("include", limits.include), ("exclude", limits.exclude),
-        ("floor", limits.floors), ("cap", limits.caps),
+        ("floor", limits.floors), ("cap", limits.caps), ("ratio-of", limits.ratios),
     ):  # fmt: skip
         for glob in globs:
             if not any(matches(group, glob) for group in groups.groups):
-                raise SettingError(
-                    f'--{kind} "{glob}" matches no parameter or node of any group; '
-                    "spa inspect lists their names."
-                )
+                raise SettingError(_no_group(f'--{kind} "{glob}"', glob, groups))
     # Groups stand in the order of the network.
     end = len(groups.groups) - limits.protect_last
     chosen = [
@@ -226,4 +229,22 @@ def eligible(groups: Groups, scores: Scores, limits: Limits) -> tuple[list[Group
             f"{scores.criterion} scores nothing in {len(unscored)} of {len(chosen)} groups "
             f"(first: group {unscored[0]}); they are left dense."
         )
-    return [group for group in chosen if group.id in scores.by_group], notes
+    chosen = [group for group in chosen if group.id in scores.by_group]
+    for glob in limits.ratios:
+        if not any(matches(group, glob) for group in chosen):
+            raise SettingError(
+                f'--ratio-of "{glob}" matches only groups that --include, --exclude, '
+                "--protect-first or -last or the criterion leave alone."
+            )
+    return chosen, notes
+
+
+def _no_group(what: str, glob: str, groups: Groups) -> str:
+    """What is said of a glob that matches nothing."""
+    number, last = number_in(glob), len(groups.groups) - 1
+    if number is not None and last >= 0:
+        return f"{what}: there is no group {number}; spa inspect shows 0 to {last}."
+    return (
+        f"{what} matches no parameter or node of any group; spa inspect lists their names "
+        f"({FORMS} are taken)."
+    )

@@ -2,15 +2,18 @@
 
 A scope (`spa.selection.scope`) puts groups into sets. Within a set channels stand by score, then
 group, then place within the group; and sets are merged by the share of their channels that is gone
-once a channel goes, so that all shrink alike. Floors and caps take the end of each group out of the
+once a channel goes, so that all shrink alike (of two with one share the smaller set first, and sets
+of one size next to each other). Floors and caps take the end of each group out of the
 order, and a prefix of the order is rounded down to the widths that are asked for. RF, RP and the
-removed share only grow along the order, and ties do no harm.
+removed share only grow along the order, and ties do no harm. Groups that have a share of their own
+lose it with every prefix, the empty one too, and are left out of the order and of its share.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
@@ -20,6 +23,7 @@ from spa.coupling.groups import Group, Groups
 from spa.importance.score import Scores
 from spa.importance.values import Values
 from spa.selection import scope
+from spa.selection.quantity import CLOSE
 from spa.selection.target import Limits
 
 Mask = npt.NDArray[np.bool_]
@@ -38,20 +42,29 @@ class Order:
     ) -> None:
         self._components = groups.coupling.components.kept.size
         self._groups = list(chosen)
-        self._total = sum(group.channels for group in chosen)
         self._steps = [max(1, limits.round_to // math.gcd(limits.round_to, _width(g)))
                        for g in chosen]  # fmt: skip
         self._caps = [limits.most(group) for group in chosen]
+        #: By place among the chosen groups, how many channels those with a share of their own lose.
+        self.own = {
+            number: self._whole_of(number, share)
+            for number, group in enumerate(chosen)
+            if (share := limits.ratio_of(group)) is not None
+        }
+        for number, count in self.own.items():
+            self._caps[number] = count
         set_of = scope.get(limits.scope).set_of
         self._sets: dict[Hashable, list[int]] = {}
         for number, group in enumerate(chosen):
-            self._sets.setdefault(set_of(group), []).append(number)
+            if number not in self.own:
+                self._sets.setdefault(set_of(group), []).append(number)
+        self._total = sum(map(self._channels, self._sets.values()))
         ranked = [_ranked(group, scores.by_group[group.id], already) for group in chosen]
         self._ranked = [group.components[places] for group, (places, _) in zip(
             chosen, ranked, strict=True
         )]  # fmt: skip
         self._keys = [keys for _, keys in ranked]
-        merged: list[tuple[float, float, int, int]] = []
+        merged: list[tuple[float, float, int, int, int]] = []
         for numbers in self._sets.values():
             keys = sorted(
                 (went, value, number, place)
@@ -60,11 +73,11 @@ class Order:
             )
             channels = self._channels(numbers)
             merged += [
-                (went, (i + 1) / channels, number, place)
+                (went, (i + 1) / channels, channels, number, place)
                 for i, (went, _, number, place) in enumerate(keys)
             ]
         merged.sort()
-        self._order = np.array([key[2] for key in merged], dtype=np.int64)
+        self._order = np.array([number for _, _, _, number, _ in merged], dtype=np.int64)
 
     @property
     def size(self) -> int:
@@ -77,23 +90,41 @@ class Order:
 
     def share(self, removed: Mask) -> float:
         """Share of the channels of all groups in the order that goes."""
-        gone = sum(int(removed[group.components].sum()) for group in self._groups)
+        numbers = [number for each in self._sets.values() for number in each]
+        gone = sum(int(removed[self._groups[number].components].sum()) for number in numbers)
         return gone / self._total if self._total else 0.0
 
-    def whole(self, ratio: float) -> float:
-        """The share that goes where every set loses whole channels, and no more than a ratio."""
+    def whole(self, ratio: float, least: float) -> float:
+        """The share that goes where every set loses the same share, in whole channels.
+
+        What a set loses is rounded down. Where that comes to less than ``least``, sets lose one
+        channel more, those of one size together and in the order, until it does not; or the most
+        that may go does, if that is enough.
+        """
+        if not self._total:  # nothing is left to a target where all groups have shares of their own
+            return 0.0 if self.own else ratio
+        sizes = Counter(map(self._channels, self._sets.values()))
         # The smallest slack that undoes binary fractions: floor(0.29 * 100) is 29.
-        counts = [math.floor(ratio * self._channels(numbers) + 1e-9)
-                  for numbers in self._sets.values()]  # fmt: skip
-        return sum(counts) / self._total if self._total else 0.0
+        floors = {size: math.floor(ratio * size + 1e-9) for size in sizes}
+        gone = sum(floors[size] * count for size, count in sizes.items())
+        if gone / self._total >= least:
+            return gone / self._total
+        for _, size in sorted((k / n, n) for n in sizes for k in range(floors[n] + 1, n + 1)):
+            gone += sizes[size]
+            if gone / self._total >= least:
+                break
+        return min(gone / self._total, max(least, self.share(self.prefix(self.size))))
 
     def _channels(self, numbers: Sequence[int]) -> int:
         return sum(self._groups[number].channels for number in numbers)
 
     def counts(self, length: int) -> list[int]:
         """Channels of every group that go when the first ``length`` of the order do."""
-        taken = np.bincount(self._order[:length], minlength=len(self._groups))
-        return [self._rounded(number, int(count)) for number, count in enumerate(taken)]
+        taken = np.bincount(self._order[:length], minlength=len(self._groups)).tolist()
+        return [
+            self.own[number] if number in self.own else self._rounded(number, count)
+            for number, count in enumerate(taken)
+        ]
 
     def remove(self, counts: Sequence[int]) -> Mask:
         """Components that go when so many channels of every group do."""
@@ -109,6 +140,8 @@ class Order:
 
     def feasible(self, number: int) -> list[int]:
         """Numbers of channels that may go of a group, within its cap and its steps."""
+        if number in self.own:
+            return [self.own[number]]
         most = self._caps[number]
         return [n for n in range(most + 1) if self._rounded(number, n) == n]
 
@@ -135,6 +168,12 @@ class Order:
         """Groups in the order after a prefix, each with the step to its next feasible count."""
         for number in self._order[length:].tolist():
             yield number, functools.partial(self._next, number)
+
+    def _whole_of(self, number: int, share: float) -> int:
+        """Whole channels of a group for a share: rounded down, unless that misses it."""
+        asked = share * self._groups[number].channels
+        count = self._rounded(number, math.floor(asked + 1e-9))
+        return count if count >= asked * (1 - CLOSE) else self._next(number, count)
 
     def _rounded(self, number: int, count: int) -> int:
         """The largest feasible count not above ``count``."""

@@ -30,6 +30,10 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 Kind: TypeAlias = Literal["quotient", "share", "amount"]
 
+# A reached value within this share of the asked one needs no remark; one that is further below it
+# has been missed.
+CLOSE = 0.03
+
 
 @dataclass(frozen=True)
 class Costs:

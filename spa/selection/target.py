@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spa.coupling.groups import Group
 from spa.errors import SettingError
@@ -71,11 +71,15 @@ class Limits:
         round_to: kept widths are multiples of this where they shrink.
         min_channels: channels that every group keeps at least.
         max_ratio: largest share of a group that may go; None is 1 for local scope, 0.9 for others.
-        include: globs over parameter and node names; only groups with a match may shrink.
+        include: globs over parameter and node names, or ``group:3`` (`spa.selection.match` has all
+            forms); only groups with a match may shrink.
         exclude: likewise; groups with a match are left alone.
         floors: channels that groups keep at least, by glob; in place of ``min_channels``.
         caps: largest share that may go, by glob; in place of ``max_ratio``. Of several that match a
             group the strictest holds, as it does of floors.
+        ratios: shares of groups that lose just that, by glob, whatever the target and the scores
+            of others; ``max_ratio`` does not hold for them. A target that is a ratio is of all
+            others, any other of the whole model. Two for one group are refused.
         protect_first: so many groups at the front of the network are left alone.
         protect_last: likewise at its end.
     """
@@ -88,6 +92,7 @@ class Limits:
     exclude: Sequence[str] = field(default=())
     floors: Mapping[str, int] = field(default_factory=dict)
     caps: Mapping[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
     protect_first: int = 0
     protect_last: int = 0
 
@@ -108,6 +113,11 @@ class Limits:
         for glob, share in self.caps.items():
             if not 0.0 <= share <= 1.0:
                 raise SettingError(f'The cap of "{glob}" must lie in [0, 1]; {share:g} was given.')
+        for glob, share in self.ratios.items():
+            if not 0.0 <= share < 1.0:
+                raise SettingError(
+                    f'The ratio of "{glob}" must lie in [0, 1); {share:g} was given.'
+                )
         for glob, least in self.floors.items():
             if least < 1:
                 raise SettingError(f'The floor of "{glob}" must be 1 or more; {least} was given.')
@@ -117,9 +127,31 @@ class Limits:
         """Largest share of a group that may go, where no glob says otherwise."""
         return scope.get(self.scope).cap if self.max_ratio is None else self.max_ratio
 
+    def part(self, step: int, steps: int) -> Limits:
+        """The limits of one of several steps, in which groups' own shares grow."""
+        own = {glob: share * step / steps for glob, share in self.ratios.items()}
+        return replace(self, ratios=own)
+
+    def ratio_of(self, group: Group) -> float | None:
+        """The share that a group has of its own; None for most.
+
+        Raises:
+            SettingError: two globs give it different ones.
+        """
+        own = {glob: share for glob, share in self.ratios.items() if matches(group, glob)}
+        if len(set(own.values())) > 1:
+            given = " and ".join(f'{share:g} by "{glob}"' for glob, share in own.items())
+            raise SettingError(
+                f"Group {group.id} is given the ratios {given}. A weight belongs to the group of "
+                "its outputs and to that of its inputs; out:GLOB matches the first alone."
+            )
+        return next(iter(own.values()), None)
+
     def most(self, group: Group) -> int:
         """How many channels of a group may go; nothing may empty a layer."""
         shares = [share for glob, share in self.caps.items() if matches(group, glob)]
+        if not shares and self.ratio_of(group) is not None:
+            shares = [1.0]
         floors = [least for glob, least in self.floors.items() if matches(group, glob)]
         by_share = math.floor(min(shares, default=self.cap) * group.channels + 1e-9)
         least = max(*floors, group.at_least) if floors else max(self.min_channels, group.at_least)

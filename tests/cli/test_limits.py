@@ -56,9 +56,23 @@ def test_floors_and_caps_by_glob(plan):
     assert found["settings"]["caps"] == {"n_gemm*": 0.25, "b1": 1.0}
 
 
+def test_parts_by_number_and_by_side(plan, good, tmp_path):
+    document = good("inspect", tmp_path / "m.onnx", "--json").document
+    number = next(g["id"] for g in document["groups"] if g["channels"] == 12)
+    assert left(plan("--ratio", 0.5, "--include", f"group:{number}")) == [8, 8, 6, 16]
+    assert left(plan("--ratio", 0.5, "--scope", "local", "--exclude", f"group:{number}"))[2] == 12
+    found = plan("--ratio", 0, "--ratio-of", f"group:{number}=0.25", "--ratio-of", "out:w1=0.5")
+    assert left(found) == [8, 4, 9, 16]
+    assert found["settings"]["ratios"] == {f"group:{number}": 0.25, "out:w1": 0.5}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--ratio-of", "b0"), "--ratio-of takes NAME=VALUE"),
+        (("--ratio-of", "b0=1"), "must lie in"),
+        (("--ratio-of", "w*=0.1", "--ratio-of", "b*=0.2"), "is given the ratios"),
+        (("--include", "group:4"), "there is no group 4; spa inspect shows 0 to 3"),
         (("--floor", "b0"), "--floor takes NAME=VALUE"),
         (("--floor", "b0=1.5"), "takes a whole number"),
         (("--cap", "b0=x"), "takes a share"),

@@ -55,9 +55,10 @@ def test_a_factor_of_one_removes_nothing(prune, model):
     assert document["reached"] == {"rf": 1.0, "rp": 1.0}
 
 
-def test_ratio_local_takes_the_floor_of_every_group(prune):
+def test_ratio_local_takes_more_where_floors_miss_it(prune):
+    """18 of 44 would be 0.409."""
     prune("--ratio", 0.45, "--scope", "local")
-    assert kept(prune.plan) == [8 - 3, 8 - 3, 12 - 5, 16 - 7]
+    assert kept(prune.plan) == [8 - 4, 8 - 4, 12 - 5, 16 - 7]
 
 
 def test_ratio_of_zero(prune):

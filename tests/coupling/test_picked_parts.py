@@ -140,7 +140,8 @@ def test_something_is_left_of_every_part(ratio):
         heads.append(g.node("MatMul", [g.node("Softmax", [scores], axis=-1), v[i]]))
     y = g.node("MatMul", [g.node("Concat", heads, axis=2), g.normal(18, 5)])
     proto = g.model(y)
-    result = spa.prune(spa.load(proto), ratio=ratio, limits=spa.Limits(scope="local"))
+    local = spa.Limits(scope="local")
+    result = spa.prune(spa.load(proto), ratio=ratio, limits=local, best_effort=True)
     assert_equals_zeroed(proto, result.model, json.loads(json.dumps(result.plan.to_json())))
     gone = {entry["name"]: entry["removed"] for entry in result.plan.to_json()["parameters"]}
     for name in weights:
@@ -215,6 +216,7 @@ def test_random_programs_of_parts_equal_the_zeroed_dense_ones(shard):
             ratio=ratio,
             limits=spa.Limits(scope="local"),
             seed=seed,
+            best_effort=True,  # one of each is left, which is less than 0.9 of narrow groups
         )
         if result.plan.parameters and result.plan.exact:
             pruned += 1

@@ -236,6 +236,11 @@ def test_the_default_target_is_rf_2(parsed):
         ("latency.repeats=0", "latency.repeats"),
         ("include=5", "include is a list of globs"),
         ("exclude=[[a]]", "exclude is a list of globs"),
+        ("ratios=0.5", "ratios is a list of GLOB=NUMBER"),
+        ("ratios=[x]", "ratios takes NAME=VALUE"),
+        ("ratios=['a=x']", "ratios is a finite number"),
+        ("caps=['a=2']", "must lie in [0, 1]"),
+        ("floors=['a=1.5']", "floors is a whole number"),
         ("~latency", "latency has settings of its own"),
         ("latency=3", "latency has settings of its own"),
         ("target=5", "target has settings of its own"),
@@ -253,6 +258,16 @@ def test_a_wrong_value_is_named(parsed, override, words):
         parsed(override)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_limits_of_some_groups_are_numbers_by_glob(parsed):
+    words = ("ratios=['out:conv1*=0.25','group:3=0.5']", "floors=['*=4']")
+    limits = parsed(*words).limits
+    assert limits.ratios == {"out:conv1*": 0.25, "group:3": 0.5}
+    assert limits.floors == {"*": 4}
+    ids = {parsed(*given).run_id for given in ((), words[:1], words[1:], words)}
+    assert len(ids) == 4
+    assert parsed("ratios=[]", "caps=null").run_id == parsed().run_id
 
 
 def test_a_missing_model_file_is_named(parsed):

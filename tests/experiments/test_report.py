@@ -13,7 +13,7 @@ from experiments import tables
 from experiments.ground import files, paths
 from experiments.report.__main__ import main
 from experiments.report.content import facts, gather, natural
-from experiments.report.embedded import Embedded, ranges
+from experiments.report.embedded import Embedded
 from experiments.report.figures import inline
 from experiments.report.page import HERE, anchor, render, table
 from experiments.results import records
@@ -75,13 +75,6 @@ def test_ids_of_two_figures_do_not_clash():
 
 
 # Texts
-
-
-def test_indices_are_written_as_ranges():
-    assert ranges([0, 1, 2, 3, 7]) == "0-3, 7"
-    assert ranges([5]) == "5"
-    assert ranges([]) == ""
-    assert ranges([1, 2, 4, 5]) == "1-2, 4-5"
 
 
 def test_names_of_places_are_safe_and_differ():
@@ -226,29 +219,3 @@ def test_folders_without_runs_are_passed_over(results, capsys):
     (results / "runs" / "hunts").mkdir()
     assert main(["--results", str(results)]) == 0
     assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-# Colours
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_texts_stand_out_from_what_is_behind_them(scheme):
-    blocks = re.findall(r":root \{(.*?)\}", (HERE / "page.css").read_text(), re.DOTALL)
-    colours = {}
-    for block in blocks[: scheme + 1]:
-        colours |= dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
-    for text in ("text", "quiet", "link", "good", "bad", "open"):
-        for back in ("back", "panel"):
-            assert contrast(colours[text], colours[back]) >= 4.5, (text, back)
-    assert contrast(colours["kept"], colours["gone"]) >= 1.3  # hues differ as well
-    assert contrast(colours["strong"], colours["back"]) >= 3
-
-
-def contrast(one: str, other: str) -> float:
-    """As WCAG has it: 1 to 21."""
-    light = []
-    for colour in (one, other):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        light.append(sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True)))
-    return (max(light) + 0.05) / (min(light) + 0.05)

@@ -17,7 +17,7 @@ from experiments.methods import METHODS
 from experiments.results.guard import budget
 from experiments.runs.execute import execute
 from experiments.runs.folder import RunFolder
-from experiments.runs.rounds import remaining
+from experiments.runs.rounds import in_round, remaining
 from experiments.times import TIMES
 from experiments.training.interrupts import Interrupted, Interrupts
 from spa.errors import SettingError
@@ -181,3 +181,15 @@ def test_how_rounds_go_is_part_of_what_a_run_is(parsed):
     assert len({run.run_id for run in runs}) == len(runs)
     assert runs[0].semantic()["time_options"] == {"steps": 3, "epochs": 2}
     assert "time_options" not in runs[3].semantic()
+
+
+def test_shares_of_some_groups_are_parted_among_rounds():
+    limits = spa.Limits(ratios={"a*": 0.75, "b*": 0.0})
+    left = {"a*": 1.0, "b*": 1.0}
+    for step in (1, 2, 3):
+        part = in_round(limits, step, 3)
+        left = {glob: share * (1 - part.ratios[glob]) for glob, share in left.items()}
+        assert left["a*"] == pytest.approx(1 - 0.25 * step)
+    assert left["b*"] == 1.0
+    assert in_round(None, 1, 2) is None
+    assert in_round(limits, 1, 1) == limits

@@ -162,7 +162,6 @@ class Model(nn.Module):
         ({"include": ["backbone.*"]}, (4, 3, 10)),
         ({"exclude": ["head.0.*"]}, (4, 6, 10)),  # neither what it reads nor what it makes
         ({"exclude": ["head.2.*"]}, (4, 3, 10)),
-        ({"include": ["*.0.weight"], "exclude": ["*.2.*"]}, (8, 6, 10)),
         ({"include": ["head.2.weight"]}, (8, 6, 5)),
     ],
 )
@@ -174,6 +173,12 @@ def test_only_a_part_is_pruned(limits, widths):
     names = ("backbone.0.bias", "backbone.2.bias", "head.0.bias")
     assert tuple(initializer(result.model, name).size for name in names) == widths
     assert result.proof.equal
+
+
+def test_no_part_is_left_to_be_pruned():
+    limits = spa.Limits(include=["*.0.weight"], exclude=["*.2.*"])
+    with pytest.raises(spa.InfeasibleTarget, match="leave no group that may shrink"):
+        spa.prune(exported(Model(), 3, 8, 8), ratio=0.5, limits=limits)
 
 
 @pytest.mark.parametrize("least", [1, 3])

@@ -1,12 +1,13 @@
 """Ratio: the share of the channels that goes; of every set of the scope alike.
 
-Channels are whole: what a set loses is rounded down. The share is of the groups that may shrink.
+Channels are whole: what a set loses is rounded down, if that comes close enough; else some lose one
+more, those of one size alike, until it does. The share is of the groups that may shrink.
 """
 
 from __future__ import annotations
 
 from spa.selection.order import Order
-from spa.selection.quantity import Costs, Mask, Quantity, quantity
+from spa.selection.quantity import CLOSE, Costs, Mask, Quantity, quantity
 
 
 def value(costs: Costs, removed: Mask) -> float:
@@ -16,7 +17,7 @@ def value(costs: Costs, removed: Mask) -> float:
 
 def enough(order: Order, asked: float) -> float:
     """The share that whole channels come to."""
-    return order.whole(asked)
+    return order.whole(asked, asked * (1 - CLOSE))
 
 
 RATIO = quantity(

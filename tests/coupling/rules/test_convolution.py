@@ -279,7 +279,7 @@ def test_mixed_kernels_shrink_along_one_of_their_axes():
     )
     assert "w0.0" in kept(proto)
     pruned = prove(proto, equal="~" not in "".join(described(proto)))
-    assert initializer(pruned, "experts0").shape == (2, 3 * 36)
+    assert initializer(pruned, "experts0").shape == (1, 3 * 36)
 
 
 @pytest.mark.parametrize("act", ["Relu", "Sigmoid"])

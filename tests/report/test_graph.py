@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from experiments.report.drawing import draw
-from experiments.report.graph import Edge, edges
-from experiments.report.layout import lay_out, order
+from spa.report.drawing import draw
+from spa.report.graph import Edge, edges
+from spa.report.layout import lay_out, order
 from tests.experiments.report_files import NASTY, group, residual
 
 

@@ -10,9 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from experiments.report.graph import Edge, edges
-from experiments.report.layout import BOTH, DOWN, UP, Item, Layout, lay_out
 from spa.pruning.plan import PlannedGroup
+from spa.report.graph import Edge, edges
+from spa.report.layout import BOTH, DOWN, UP, Item, Layout, lay_out
+from spa.showing import shown
+
+# What the drawing means, as HTML.
+LEGEND = (
+    "A box is a group, whose channels go together or not at all: its number, the channels it had "
+    "→ has, the weight that makes them, and how much went "
+    '(<span class="swatch kept"></span> kept <span class="swatch gone"></span> gone; '
+    "dashed: removed only approximately). An arrow goes "
+    "from the channels that a weight reads to those it makes, as far as a plan tells. Pointing at "
+    "a box or an arrow names its members."
+)
 
 _PORT = {DOWN: 0.0, BOTH: -12.0, UP: 12.0}  # lanes of different ways leave a box apart
 _HEAD = 5.0
@@ -88,10 +99,10 @@ def _box(layout: Layout, place: int, group: PlannedGroup) -> str:
     width, height = layout.sizes.box
     kept, inner = group.channels - len(group.removed), width - 2 * _PAD
     share = len(group.removed) / group.channels if group.channels else 0.0
-    first = group.members[0][0] if group.members else "no member"
+    first = shown(group.members[0][0]) if group.members else "no member"
     members = f"{len(group.members)} member{'' if len(group.members) == 1 else 's'}"
     exact = "" if group.exact else ", approx."
-    listed = "\n".join(f"{name}, axis {axis}" for name, axis in group.members)
+    listed = "\n".join(f"{shown(name)}, axis {axis}" for name, axis in group.members)
     corner = _at(round(item.x - width / 2, 1), layout.top(item), ",")
     return (
         f'<g class="group{"" if group.exact else " inexact"}" transform="translate({corner})" '
@@ -100,7 +111,7 @@ def _box(layout: Layout, place: int, group: PlannedGroup) -> str:
         f'<rect class="box" width="{width:g}" height="{height:g}" rx="6"/>'
         f'<text class="id" x="{_PAD:g}" y="18">{group.id}</text>'
         f'<text class="channels" x="{width - _PAD:g}" y="18">{group.channels} → {kept}</text>'
-        f'<text class="name" x="{_PAD:g}" y="34">{escape(_short(first))}</text>'
+        f'<text class="name" x="{_PAD:g}" y="34">{escape(short(first))}</text>'
         f'<text class="members" x="{_PAD:g}" y="49">{members}{exact}</text>'
         f'<text class="share" x="{width - _PAD:g}" y="49">{_share(share)}</text>'
         f'<rect class="bar" x="{_PAD:g}" y="56" width="{inner:g}" height="6"/>'
@@ -120,12 +131,12 @@ def _said(
     for pair in dict.fromkeys([(one, other), (other, one)]):
         if pair in names:
             source, target = (groups[place].id for place in pair)
-            lines.append(f"{source} → {target}: {', '.join(names[pair].names)}")
+            lines.append(f"{source} → {target}: {', '.join(map(shown, names[pair].names))}")
     return "\n".join(lines)
 
 
-def _short(name: str) -> str:
-    """Cut what is before the end of a long name: where names begin, they are alike."""
+def short(name: str) -> str:
+    """Cuts what is before the end of a long name: where names begin, they are alike."""
     return name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}"
 
 
