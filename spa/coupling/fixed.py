@@ -8,7 +8,6 @@ small, and who built the network would not know it without them.
    of a bank, the places of which a mean is taken.
 2. What fixed numbers make, and no weight makes too, stays. A rotary embedding's frequencies go with
    the channels of the queries that they turn.
-3. What no weight makes at all (a one-hot of an input) stays.
 
 This is known when components are. Source: own.
 """
@@ -27,8 +26,6 @@ from spa.coupling.couple import Coupling, Mask
 from spa.coupling.operators import multiplies, operator
 from spa.coupling.remarks import Remark
 from spa.graph.nodes import Node, Use
-
-NOT_MADE = "no weight makes these channels"
 
 
 class Side(Enum):
@@ -70,7 +67,6 @@ def keep_fixed(coupling: Coupling) -> Coupling:
     wrong = {
         **{f"it is summed with fixed numbers ({k})": where(Side.READS, k) for k in found},
         **{f"fixed numbers ({k}) make it": where(Side.MAKES, k) & ~made for k in found},
-        NOT_MADE: where(Side.READS, "") & ~made,
     }
     return _kept(coupling, wrong)
 

@@ -24,7 +24,7 @@ def test_channels_by_known_truths(opset, truth):
     pruned = prove(proto)
     left = initializer(pruned, node_of(pruned, "Compress").input[1])
     assert left.dtype == bool
-    assert left.sum() == n - n // 2
+    assert 0 < left.sum() == initializer(pruned, "w1").shape[1] < n
 
 
 def test_pixels_by_computed_truths_pass_channels():

@@ -164,7 +164,7 @@ def test_whole_norm_groups_go(opset, expected):
     """The most groups leave the finest choice: three groups of two channels."""
     proto = _group_norm(opset, groups=3)
     assert described(proto) == [expected]
-    pruned = prove(proto)
+    pruned = prove(proto, ratio=1 / 3)
     assert attribute(node_of(pruned, "GroupNormalization"), "num_groups") == 2
 
 
@@ -214,7 +214,7 @@ def _reshaped(g, x, groups, channels, *, space=(4, 4)):
 def test_group_norm_as_torch_writes_it():
     proto = _around(lambda g, x: _reshaped(g, x, 3, 6))
     assert described(proto) == ["3: b0.0*2 gn0.0*2 gn1.0*2 nil0.0 one0.0 w0.0*2 w1.1*2"]
-    pruned = prove(proto)
+    pruned = prove(proto, ratio=1 / 3)
     assert initializer(pruned, "one0").shape == (2,)
     proto = _around(lambda g, x: _reshaped(g, x, 2, 6))
     assert described(proto) == ["~3: b0.0*2 gn0.0*2 gn1.0*2 w0.0*2 w1.1*2"]

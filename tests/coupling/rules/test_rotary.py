@@ -60,7 +60,7 @@ FORMS = [("", 3, True), ("", 4, False), ("com.microsoft", 3, False), ("com.micro
 def test_heads_go_and_the_tables_stay(domain, rank, counted, interleaved):
     proto = attention(domain, rank, interleaved=interleaved, counted=counted)
     assert described(proto) == ["3: key0.1*8 out0.0*8 q0.1*8 v0.1*8"]
-    pruned = prove(proto)
+    pruned = prove(proto, ratio=1 / 3)
     node = node_of(pruned, "RotaryEmbedding")
     assert attribute(node, "num_heads") == (2 if counted else None)
 
