@@ -145,21 +145,27 @@ def find_groups(model: Model, attention: str = "heads") -> Groups:
         ...     print(group.id, group.channels, [(m.name, m.axis.axis) for m in group.members])
     """
     coupling = keep_fixed(couple(model, attention))
-    return Groups(coupling, _groups(coupling), kept_axes(coupling))
+    saving, idle = _structures(coupling)
+    groups = tuple(_group(coupling, number, each) for number, each in enumerate(saving))
+    return Groups(coupling, groups, kept_axes(coupling, idle))
 
 
-def _groups(coupling: Coupling) -> tuple[Group, ...]:
+def _structures(coupling: Coupling) -> tuple[list[Structure], list[Structure]]:
+    """What may be pruned, and what nothing would be saved by: no contraction reads it.
+
+    The latter are shapes, lists of indices and masks, and now and then a weight.
+    """
     pieces, kept = coupling.components.pieces, coupling.components.kept
     is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
     found = structures(
         pieces.of(is_parameter[pieces.axes] & ~kept[pieces.components]), lines(coupling)
     )
-    # A component that no contraction reads (a shape, a list of indices, a mask) saves nothing.
     multiplied = coupling.multiplied
-    saving = [
-        s for s in found if any(coupling.axes[k].tensor in multiplied for k in s.axes.tolist())
-    ]
-    return tuple(_group(coupling, number, structure) for number, structure in enumerate(saving))
+    saving, idle = [], []
+    for each in found:
+        reads = any(coupling.axes[k].tensor in multiplied for k in each.axes.tolist())
+        (saving if reads else idle).append(each)
+    return saving, idle
 
 
 def _group(coupling: Coupling, number: int, structure: Structure) -> Group:

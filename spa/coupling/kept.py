@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from spa.coupling.connect import changes
 from spa.coupling.couple import Coupling
+from spa.coupling.structures import Structure
 from spa.graph.inner import inner_weights
 
 # How many causes a message names.
 MOST_CAUSES = 3
+NOTHING_SAVED = "no product has it for a weight, so that nothing would be saved"
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,13 @@ class KeptAxis:
     cause: str
 
 
-def kept_axes(coupling: Coupling) -> tuple[KeptAxis, ...]:
-    """Kept parameter axes, kernel axes left out; those of weights inside of subgraphs are last."""
+def kept_axes(coupling: Coupling, idle: Sequence[Structure] = ()) -> tuple[KeptAxis, ...]:
+    """Kept parameter axes, kernel axes left out; those of weights inside of subgraphs are last.
+
+    Args:
+        coupling: what is coupled.
+        idle: sets of channels that are left alone, as nothing would be saved by them.
+    """
     result = []
     pieces = coupling.components.pieces
     pieces = pieces.of(coupling.components.kept[pieces.components] & (pieces.axes >= 0))
@@ -55,6 +62,7 @@ def kept_axes(coupling: Coupling) -> tuple[KeptAxis, ...]:
         cause = "it is tied to an axis that cannot shrink" if remark is None else remark.text
         why = cause if remark is None else sentence(coupling, remark.node, cause)
         result.append(KeptAxis(entry.tensor, entry.axis, entry.size, count, why, cause))
+    result += _idle(coupling, idle)
     for weight in inner_weights(coupling.model):
         cause = f"it lies inside of a subgraph of {coupling.model.graph.nodes[weight.node].op}"
         why = sentence(coupling, weight.node, cause)
@@ -64,6 +72,21 @@ def kept_axes(coupling: Coupling) -> tuple[KeptAxis, ...]:
             if size > 1
         ]
     return tuple(result)
+
+
+def _idle(coupling: Coupling, idle: Sequence[Structure]) -> Iterator[KeptAxis]:
+    """The axes of weights among what nothing would be saved by."""
+    weights = set(coupling.model.counted_parameters)
+    counts: Counter[int] = Counter()
+    for each in idle:
+        for k in each.axes.tolist():
+            counts[k] += each.components.size
+    for k, count in counts.items():
+        entry = coupling.axes[k]
+        if entry.size > 1 and entry.tensor in weights:
+            yield KeptAxis(
+                entry.tensor, entry.axis, entry.size, count, NOTHING_SAVED, NOTHING_SAVED
+            )
 
 
 def sentence(coupling: Coupling, node: int | None, text: str) -> str:

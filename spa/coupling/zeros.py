@@ -32,6 +32,9 @@ from spa.graph.quantised import SCALING
 if TYPE_CHECKING:
     from spa.coupling.tracker import Tracker
 
+# What picks entries of a tensor, beside what moves all or some of them.
+LOOKED_UP = ("GatherElements", "GatherND")
+
 
 def weights_of(node: Node) -> tuple[str, ...]:
     """What a contracting node reads as weights or biases, constant or not; () for other nodes."""
@@ -144,15 +147,28 @@ def contracted_parameters(model: Model) -> frozenset[str]:
 
 
 def multiplied_parameters(model: Model) -> frozenset[str]:
-    """The same, without the tables that Gather looks rows up in."""
+    """The same, without tables of which Gather picks rows that no contraction multiplies with.
+
+    The weights of experts are tables that are: those of the chosen ones are picked, and multiplied.
+    """
     constants = model.constants
     pending: list[str] = []
     for node in model.graph.nodes:
         if multiplies(node.op):
-            pending += [name for name in weights_of(node) if name in constants]
+            tables = (_looked_up(name, model) for name in weights_of(node))
+            pending += [name for name in tables if name in constants]
         elif node.op == "Add" and (bias := bias_of(node, model)) is not None:
             pending.append(bias)
     return _made_of(pending, model)
+
+
+def _looked_up(name: str, model: Model) -> str:
+    """The tensor that a weight is picked from while the model runs, however it is then moved."""
+    while name not in model.constants and (node := model.graph.producers.get(name)) is not None:
+        if node.op not in LOOKED_UP and not operator(node.op).moves:
+            break
+        name = node.inputs[0]
+    return name
 
 
 def table_parameters(model: Model) -> frozenset[str]:
