@@ -25,6 +25,8 @@ MOST_ENTRIES = 2**22
 # What a window of cosines (Hann, Hamming, Blackman) makes of a wave: so many bins of its spectrum.
 BINS = 10
 ROUNDING = 1e-4
+# The factor c of a wave is twice the cosine of its step, and 2 of a straight line.
+SWING = 1e-3
 
 
 def fixed_numbers(array: npt.NDArray[Any]) -> str:
@@ -110,16 +112,19 @@ def _varies(lines: Lines) -> npt.NDArray[np.bool_]:
 
 
 def is_recurrent(lines: Lines) -> bool:
-    """Waves of one frequency, and arithmetic or geometric progressions: x[t-1] + x[t+1] = c x[t].
+    """Waves, each of one frequency, or one progression: x[t-1] + x[t+1] = c x[t].
 
-    Lines that are constant say nothing, but most have to vary.
+    Lines that are constant say nothing, but most have to vary. Of several lines some have to swing:
+    in a matrix, progressions are what people write down for an example.
     """
     middle, outer = lines[:, 1:-1], lines[:, :-2] + lines[:, 2:]
     energy = (middle**2).sum(axis=1, keepdims=True)
     factor = (middle * outer).sum(axis=1, keepdims=True) / np.where(energy > 0, energy, 1)
     rest = np.abs(outer - factor * middle).max(axis=1)
     close = rest <= ROUNDING * np.abs(lines).max(axis=1)
-    return bool(close.all() and 2 * _varies(lines).sum() >= len(lines))
+    swings = (np.abs(factor[:, 0]) < 2 - SWING) & _varies(lines)
+    enough = len(lines) == 1 or swings.sum() >= FEWEST
+    return bool(close.all() and 2 * _varies(lines).sum() >= len(lines) and enough)
 
 
 def is_spectrum(lines: Lines) -> bool:
@@ -137,7 +142,9 @@ def is_paired(lines: Lines) -> bool:
     for real, imaginary in ((lines[:half], lines[half:]), (lines[::2], lines[1::2])):
         window = real**2 + imaginary**2
         if np.abs(window - window[0]).max() <= ROUNDING * window.max() and window.max() > 0:
-            return bool(2 * _varies(lines).sum() > len(lines))
+            # Equal lines have one window too; what turns is seen in the share of the one.
+            share = real**2 / np.where(window > ROUNDING * window.max(), window, 1)
+            return bool(2 * (np.ptp(share, axis=1) > 0.1).sum() > half)
     return False
 
 

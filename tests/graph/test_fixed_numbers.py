@@ -81,6 +81,17 @@ def test_weights_are_not(shape: tuple[int, ...]) -> None:
         assert not fixed_numbers(np.full(shape, value, np.float32))
 
 
+def test_what_people_write_down_for_an_example_is_not() -> None:
+    """Rows of a progression, but for one that stands alone."""
+    for array in (
+        np.arange(64.0).reshape(8, 8),
+        np.arange(96.0).reshape(4, 6, 4),
+        np.outer(np.arange(1, 9), np.ones(16)),
+        np.outer(2.0 ** np.arange(8), np.arange(1, 9)),
+    ):
+        assert not fixed_numbers(array.astype(np.float32))
+
+
 def test_whole_numbers_are_looked_at_too() -> None:
     assert fixed_numbers(np.arange(16))
     quantised = np.random.default_rng(0).integers(-128, 128, (64, 64), dtype=np.int8)
