@@ -24,6 +24,7 @@ CONTRACTIONS = {
     "DeformConv": (1, 3),
     "Einsum": range(9),
     "Gather": (0,),
+    "GatherND": (0,),
     "GRU": (1, 2, 3, 5),
     "Gemm": (0, 1, 2),
     "LSTM": (1, 2, 3, 5, 6),
@@ -33,6 +34,8 @@ CONTRACTIONS = {
     "com.microsoft::FusedMatMul": (0, 1),
     "com.microsoft::MultiHeadAttention": (3,),
 }
+# What looks rows of a table up.
+LOOKUPS = {"Gather", "GatherND"}
 # Axis of the weight that a contraction consumes; MatMul's depends on the side.
 TOLERANCE = 1e-5
 # What the pinned ONNX Runtime loads.
@@ -196,7 +199,7 @@ def zeroed_dense(proto: onnx.ModelProto, plan: Mapping[str, Any]) -> onnx.ModelP
     made = {
         name
         for node in proto.graph.node
-        if _kind(node) in CONTRACTIONS and node.op_type != "Gather"
+        if _kind(node) in CONTRACTIONS and node.op_type not in LOOKUPS
         for name in node.output
     }
     for index, node in enumerate(result.graph.node):
@@ -277,12 +280,10 @@ def assert_equals_zeroed(
 def _contracted_axis(node: onnx.NodeProto, position: int, rank: int) -> int | None:
     """The axis of a direct weight that a contraction sums over; None for a bias."""
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "Gather":
+    if node.op_type in LOOKUPS:
         return None
     if node.op_type in ("LSTM", "GRU", "RNN"):
         return 2 if position in (1, 2) else None
-    if node.op_type == "Gather":
-        return None
     if _kind(node) == "com.microsoft::Attention":
         return 0 if position == 1 else None
     if _kind(node) == "com.microsoft::FusedMatMul":
@@ -328,7 +329,7 @@ def unshared(
 
 
 # What has a weight of its own to change by.
-WEIGHING = CONTRACTIONS.keys() - {"Gather"}
+WEIGHING = CONTRACTIONS.keys() - LOOKUPS
 # A change may leave these as they are.
 DECIDING = (
     "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil",

@@ -18,6 +18,7 @@ import torch
 
 import spa
 from experiments.bench import carried
+from tests.coupling.cases import silent
 from tests.forks import zeroed
 from tests.oracles import assert_equals_zeroed, run, zeroed_dense
 
@@ -59,6 +60,7 @@ def _one_thread():
 def _prune(proto: onnx.ModelProto, params: int, inputs: dict | None = None) -> spa.Pruned:
     """Prunes, and checks what holds for every model."""
     model = spa.load(proto, inputs)
+    assert not silent(spa.find_groups(model))
     result = spa.prune(model, rf=RF)
     assert result.dense.params == params
     assert result.pruned.params < params

@@ -8,6 +8,7 @@ import torch
 import spa
 from spa.bridge import from_torch
 from spa.bridge.torchvision_shim import import_torchvision
+from tests.coupling.cases import silent
 
 torch.set_num_threads(1)
 
@@ -48,6 +49,7 @@ def test_network(name):
     model = spa.load(from_torch(net, torch.randn(2, 3, pixels, pixels)))
     found = spa.find_groups(model)
     assert len(found) == groups
+    assert not silent(found)
     cost = spa.measure_cost(model)
     assert parameters <= cost.params <= 1.001 * parameters  # exporters add tables of constants
     # Norms over the channels are not exact: without their groups the outputs can be compared.

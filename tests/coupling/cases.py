@@ -55,6 +55,31 @@ def kept(proto: onnx.ModelProto, attention: str = "heads") -> dict[str, str]:
     }
 
 
+def silent(groups: spa.Groups) -> list[tuple[str, int]]:
+    """Axes of weights that are in no group and not listed as kept; kernel axes left out."""
+    model = groups.coupling.model
+    known = {(member.name, member.axis.axis) for group in groups for member in group.members}
+    known |= {(axis.tensor, axis.axis) for axis in groups.kept}
+    return [
+        (name, k)
+        for name in model.counted_parameters
+        for k, size in enumerate(model.shapes[name])
+        if size > 1 and (name, k) not in known and not (k > 1 and _is_kernel(model, name))
+    ]
+
+
+def _is_kernel(model: spa.Model, name: str) -> bool:
+    """Whether a weight, or what it is moved or dequantised to, is a convolution's."""
+    pending = [name]
+    while pending:
+        for use in model.graph.uses.get(pending.pop(), ()):
+            node = model.graph.nodes[use.node]
+            if "Conv" in node.op and use.position:
+                return True
+            pending += [output for output in node.outputs if output in model.constants]
+    return False
+
+
 def perturb(proto: onnx.ModelProto, model: spa.Model, groups: spa.Groups, plan: spa.Plan) -> int:
     """The perturbation oracle on one plan; returns the number of channels seen to change."""
     cut = cut_of(plan, groups.coupling)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from tests.coupling.cases import described, prove
+import spa
+from tests.coupling.cases import described, prove, silent
 from tests.graphs import Builder
 
 Make = Callable[[], onnx.ModelProto]
@@ -46,6 +47,7 @@ class Modules(dict[str, Module]):
         module = self[name]
         proto = module.make()
         assert described(proto) == sorted(module.groups)
+        assert not silent(spa.find_groups(spa.load(proto)))
         exact = not any(group.startswith("~") for group in module.groups)
         prove(proto, equal=exact, plain=module.plain)
 

@@ -113,7 +113,7 @@ def moe_swiglu_packed() -> onnx.ModelProto:
     return g.model(linear(g, g.node("Add", [x, y]), WIDTH, 5, stem="head"))
 
 
-@module("4: b0.0 down0.2 head0.0 in0.1 router0.0 up0.1", plain=False)
+@module("4: b0.0 down0.2 head0.0 in0.1 router0.0 up0.1", "6: down0.1 up0.2", plain=False)
 def moe_topk_gather_weights() -> onnx.ModelProto:
     """Each token gathers the weights of its best two experts: (tokens, 2, width, hidden)."""
     g = Builder(batch=1)
@@ -144,6 +144,22 @@ def moe_topk_scatter_gates() -> onnx.ModelProto:
     y = g.node("MatMul", [g.node("Relu", [h]), g.normal(EXPERTS, HIDDEN, WIDTH, stem="down")])
     gates = g.unsqueeze(g.node("Transpose", [gates], perm=[0, 2, 1]), [-1])
     y = g.reduce("ReduceSum", g.node("Mul", [y, gates]), [1], keepdims=0)
+    return g.model(linear(g, g.node("Add", [x, y]), WIDTH, 5, stem="head"))
+
+
+@module("4: b0.0 down0.2 head0.0 in0.1 router0.0 up0.1", "6: down0.1 up0.2", plain=False)
+def moe_topk_gather_nd_weights() -> onnx.ModelProto:
+    """The same, of several texts, as torch.export writes it."""
+    g = Builder()
+    x = _tokens(g)
+    scores = g.node("MatMul", [x, g.normal(WIDTH, EXPERTS, stem="router")])
+    gates, idx = g.node("TopK", [g.node("Softmax", [scores], axis=-1), g.ints([2])], 2, axis=-1)
+    idx = g.unsqueeze(idx, [3])
+    up = g.node("GatherND", [g.normal(EXPERTS, WIDTH, HIDDEN, stem="up"), idx])
+    down = g.node("GatherND", [g.normal(EXPERTS, HIDDEN, WIDTH, stem="down"), idx])
+    h = g.node("Relu", [g.node("MatMul", [g.unsqueeze(x, [2, 3]), up])])
+    y = g.node("MatMul", [h, down])  # (N, tokens, 2, 1, width)
+    y = g.reduce("ReduceSum", g.node("Mul", [y, g.unsqueeze(gates, [3, 4])]), [2, 3], keepdims=0)
     return g.model(linear(g, g.node("Add", [x, y]), WIDTH, 5, stem="head"))
 
 
