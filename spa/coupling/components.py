@@ -55,10 +55,12 @@ class Choice:
         alternatives: in order of preference where they tie.
         preferred: positions of alternatives that the user prefers; such choices are settled before
             all others, and by the others' rule only where none of these leaves anything to prune.
+        node: its number.
     """
 
     alternatives: tuple[Alternative, ...]
     preferred: tuple[int, ...] | None = None
+    node: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
-from spa.coupling.components import Components, solve
+from spa.coupling.components import Choice, Components, solve
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.mixing import mixed_remarks
 from spa.coupling.operators import operator
@@ -28,6 +28,7 @@ from spa.graph.nodes import Node, Use
 Mask = npt.NDArray[np.bool_]
 
 ATTENTION = ("heads", "head_dim", "none")
+OTHER_WAY = "it could shrink along one axis or another, and another was taken"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     graph, seen = model.graph, model.shapes.keys()
     unseen = (graph.uses.keys() - seen) | (graph.producers.keys() - seen)  # nearly always none
     for node in model.graph.nodes:
+        tracker.visited = node.index
         _visit(node, tracker, contracted, unseen)
     for names, reason in (
         (model.graph.outputs, "it is an output of the model"),
@@ -139,6 +141,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         [remark.labels for remark in tracker.picks],
     )
     tracker.kept += [remark for remark in tracker.picks if _is_one(components.at(remark.labels))]
+    tracker.kept += _other_ways(tracker.choices, components)
     return Coupling(
         model=model,
         axes=tuple(tracker.space.axes),
@@ -151,6 +154,18 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         multiplied=multiplied,
         attention=attention,
     )
+
+
+def _other_ways(choices: Sequence[Choice], components: Components) -> Iterator[Remark]:
+    """Why labels are kept that an alternative keeps: last, as another reason says more."""
+    for choice in choices:
+        for way in choice.alternatives:
+            for pair in way.pairs:
+                for one, other in (pair, pair[::-1]):
+                    labels = one[(other == KEPT) & (one != KEPT)]
+                    labels = labels[components.kept[components.at(labels)]]
+                    if labels.size:
+                        yield Remark(labels, choice.node, OTHER_WAY)
 
 
 def _is_one(components: Labels) -> bool:

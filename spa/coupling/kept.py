@@ -15,6 +15,8 @@ from spa.graph.inner import inner_weights
 
 # How many causes a message names.
 MOST_CAUSES = 3
+# Where no rule said why; no network is known that needs it.
+TIED = "it is tied to an axis that cannot shrink"
 NOTHING_SAVED = "no product has it for a weight, so that nothing would be saved"
 
 
@@ -59,7 +61,7 @@ def kept_axes(coupling: Coupling, idle: Sequence[Structure] = ()) -> tuple[KeptA
         remark = coupling.kept[number] if number < len(coupling.kept) else None
         if remark is not None and not remark.text:
             continue  # a kernel axis: nothing that anyone would prune
-        cause = "it is tied to an axis that cannot shrink" if remark is None else remark.text
+        cause = TIED if remark is None else remark.text
         why = cause if remark is None else sentence(coupling, remark.node, cause)
         result.append(KeptAxis(entry.tensor, entry.axis, entry.size, count, why, cause))
     result += _idle(coupling, idle)

@@ -55,6 +55,8 @@ class Tracker:
         self.layers: dict[str, list[Layer]] = {}
         self.stretches: list[Stretch] = []
         self.equalities: list[Pairs] = []
+        #: The node whose rule is applied.
+        self.visited: int | None = None
         self.choices: list[Choice] = []
         self.kept: list[Remark] = []
         self.inexact: list[Remark] = []
@@ -220,6 +222,7 @@ class Tracker:
                     for name, pairs in alternatives
                 ),
                 None if preferred is None else tuple(preferred),
+                self.visited,
             )
         )
 

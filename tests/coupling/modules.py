@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 import spa
+from spa.coupling.kept import TIED
 from tests.coupling.cases import described, prove, silent
 from tests.graphs import Builder
 
@@ -47,7 +48,9 @@ class Modules(dict[str, Module]):
         module = self[name]
         proto = module.make()
         assert described(proto) == sorted(module.groups)
-        assert not silent(spa.find_groups(spa.load(proto)))
+        groups = spa.find_groups(spa.load(proto))
+        assert not silent(groups)
+        assert all(axis.cause != TIED for axis in groups.kept), groups.kept
         exact = not any(group.startswith("~") for group in module.groups)
         prove(proto, equal=exact, plain=module.plain)
 
