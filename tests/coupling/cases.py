@@ -64,19 +64,24 @@ def silent(groups: spa.Groups) -> list[tuple[str, int]]:
         (name, k)
         for name in model.counted_parameters
         for k, size in enumerate(model.shapes[name])
-        if size > 1 and (name, k) not in known and not (k > 1 and _is_kernel(model, name))
+        if size > 1 and (name, k) not in known and not _is_none(model, name, k)
     ]
 
 
-def _is_kernel(model: spa.Model, name: str) -> bool:
-    """Whether a weight, or what it is moved or dequantised to, is a convolution's."""
-    pending = [name]
-    while pending:
+def _is_none(model: spa.Model, name: str, axis: int) -> bool:
+    """Whether an axis has no channels: a kernel's, however its weight is made, or of scales."""
+    nodes = model.graph.nodes
+    reads = model.graph.uses.get(name, ())
+    if all(nodes[use.node].op in ("Resize", "Upsample") for use in reads):
+        return True
+    pending, seen = [name], {name}
+    while axis > 1 and pending:
         for use in model.graph.uses.get(pending.pop(), ()):
-            node = model.graph.nodes[use.node]
-            if "Conv" in node.op and use.position:
+            if "Conv" in nodes[use.node].op and use.position:
                 return True
-            pending += [output for output in node.outputs if output in model.constants]
+            new = set(nodes[use.node].outputs) - seen
+            seen |= new
+            pending += new
     return False
 
 
