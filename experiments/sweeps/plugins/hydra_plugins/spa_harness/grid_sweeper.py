@@ -83,6 +83,9 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every run that is not done; exit with code 1 when one failed or waits."""
         runs = expand(self.grid, dict(self.params), arguments, self.parser())
+        if self.config.estimate:
+            self.foretell(runs)
+            return
         planned, lost = self.launched(runs)
         self.end(planned, lost, len(runs))
 
@@ -91,6 +94,16 @@ class GridSweeper(BasicSweeper):
         assert self.hydra_context is not None
         return OverridesParser.create(config_loader=self.hydra_context.config_loader)
 
+    def foretell(self, runs: list[list[str]]) -> None:
+        """Say what some runs would take, as ``--estimate`` asks; none is launched."""
+        from experiments.sweeps import estimate, sweep
+
+        assert self.hydra_context is not None
+        planned = sweep.plan(self.hydra_context.config_loader, self.config, runs)
+        print(estimate.of([run.settings for run in planned], probing=True).text)
+        if len(planned) < len(runs):
+            raise SystemExit(1)
+
     def launched(self, runs: list[list[str]]) -> tuple[list[Any], int]:
         """Launch those of some runs that are not done.
 
@@ -98,7 +111,8 @@ class GridSweeper(BasicSweeper):
             those whose settings have a meaning; and how many jobs were lost: of these nobody
             knows what came of them.
         """
-        from experiments.sweeps import sweep  # late: Hydra loads every plugin for every command
+        # Late: Hydra loads every plugin for every command.
+        from experiments.sweeps import estimate, sweep
         from experiments.training.rendezvous import meeting
 
         assert self.hydra_context is not None
@@ -112,6 +126,11 @@ class GridSweeper(BasicSweeper):
             raise SystemExit(error.exit_code) from None
         if len(planned) > len(to_do):
             sweep.say(f"{len(planned) - len(to_do)} of {len(planned)} runs are done already")
+        if to_do:
+            foretold = estimate.of([run.settings for run in planned])
+            sweep.say(foretold.text)
+            # A cluster's launcher knows how long its jobs may take.
+            getattr(self.launcher, "expect", lambda seconds: None)(foretold.longest)
         return planned, self._launch(planned, to_do) if to_do else 0
 
     def end(self, planned: list[Any], lost: int, total: int) -> None:
