@@ -21,6 +21,7 @@ from experiments.runs.folder import RunFolder
 from experiments.runs.scratch import lengthened
 from experiments.sweeps import past
 from experiments.sweeps.past import Parts
+from experiments.sweeps.probe import Probes
 from experiments.sweeps.survey import in_words
 from spa.errors import SpaError
 
@@ -70,8 +71,9 @@ class Estimate:
         missing = f"; {self.unknown} runs nobody has timed are left out" if self.unknown else ""
         longest = f" (a run: up to {in_words(self.longest)})" if self.longest else ""
         line = (
-            f"{begin}; the other {left} take {self.seconds / 3600:.2f} h of {self.device}{longest} and "
-            f"{self.disk / 1e6:.0f} MB of disk, by {by}{missing}"
+            f"{begin}; the other {left} take {in_words(self.seconds)} "
+            f"({self.seconds / 3600:.2f} h) of {self.device}{longest} and {self.disk / 1e6:.0f} MB "
+            f"of disk, by {by}{missing}"
         )
         return "\n".join([line, *self.problems])
 
@@ -105,7 +107,7 @@ def of(settings: Sequence[Settings], *, probing: bool = False) -> Estimate:
         disk += run_bytes(it, parts, dense=not there)
     return Estimate(
         len(settings), len(settings) - len(to_do), total, longest, disk, unknown,
-        bool(found.probes), device, tuple(found.problems),
+        found.probed, device, tuple(found.problems),
     )  # fmt: skip
 
 
@@ -153,32 +155,26 @@ class _Found:
 
     def __init__(self, known: Iterable[past.Record], probing: bool) -> None:
         self._known = list(known)
-        self._probing = probing
-        self.probes: dict[Any, Parts] = {}
+        self._probes = Probes() if probing else None
         self.problems: list[str] = []
 
+    @property
+    def probed(self) -> bool:
+        """Whether anything was probed."""
+        return self._probes is not None and self._probes.any
+
     def parts(self, settings: Settings) -> Parts:
+        """What is known of a run's parts."""
         parts = past.parts(settings, self._known)
-        if parts.known(settings) or not self._probing:
+        if parts.known(settings) or self._probes is None:
             return parts
-        what = settings.semantic()
-        keys = ("model", "framework", "dataset", "method", "criterion", "time", "options",
-                "time_options", "trainer", "target")  # fmt: skip
-        key = tuple(str(what.get(each)) for each in keys)
-        if key not in self.probes:
-            self.probes[key] = self._probe(settings)
-        return parts.filled(self.probes[key])
-
-    def _probe(self, settings: Settings) -> Parts:
-        from experiments.sweeps.probe import probe
-
         try:
-            return probe(settings)
+            return parts.filled(self._probes.parts(settings))
         except SpaError as error:
             problem = f"{settings.model} on {settings.dataset['name']}: {error}"
             if problem not in self.problems:
                 self.problems.append(problem)
-            return Parts()
+            return parts
 
 
 def _device(settings: Settings) -> str:

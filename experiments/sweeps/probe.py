@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Steps that are not timed, and those that are; the latter end after so many seconds.
 WARM, STEPS, SECONDS = 2, 8, 6.0
+# Seconds in which prunings are timed, of one sweep.
+PATIENCE = 30.0
 # Samples that are answered to see how long that takes.
 ANSWERED = 512
 
@@ -37,35 +39,83 @@ class Quiet(Progress):
         pass
 
 
-def probe(settings: Settings) -> Parts:
-    """Time the parts of a run.
+class Probes:
+    """What was timed so far, each part once for all runs that are alike in what it depends on.
 
-    Raises:
-        SpaError: the run itself would end so: its data are missing, or its model takes others.
+    Pruning is timed for `PATIENCE` seconds in all; of what is left, the mean of the others holds.
+
+    Attributes:
+        any: whether anything was timed.
     """
-    from experiments.models.network import fresh
-    from experiments.training.loop import prepare
 
-    began = time.perf_counter()
-    data = load(settings.dataset, settings.place.data_root, settings.place.workers)
-    device = prepare(settings.place.device, settings.place.threads)
-    net, proto = fresh(settings.model, data, settings.seed)
-    with tempfile.TemporaryDirectory() as name:
-        dense = Path(name) / "dense.onnx"
-        dense.write_bytes(proto.SerializeToString())
-        opened = time.perf_counter() - began
-        answering = answers(dense, data, settings)
-        epoch = steps(net, data, settings, device, "train")
-        pruning, trained, smaller = prunes(settings, data, Path(name), dense)
-        tuned = None
-        if settings.when.then is not None:
-            tuned = epoch if smaller is None else tuned_steps(smaller, data, settings, device)
-    rounds = settings.pace
-    if rounds.steps > 1:
-        between = rounds.epochs * (rounds.steps - 1)
-        pruning = rounds.steps * pruning + between * (tuned or epoch)
+    def __init__(self) -> None:
+        self.any = False
+        self._networks: dict[Any, Parts] = {}
+        self._tuned: dict[Any, float] = {}
+        self._pruned: dict[Any, tuple[float, int]] = {}
+        self._spent = 0.0
+
+    def parts(self, settings: Settings) -> Parts:
+        """Time the parts of a run.
+
+        Raises:
+            SpaError: the run itself would end so: its data are missing, or its model takes others.
+        """
+        from experiments.training.loop import prepare
+
+        self.any = True
+        what = settings.semantic()
+        data = load(settings.dataset, settings.place.data_root, settings.place.workers)
+        device = prepare(settings.place.device, settings.place.threads)
+        network = (settings.model_is, str(what["dataset"]), settings.train.batch,
+                   str(settings.latency), settings.time)  # fmt: skip
+        method = (*network[:2], settings.method, settings.criterion, settings.how)
+        then = settings.when.then
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            if network not in self._networks:
+                self._networks[network] = of_network(settings, data, folder, device)
+            found = self._networks[network]
+            tuning = (*network[:2], str(settings.asked), then and settings.budget(then).batch)
+            known = tuning in self._tuned or then is None
+            if method not in self._pruned and not (self._spent > PATIENCE and known):
+                began = time.perf_counter()
+                took, trained, smaller = prunes(settings, data, folder)
+                self._pruned[method] = took, trained
+                self._spent += time.perf_counter() - began
+                if not known and smaller is not None:
+                    self._tuned[tuning] = tuned_steps(smaller, data, settings, device)
+        pruning, trained = self._pruned.get(method) or (self._mean(), trained_by(settings.how))
+        tuned = self._tuned.get(tuning, found.dense or 0.0)
+        pruning += trained * (found.dense or 0.0)
+        rounds = settings.pace
+        if rounds.steps > 1:
+            between = rounds.epochs * (rounds.steps - 1)
+            pruning = rounds.steps * pruning + between * tuned
+        return replace(found, prune=pruning, tuned=tuned if then is not None else None)
+
+    def _mean(self) -> float:
+        found = [took for took, _ in self._pruned.values()]
+        return sum(found) / len(found)
+
+
+def of_network(settings: Settings, data: Dataset, folder: Path, device: Any) -> Parts:
+    """What does not depend on the method: an epoch of the fresh network, and how it is measured."""
+    net, dense = opened(settings, data, folder)
     params = sum(weight.numel() for weight in net.parameters())
-    return Parts(epoch, pruning + trained * epoch, tuned, opened + answering, params)
+    # Imports and exports are left out: a sweep has them once.
+    epoch = steps(net, data, settings, device, "train")
+    return Parts(epoch, None, None, answers(dense, data, settings), params)
+
+
+def opened(settings: Settings, data: Dataset, folder: Path) -> tuple[nn.Module, Path]:
+    """The run's fresh network, as a module and as a file."""
+    from experiments.models.network import fresh
+
+    net, proto = fresh(settings.model, data, settings.seed)
+    path = folder / "dense.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return net, path
 
 
 def tuned_steps(smaller: Path, data: Dataset, settings: Settings, device: Any) -> float:
@@ -129,9 +179,7 @@ def answers(file: Path, data: Dataset, settings: Settings) -> float:
     return each * samples * networks + timing * rounds
 
 
-def prunes(
-    settings: Settings, data: Dataset, folder: Path, dense: Path
-) -> tuple[float, int, Path | None]:
+def prunes(settings: Settings, data: Dataset, folder: Path) -> tuple[float, int, Path | None]:
     """Seconds of a pruning without its trainings, the epochs of these, and the smaller file.
 
     Where the method trains, or does not reach the target on fresh weights, its pruning is taken
@@ -143,7 +191,9 @@ def prunes(
     from experiments.runs.job import Source
     from experiments.runs.prune import prune
 
-    smaller = folder / "pruned.onnx"
+    dense, smaller = folder / "dense.onnx", folder / "pruned.onnx"
+    if not dense.is_file():
+        opened(settings, data, folder)
     epochs = trained_by(settings.how)
     if not epochs:
         away = replace(settings, place=replace(settings.place, results_dir=folder))

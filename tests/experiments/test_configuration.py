@@ -109,7 +109,9 @@ def sweep_of(composed, name: str, *given: str) -> list[list[str]]:
     sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
     if cfg.hydra.mode is None or "n_trials" in sweeper:  # of a search nobody knows what it tries
         return [[]]
-    return expand(sweeper["grid"] or [], sweeper["params"] or {}, list(given), parser())
+    return expand(
+        sweeper["grid"] or [], sweeper["params"] or {}, list(given), parser(), sweeper.get("tasks")
+    )
 
 
 def parser() -> OverridesParser:
