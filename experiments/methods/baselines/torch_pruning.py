@@ -24,7 +24,7 @@ for which head a channel is of.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -154,7 +154,7 @@ def _pruned(
     counted = 0 if quantity == "rf" else 1  # of FLOPs and parameters
     given = inputs if len(inputs) > 1 else inputs[0]
     dense = library.utils.count_ops_and_params(net, given)[counted]
-    ours = None if quantity == "ratio" else measured(job.dense, job, quantity)
+    ours = 0.0 if quantity == "ratio" else measured(job.dense, job, quantity)
     reached, own = 1.0, 1.0
     for done in range(1, how.iterative_steps + 1):
         step()
@@ -197,7 +197,7 @@ def _gradients(job: Job, how: TorchPruning) -> Callable[[Any], None] | None:
     import torch
 
     inputs, targets = job.labelled(how.samples or SAMPLES)
-    arrays = list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+    arrays = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
     loss = job.loss()
 
     def set_gradients(net: Any) -> None:
@@ -211,7 +211,7 @@ def _gradients(job: Job, how: TorchPruning) -> Callable[[Any], None] | None:
                 found = torch.nn.functional.cross_entropy(outputs[0], wanted, reduction="sum")
             else:
                 found = loss(outputs, targets[part])
-            (found / len(targets)).backward()
+            (found / len(targets)).backward()  # type: ignore[no-untyped-call]
 
     return set_gradients
 
