@@ -23,6 +23,7 @@ from experiments.sweeps import past
 from experiments.sweeps.past import Parts
 from experiments.sweeps.probe import Probes
 from experiments.sweeps.survey import in_words
+from experiments.training.rendezvous import meeting
 from spa.errors import SpaError
 
 BYTES = 4  # of a parameter
@@ -118,6 +119,8 @@ def single(cfg: DictConfig) -> bool:
     except SpaError:
         return False  # the launch says what is wrong
     asked = settings.place.estimate
+    if (together := meeting()) is not None and together["RANK"] != "0":
+        return asked  # the first process says it
     if not asked and RunFolder(settings).done():
         return False
     foretold = of([settings], probing=asked)

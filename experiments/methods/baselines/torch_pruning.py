@@ -24,6 +24,7 @@ for which head a channel is of.
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,7 +34,7 @@ from pydantic import Field
 from experiments.methods import Job, Need, Outcome, TorchNetwork, method
 from experiments.methods.baselines.reach import REACHED, measured
 from experiments.methods.baselines.torch_pruning_sparse import pruner_of, sparse
-from spa.errors import InfeasibleTarget, SettingError
+from spa.errors import InfeasibleTarget, MissingExtra, SettingError
 
 if TYPE_CHECKING:
     import onnx
@@ -101,6 +102,8 @@ class TorchPruning:
 def torch_pruning(job: Job, how: TorchPruning) -> Outcome:
     """Prune the torch module, and export it."""
     how.check()
+    if importlib.util.find_spec("torch_pruning") is None:
+        raise MissingExtra("torch-pruning", "baselines", "method=torch_pruning")
     network = job.module()
     net = copy.deepcopy(network.net)
     trained: onnx.ModelProto | None = None
