@@ -3,12 +3,11 @@
     python -m experiments.run model=resnet8 criterion=l1 target.rf=2
     python -m experiments.run -m model=resnet8,vgg_small criterion=l1,random seed=0,1,2
     python -m experiments.run experiment=demo
-    python -m experiments.run -m hydra/launcher=local model=onnx/net.onnx target.rf=2,3
     python -m experiments.run --include my_parts/ criterion=mine dataset=npz dataset.path=data.npz
+    python -m experiments.run experiment=demo --estimate    # what it would take; nothing is run
 
-Every run has a folder results/runs/<experiment>/<run_id>/seed_<n>/. A run that is done is not run
-again unless force=true; one that fails is recorded, does not stop the others, and makes the
-command end with code 1.
+A run's folder is results/runs/<experiment>/<run_id>/seed_<n>/. What is done is not run again unless
+force=true; what fails is recorded, does not stop other runs, and makes the command end with code 1.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from omegaconf import DictConfig
 
 from experiments.config import arguments
 from experiments.runs.launch import label, launch
-from experiments.sweeps import choices
+from experiments.sweeps import choices, estimate
 from spa.errors import SpaError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -33,6 +32,8 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 def task(cfg: DictConfig) -> float:
     """Run what Hydra composed; returns what a search makes large or small, NaN for nothing."""
     hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.RUN and estimate.single(cfg):
+        return float("nan")
     outcome = launch(cfg, list(hydra_config.overrides.task), label(hydra_config))
     if outcome.state == "failed" and hydra_config.mode == RunMode.RUN:
         raise SystemExit(1)
@@ -42,7 +43,7 @@ def task(cfg: DictConfig) -> float:
 def main() -> None:
     """Check the names on the command line, then let Hydra run."""
     try:
-        sys.argv[1:] = arguments.with_parts(sys.argv[1:], CONF)
+        sys.argv[1:] = arguments.with_parts(arguments.with_estimate(sys.argv[1:]), CONF)
         if {"-h", "--help"} & set(sys.argv[1:]):
             from experiments.sweeps import help
 

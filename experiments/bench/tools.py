@@ -11,11 +11,14 @@ from pathlib import Path
 
 from experiments.bench.networks import Network
 from experiments.methods import METHODS, Job, Need, Outcome, Scoring, TorchNetwork
+from experiments.methods.baselines.torch_pruning import TorchPruning
 from spa import Limits, Target
 from spa.errors import SettingError
 
 RATIO = 0.5
 TOOLS = ("spa", "torch_pruning", "onnxsim")
+# Where a tool's own defaults are no plain halving of every layer.
+HALVING = {"torch_pruning": TorchPruning(global_pruning=False, iterative_steps=1)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def halved(name: str, network: Network, dense: Path) -> Outcome:
         given=network.given,
         network=network,
     )
-    return METHODS.get(name)(job)
+    return METHODS.get(name)(job, HALVING.get(name))
 
 
 def takes_module(name: str) -> bool:

@@ -41,7 +41,7 @@ from experiments.bench.measure import (
 )
 from experiments.bench.networks import Network
 from experiments.bench.tools import RATIO
-from experiments.methods.baselines.torch_pruning import last_layer
+from experiments.methods.baselines.torch_pruning_sparse import last_layer
 from spa.bridge import from_torch
 from spa.graph.write import write_model
 

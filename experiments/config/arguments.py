@@ -19,6 +19,17 @@ from experiments.ground.registry import unknown
 from spa.errors import SettingError
 
 
+def with_estimate(argv: list[str]) -> list[str]:
+    """Return the command line with the setting that ``--estimate`` stands for."""
+    rest = [word for word in argv if word != "--estimate"]
+    if len(rest) == len(argv):
+        return argv
+    # Beside the other settings: they must stand together.
+    settings = (i for i, word in enumerate(rest) if "=" in word and not word.startswith("-"))
+    place = next(settings, len(rest))
+    return [*rest[:place], "estimate=true", *rest[place:]]
+
+
 def with_parts(argv: list[str], conf: Path) -> list[str]:
     """Load a user's own parts, which ``--include PATH`` or ``parts=[PATH]`` names.
 

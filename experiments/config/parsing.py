@@ -48,6 +48,14 @@ def parse(cfg: DictConfig) -> Settings:
             f"method={method.name} works on a trained model, so time={time} has no meaning for it; "
             "use time=train_prune or time=train_prune_finetune"
         )
+    if TIMES[time].draws and (
+        names["framework"] != "pytorch" or names["model"].startswith("onnx/")
+    ):
+        raise SettingError(
+            f"time={time} trains from fresh weights, which model={names['model']} "
+            f"(framework={names['framework']}) cannot be given: only networks of "
+            "framework=pytorch say how they begin; use one of these, or another time"
+        )
     pace = checked(TIMES[time].settings, _options(values["time"]), f"time {time}")
     if pace.steps > 1 and Need.MODULE in method.needs:
         raise SettingError(

@@ -52,6 +52,7 @@ class Place:
     data_root: Path | None
     optimized_metric: str | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
+    estimate: bool = False
 
 
 @dataclass(frozen=True)

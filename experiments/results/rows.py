@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from experiments.methods import METHODS
 from experiments.results.columns import MISSING, Cell, Column, columns, exists, summarise
 from experiments.results.literature import Published
 from experiments.times import TIMES
@@ -130,6 +131,8 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
     if what.get("calibration"):
         moved = {True: ", statistics refreshed", "relative": ", statistics moved"}
         how += f" ({what['calibration']}{moved.get(what.get('bn_refresh'), '')})"
+    if chosen := _chosen(what):
+        how += f" ({chosen})"
     names = {
         "model": what["model"],
         "time": _time(what),
@@ -137,6 +140,15 @@ def _names(what: Mapping[str, Any], shown: Sequence[str]) -> dict[str, str]:
         "asked": asked(what),
     }
     return names | {key: str(what.get(key) or "default") for key in shown}
+
+
+def _chosen(what: Mapping[str, Any]) -> str:
+    """A method's own settings that are not its defaults: what tells its rows apart."""
+    given = what.get("options", {}).get("method", {})
+    if not given or what["method"] not in METHODS.names():
+        return ""
+    usual = vars(METHODS.get(what["method"]).settings())
+    return ", ".join(f"{key} {value}" for key, value in given.items() if usual.get(key) != value)
 
 
 def asked(what: Mapping[str, Any]) -> str:

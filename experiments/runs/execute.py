@@ -22,6 +22,7 @@ from experiments.runs.evaluate import latency_ms
 from experiments.runs.job import Source
 from experiments.runs.measured import measure
 from experiments.runs.rounds import in_rounds
+from experiments.runs.scratch import drawn, lengthened, seeds
 from experiments.runs.tune import tune
 from experiments.training.interrupts import Interrupts
 from experiments.training.trainer import Trainer
@@ -74,6 +75,9 @@ def execute(
     if when.then is not None:
         budget = settings.budget(when.then)
         smaller = folder.path / "pruned.onnx"
+        if when.draws:
+            smaller, pruned["details"] = drawn(smaller, given), pruned["details"] | seeds(settings)
+            budget = lengthened(budget, settings.pace, pruned["reached"]["rf"])
         with watch.stage("finetune") as took:
             tuned = folder.stage(
                 "finetune",

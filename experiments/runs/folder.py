@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _MADE = (
     *("dense.onnx", "init.onnx", "reconstructed.onnx", "pruned.onnx", "finetuned.onnx"),
-    *("plan.json", "prune.json", "finetune.json", "checkpoint.pt"),
+    *("fresh.onnx", "fresh.json", "plan.json", "prune.json", "finetune.json", "checkpoint.pt"),
 )
 _LAST = ("metrics.jsonl", "metrics.csv", "result.json")
 

@@ -46,6 +46,7 @@ LINES = {
         "train_prune_finetune": "trained, pruned and fine-tuned",
         "train_prune": "trained and pruned; nothing after that",
         "iterative": "trained, pruned and trained by turns (time.steps, time.epochs), fine-tuned",
+        "scratch": "the pruned shape, trained from fresh weights (time.budget=epochs or flops)",
     },
 }
 ORDER = (

@@ -5,6 +5,7 @@ prune_train            init.onnx        trained with the dense network's own bud
 train_prune_finetune   dense.onnx       fine-tuned
 train_prune            dense.onnx       nothing
 iterative              dense.onnx       pruned and trained by turns to the target, then fine-tuned
+scratch                dense.onnx       its shape alone stays: trained from fresh weights (`Drawn`)
 """
 
 from __future__ import annotations
@@ -31,6 +32,19 @@ class Once:
 
 
 @dataclass(frozen=True)
+class Drawn(Once):
+    """How a pruned shape is trained from fresh weights; ``time.budget=flops``.
+
+    Attributes:
+        budget: the dense network's own ``epochs``, or as many epochs as have its ``flops``: times
+            what the target reached (Scratch-E and Scratch-B of Liu et al. 2019, "Rethinking the
+            value of network pruning", without their cap).
+    """
+
+    budget: Literal["epochs", "flops"] = "epochs"
+
+
+@dataclass(frozen=True)
 class Rounds:
     """How a network is pruned and trained by turns; ``time.steps=5 time.epochs=1``.
 
@@ -52,12 +66,14 @@ class Time:
         then: the part of the trainer's budget that the pruned network is trained with; None for
             no training.
         settings: the dataclass of its own settings.
+        draws: whether the pruned network is given fresh weights before it is trained.
     """
 
     name: str
     plan_on: Literal["init", "dense"]
     then: Literal["train", "finetune"] | None
     settings: type[Once] | type[Rounds] = Once
+    draws: bool = False
 
     @property
     def fresh(self) -> bool:
@@ -73,5 +89,6 @@ TIMES: dict[str, Time] = {
         Time("train_prune_finetune", "dense", "finetune"),
         Time("train_prune", "dense", None),
         Time("iterative", "dense", "finetune", Rounds),
+        Time("scratch", "dense", "train", Drawn, draws=True),
     )
 }

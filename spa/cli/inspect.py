@@ -8,9 +8,12 @@ from typing import Any
 import spa
 from spa.cli.options import add_json, add_model, parse_inputs
 from spa.coupling.couple import ATTENTION
+from spa.graph.association import association_trees, drawn
 from spa.graph.example import free_sizes, size_name
 from spa.progress import stage
 from spa.showing import all_shown
+
+HEADING = "node association trees (ONNXPruner's, after its paper; not what SPA prunes by)"
 
 
 def register(commands: Any) -> None:
@@ -22,6 +25,11 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--attention", choices=ATTENTION, default="heads", help="what attention loses"
     )
+    parser.add_argument(
+        "--as", dest="peer", choices=("onnxpruner",),
+        help="show besides what another tool would see: ONNXPruner's node association trees, after "
+        "its paper",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -55,7 +63,14 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             for kept in groups.kept
         ],
     }
-    return document, _text(all_shown(document))
+    text = _text(all_shown(document))
+    if args.peer is not None:
+        trees = association_trees(model)
+        document["trees"] = [
+            tree.root.as_dict() | {"pattern": tree.pattern, "open": tree.open} for tree in trees
+        ]
+        text += "\n\n" + "\n".join([HEADING, *map(drawn, trees)])
+    return document, text
 
 
 def _free_sizes(model: spa.Model) -> list[dict[str, Any]]:

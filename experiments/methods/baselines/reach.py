@@ -31,13 +31,13 @@ def reach(job: Job, prune: Callable[[float], onnx.ModelProto]) -> onnx.ModelProt
     ((quantity, asked),) = job.target.as_dict().items()
     if quantity == "ratio":
         return prune(asked)
-    dense = _cost(job.dense, job, quantity)
+    dense = measured(job.dense, job, quantity)
     low, high = 0.0, 1.0
     found, most = None, 1.0
     for _ in range(STEPS):
         share = (low + high) / 2
         made = prune(share)
-        reached = dense / _cost(made, job, quantity)
+        reached = dense / measured(made, job, quantity)
         most = max(most, reached)
         if reached >= asked:
             found, high = made, share
@@ -54,6 +54,7 @@ def reach(job: Job, prune: Callable[[float], onnx.ModelProto]) -> onnx.ModelProt
     return found
 
 
-def _cost(model: object, job: Job, quantity: str) -> float:
+def measured(model: object, job: Job, quantity: str) -> float:
+    """What a file costs, as all files are measured: MACs for ``rf``, parameters for ``rp``."""
     cost = spa.measure_cost(spa.load(model, job.given or None))  # type: ignore[arg-type]
     return float(cost.macs if quantity == "rf" else cost.params)

@@ -12,11 +12,13 @@ file may list several blocks:
           - {time: prune_train, criterion: "l1,snip"}
           - {time: train_prune, method: obspa}
 
-Every block is expanded with the shared lists, and the union is run once, in that order. What is
+With ``tasks``, a list of blocks too, every block is run with each of these. Every block is expanded
+with the shared lists, and the union is run once, in that order. What is
 given on the command line replaces the lists of the same name. Runs that are done are not launched.
 The command ends with code 1 when any run failed or is waiting; the others have been run.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +45,7 @@ class GridSweeperConf:
     max_batch_size: int | None = None
     params: Any = None  # lists in every block, or where they stand: ${sizes.${trainer.name}}
     grid: Any = None  # blocks, or where they stand: ${trainer.tasks}
+    tasks: Any = None  # blocks, with each of which those are run
 
 
 ConfigStore.instance().store(
@@ -55,12 +58,13 @@ def expand(
     params: dict[str, Any],
     arguments: Sequence[str],
     parser: OverridesParser,
+    tasks: Sequence[dict[str, Any]] | None = None,
 ) -> list[list[str]]:
-    """List the overrides of every run, each once, blocks in order."""
+    """List the overrides of every run, each once, tasks and then blocks in order."""
     given = {override.get_key_element() for override in parser.parse_overrides(list(arguments))}
     runs: dict[tuple[str, ...], list[str]] = {}
-    for block in blocks or [{}]:
-        lists = {**params, **block}
+    for task, block in itertools.product(tasks or [{}], blocks or [{}]):
+        lists = {**params, **task, **block}
         texts = [f"{key}={value}" for key, value in lists.items() if key not in given]
         overrides = parser.parse_overrides([*texts, *arguments])
         for run in BasicSweeper.split_arguments(overrides, None)[0]:
@@ -76,13 +80,18 @@ class GridSweeper(BasicSweeper):
         max_batch_size: int | None,
         params: dict[str, str] | None = None,
         grid: list[dict[str, Any]] | None = None,
+        tasks: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.grid = [dict(block) for block in grid or []]
+        self.tasks = [dict(task) for task in tasks or []]
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every run that is not done; exit with code 1 when one failed or waits."""
-        runs = expand(self.grid, dict(self.params), arguments, self.parser())
+        runs = expand(self.grid, dict(self.params), arguments, self.parser(), self.tasks)
+        if self.config.estimate:
+            self.foretell(runs)
+            return
         planned, lost = self.launched(runs)
         self.end(planned, lost, len(runs))
 
@@ -91,6 +100,16 @@ class GridSweeper(BasicSweeper):
         assert self.hydra_context is not None
         return OverridesParser.create(config_loader=self.hydra_context.config_loader)
 
+    def foretell(self, runs: list[list[str]]) -> None:
+        """Say what some runs would take, as ``--estimate`` asks; none is launched."""
+        from experiments.sweeps import estimate, sweep
+
+        assert self.hydra_context is not None
+        planned = sweep.plan(self.hydra_context.config_loader, self.config, runs)
+        print(estimate.of([run.settings for run in planned], probing=True).text)
+        if len(planned) < len(runs):
+            raise SystemExit(1)
+
     def launched(self, runs: list[list[str]]) -> tuple[list[Any], int]:
         """Launch those of some runs that are not done.
 
@@ -98,7 +117,8 @@ class GridSweeper(BasicSweeper):
             those whose settings have a meaning; and how many jobs were lost: of these nobody
             knows what came of them.
         """
-        from experiments.sweeps import sweep  # late: Hydra loads every plugin for every command
+        # Late: Hydra loads every plugin for every command.
+        from experiments.sweeps import estimate, sweep
         from experiments.training.rendezvous import meeting
 
         assert self.hydra_context is not None
@@ -112,6 +132,11 @@ class GridSweeper(BasicSweeper):
             raise SystemExit(error.exit_code) from None
         if len(planned) > len(to_do):
             sweep.say(f"{len(planned) - len(to_do)} of {len(planned)} runs are done already")
+        if to_do:
+            foretold = estimate.of([run.settings for run in planned])
+            sweep.say(foretold.text)
+            # A cluster's launcher knows how long its jobs may take.
+            getattr(self.launcher, "expect", lambda seconds: None)(foretold.longest)
         return planned, self._launch(planned, to_do) if to_do else 0
 
     def end(self, planned: list[Any], lost: int, total: int) -> None:

@@ -62,6 +62,10 @@ class OptunaSweeper(GridSweeper):
         """Launch one batch of runs after the other; exit with code 1 when one failed or waits."""
         from experiments.sweeps import sweep
 
+        if self.config.estimate:
+            sweep.say("error: a search chooses its runs as it goes; estimate one of them, with "
+                      "sweeper=grid hydra.mode=RUN, and take it n_trials times")  # fmt: skip
+            raise SystemExit(1)
         try:
             fixed, searched = space(dict(self.params), arguments, self.parser())
             study = self._study()

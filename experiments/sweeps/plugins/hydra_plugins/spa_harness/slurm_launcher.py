@@ -35,6 +35,19 @@ ANY_CLUSTER = (
 class SlurmLauncher(submitit_launcher.SlurmLauncher):
     """Submits a job array and waits for every job of it."""
 
+    def expect(self, seconds: float | None) -> None:
+        """Warn of jobs that SLURM would end before a run is over.
+
+        Args:
+            seconds: what the longest run is expected to take; None: nobody knows.
+        """
+        from experiments.sweeps.partition import too_short
+        from experiments.sweeps.sweep import say
+
+        warning = too_short(seconds, self.params)
+        if warning:
+            say(warning)
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
