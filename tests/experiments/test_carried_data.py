@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import zipfile
-from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,22 +16,6 @@ from experiments.ground import files, packages
 from spa.errors import InputError
 from tests.experiments.test_data import write_fashion
 from tests.experiments.test_end_to_end import command
-
-
-@pytest.fixture
-def carry(tmp_path, monkeypatch):
-    """Make the wheel of a data set, where it is looked for, of files by name."""
-
-    def make(module: ModuleType, content: dict[str, str]) -> Path:
-        package = module.PACKAGE
-        wheel = tmp_path / f"{package.name}-{package.version}.whl"
-        with zipfile.ZipFile(wheel, "w") as archive:
-            for name, text in content.items():
-                archive.writestr(name, text)
-        monkeypatch.setattr(module, "PACKAGE", replace(package, sha256=files.sha256(wheel)))
-        return tmp_path
-
-    return make
 
 
 def table(labels: np.ndarray, pixels: np.ndarray) -> str:
