@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012's segmentation: 20 kinds of things and what is none; 1,318 + 146 + 1,449 pictures.
+"""VOC 2012: which pixels are of 20 kinds of things, or none; 1,318 + 146 + 1,449 pictures.
 
 Everingham et al., "The PASCAL Visual Object Classes Challenge" (IJCV 2010); through torchvision,
 from <root>/VOCdevkit/VOC2012. The official validation set is tested on, as papers do (the test

@@ -70,7 +70,7 @@ def unet_small(input_shape: Shape, classes: int) -> nn.Module:
     halved = 2 ** (len(WIDTHS) - 1)
     if len(input_shape) != 3 or any(side % halved for side in input_shape[1:]):
         raise InputError(
-            f"unet_small takes pictures (C, H, W) whose sides are multiples of {halved}, but theirs "
-            f"are {input_shape}"
+            f"unet_small takes pictures (C, H, W) with sides that are multiples of {halved}, but "
+            f"theirs are {input_shape}"
         )
     return UNet(input_shape[0], classes)

@@ -1,4 +1,4 @@
-"""Segmentation: what is measured and made small, its data sets in the real formats, its networks."""
+"""Segmentation: what is measured and made small, data sets in their formats, networks."""
 
 from __future__ import annotations
 

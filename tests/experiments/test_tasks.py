@@ -100,7 +100,7 @@ OFFLINE = {
 
 @pytest.mark.parametrize("name", TASKS.names())
 def test_every_task_trains_and_measures_what_it_says(name, tmp_path):
-    """On a data set that needs no file, or a made one, with the first small network that takes it."""
+    """On a data set that needs no file, or a made one, with a small network that takes it."""
     found = (data for data in without_files(tmp_path) if data.task == name)
     data = next(found, None) or MADE[name]()
     task = TASKS.get(name)()
