@@ -41,9 +41,11 @@ class Nuclei(Fetched):
 
     Attributes:
         size: pixels of a patch's side; 64 is a multiple of it, so that no pixel is left over.
+        step: pixels from one patch that is trained on to the next; None: half a side.
     """
 
     size: Annotated[int, Field(ge=8, le=64)] = 64
+    step: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 @dataset("nuclei", Nuclei)
@@ -69,7 +71,7 @@ def nuclei(options: Nuclei, root: Path, workers: int) -> Dataset:
 
     return Dataset(
         "nuclei",
-        split(PARTS[0], size // 2, turned=True),
+        split(PARTS[0], options.step or size // 2, turned=True),
         split(PARTS[2], size),
         2,
         task="segmentation",

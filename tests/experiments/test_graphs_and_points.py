@@ -118,6 +118,7 @@ def test_a_layer_of_gat_is_its_definition():
     nodes, edges, mask = graphs()
     net = MODELS.get("gat")(GRAPHS, 2).eval()
     layer = net.layers[0]
+    width = layer.looks.shape[2]
     with torch.no_grad():
         found = layer(nodes, (edges.float() - 1).unsqueeze(1) * 1e4)
         for n, i, h in ((0, 1, 0), (0, 3, 5), (1, 5, 7)):

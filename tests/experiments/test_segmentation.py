@@ -99,6 +99,8 @@ def test_nuclei_are_parted_by_region_and_turned_with_their_labels(carry):
     back = np.concatenate([restore(only(x), data.scale)[i : i + 2, 0] * 255 for i in (0, 2)], 1)
     assert np.allclose(np.concatenate([back[0], back[1]], 1), picture[:128, 384:], atol=1e-3)
     assert np.array_equal(np.concatenate([y[0], y[1]], 1), mask[:64, 384:] > 0)
+    few = load({"name": "nuclei", "size": 32, "step": 64}, carried(carry, picture, mask))
+    assert (len(few.train), len(few.validation), len(few.test)) == (8 * 5, 16 * 2, 16 * 4)
     with pytest.raises(SettingError, match="64 must be a multiple of it, but it is 24"):
         load({"name": "nuclei", "size": 24}, carried(carry, picture, mask))
 
