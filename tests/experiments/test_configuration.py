@@ -113,7 +113,7 @@ def test_an_experiment_of_paper_size_has_what_others_must_beat(composed, parsed,
     for model, dataset in {(s.model, s.dataset["name"]) for s in settings}:
         mine = [s for s in settings if (s.model, s.dataset["name"]) == (model, dataset)]
         assert {"random", "taylor", "l1", None} <= {s.criterion for s in mine}
-        assert {s.method for s in mine} == {"spa", "uniform"}
+        assert {"spa", "uniform"} <= {s.method for s in mine}
         assert len({dense_key(s) for s in mine}) == 1
         assert len({s.finetune for s in mine}) == 1
 
