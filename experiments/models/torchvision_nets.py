@@ -1,14 +1,16 @@
 """Networks of torchvision, the named ones with a stem that fits the pictures.
 
-`torchvision/<name>` is any of its classifiers as it is; only what cannot work is changed: the
-first convolution takes as many channels as the pictures have, and pictures below 32 pixels are
-enlarged inside the network by repeating pixels.
+`torchvision/<name>` is any of its classifiers, or of its networks for segmentation, as it is; only
+what cannot work is changed: the first convolution takes as many channels as the pictures have, and
+pictures below 32 pixels are enlarged inside a classifier by repeating pixels. Networks for
+segmentation have no auxiliary head, and their backbones are fresh too.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from experiments.ground.registry import unknown
@@ -62,12 +64,15 @@ def densenet121(input_shape: Shape, classes: int) -> nn.Module:
 
 @MODELS.register("torchvision/")
 def torchvision_net(name: str, input_shape: Shape, classes: int) -> nn.Module:
-    """Build any classifier of torchvision, with fresh weights."""
+    """Build any classifier of torchvision, or network for segmentation, with fresh weights."""
     models = _torchvision_models()
-    known = models.list_models(module=models)
-    if name not in known:
-        raise unknown("torchvision model", name, known)
+    known, maps = (models.list_models(module=m) for m in (models, models.segmentation))
+    if name not in (*known, *maps):
+        raise unknown("torchvision model", name, [*known, *maps])
     options: dict[str, object] = {"weights": None, "num_classes": classes}
+    if name in maps:
+        net = models.get_model(name, weights_backbone=None, aux_loss=None, **options)
+        return MapAlone(_take_channels(net, input_shape[0]))
     factor = -(-LEAST // min(input_shape[1:]))
     if name in ("googlenet", "inception_v3"):  # the training-only heads have no place in a file
         options |= {"aux_logits": False, "init_weights": True}
@@ -75,6 +80,19 @@ def torchvision_net(name: str, input_shape: Shape, classes: int) -> nn.Module:
         options["image_size"] = input_shape[1] * factor
     net = _take_channels(models.get_model(name, **options), input_shape[0])
     return nn.Sequential(nn.Upsample(scale_factor=factor), net) if factor > 1 else net
+
+
+class MapAlone(nn.Module):
+    """A network for segmentation that gives its map of scores, out of a dictionary."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """pictures: (N, C, H, W) -> (N, classes, H, W)."""
+        found: torch.Tensor = self.network(pictures)["out"]
+        return found
 
 
 def _torchvision_models() -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -48,6 +51,25 @@ def parsed(composed: Compose) -> Callable[..., Any]:
     from experiments.config.parsing import parse
 
     return lambda *overrides: parse(composed(*overrides))
+
+
+@pytest.fixture
+def carry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Make the wheel of a data set, where it is looked for, of files by name."""
+
+    from experiments.ground import files
+
+    def make(module: ModuleType, content: dict[str, str | bytes]) -> Path:
+        package = module.PACKAGE
+        suffix = ".zip" if package.source else ".whl"
+        wheel = tmp_path / f"{package.name}-{package.version}{suffix}"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name, text in content.items():
+                archive.writestr(name, text)
+        monkeypatch.setattr(module, "PACKAGE", replace(package, sha256=files.sha256(wheel)))
+        return tmp_path
+
+    return make
 
 
 @pytest.fixture(scope="session")

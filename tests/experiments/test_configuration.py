@@ -100,6 +100,24 @@ def test_every_run_of_every_experiment_composes(composed, parsed, name):
     assert len({(s.run_id, s.seed) for s in settings}) == len(runs)
 
 
+SIZED = ("segmentation", "recurrent", "graphs", "language")
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_an_experiment_of_paper_size_has_what_others_must_beat(composed, parsed, name):
+    """On the same dense network, with the same budget."""
+    runs = sweep_of(composed, name, "trainer=paper", "seed=0", "target.rf=2")
+    settings = [parsed(f"experiment={name}", *run) for run in runs]
+    assert {s.trainer for s in settings} == {"paper"}
+    assert len({(s.run_id, s.seed) for s in settings}) == len(runs)
+    for model, dataset in {(s.model, s.dataset["name"]) for s in settings}:
+        mine = [s for s in settings if (s.model, s.dataset["name"]) == (model, dataset)]
+        assert {"random", "taylor", "l1", None} <= {s.criterion for s in mine}
+        assert {"spa", "uniform"} <= {s.method for s in mine}
+        assert len({dense_key(s) for s in mine}) == 1
+        assert len({s.finetune for s in mine}) == 1
+
+
 def sweep_of(composed, name: str, *given: str) -> list[list[str]]:
     from hydra import compose
 

@@ -23,15 +23,17 @@ def awake(net: torch.nn.Module) -> torch.nn.Module:
     return net.eval()
 
 
-def test_a_text_is_read_the_same_however_far_it_is_padded():
+@pytest.mark.parametrize("name", ["text_cnn", "text_encoder", "text_lstm"])
+def test_a_text_is_read_the_same_however_far_it_is_padded(name):
     torch.manual_seed(0)
-    net = MODELS.get("text_cnn")((9,), 8, 20).eval()
+    net = MODELS.get(name)((15,), 8, 20).eval()
     tokens = torch.randint(1, 20, (3, 9))
     tokens[0, 4:] = tokens[1, 1:] = 0
     with torch.no_grad():
         one, two = net(tokens), net(F.pad(tokens, (0, 6)))
         assert one.shape == (3, 8)
         assert torch.allclose(one, two, atol=1e-6)
+        assert torch.isfinite(net(torch.zeros_like(tokens))).all()
         net.words.weight[0] += 5  # what is there in place of no word is not seen
         assert torch.allclose(one, net(tokens), atol=1e-6)
         tokens[2, 8] = 1 + tokens[2, 8] % 19  # but the last word is
@@ -53,9 +55,10 @@ def test_a_text_is_as_its_definition_says():
         assert torch.allclose(net(tokens)[0], net.head(torch.cat(found)), atol=1e-5)
 
 
-def test_a_series_is_read_the_same_whatever_lies_behind_it():
+@pytest.mark.parametrize("name", ["series_fcn", "series_lstm"])
+def test_a_series_is_read_the_same_whatever_lies_behind_it(name):
     torch.manual_seed(0)
-    net = awake(MODELS.get("series_fcn")(SERIES, 9))
+    net = awake(MODELS.get(name)(SERIES, 9))
     series, mask = torch.randn(2, 12, 10), torch.ones(2, 10, dtype=torch.bool)
     mask[0, 6:] = False
     other = torch.where(mask[:, None], series, torch.full_like(series, 100.0))
@@ -73,6 +76,13 @@ def test_a_series_is_read_the_same_whatever_lies_behind_it():
     ("name", "shape", "inputs", "sizes"),
     [
         ("text_cnn", (9,), (torch.randint(0, 20, (2, 9)),), [64, 64, 64, 64]),
+        ("text_lstm", (9,), (torch.randint(0, 20, (2, 9)),), [64, 64, 64]),
+        (
+            "series_lstm",
+            SERIES,
+            (torch.randn(2, 12, 29), torch.ones(2, 29, dtype=torch.bool)),
+            [64, 64],
+        ),
         (
             "series_fcn",
             SERIES,
@@ -92,6 +102,17 @@ def test_their_channels_are_found_and_pruned(name, shape, inputs, sizes):
     assert pruned.proof.checks
 
 
+def test_an_encoder_s_heads_and_hidden_layers_go_exactly():
+    """And its width, which norms tie together, not exactly."""
+    torch.manual_seed(0)
+    net = MODELS.get("text_encoder")((9,), 8, 20).eval()
+    proto = from_torch(net, (torch.randint(0, 20, (2, 9)),))
+    groups = spa.find_groups(spa.load(proto)).groups
+    found = sorted((group.channels, group.exact) for group in groups)
+    assert found == [(4, True), (4, True), (64, False), (256, True), (256, True)]
+    assert spa.prune(proto, rf=2).proof.checks
+
+
 def test_what_is_no_text_or_series_is_refused():
     with pytest.raises(InputError, match=r"rows of tokens \(T,\), but theirs are \(1, 8, 8\)"):
         MODELS.get("text_cnn")((1, 8, 8), 10, 10)
@@ -102,7 +123,7 @@ def test_what_is_no_text_or_series_is_refused():
 
 
 def test_what_a_network_takes_is_told():
-    names = ("text_cnn", "series_fcn", "resnet8")
-    assert [name for name in names if takes_tokens(name)] == ["text_cnn"]
-    assert [name for name in names if takes_several(name)] == ["series_fcn"]
+    names = ("text_cnn", "text_lstm", "series_fcn", "series_lstm", "gat", "resnet8")
+    assert [name for name in names if takes_tokens(name)] == ["text_cnn", "text_lstm"]
+    assert [name for name in names if takes_several(name)] == ["series_fcn", "series_lstm", "gat"]
     assert [name for name in names if takes_pictures(name)] == ["resnet8"]

@@ -46,3 +46,20 @@ def write_imagenet(root: Path) -> None:
                 picture = rng.integers(0, 256, (40 + 10 * i, 60, 3), dtype=np.uint8)
                 Image.fromarray(picture).save(folder / f"{i}.jpeg")
             Image.new("L", (30, 30)).save(folder / "grey.png")
+
+
+def write_voc(root: Path) -> None:
+    """Ten pictures to train on and three to test on: red on the left, of class 15, void beside."""
+    folder = root / "VOCdevkit/VOC2012"
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / part).mkdir(parents=True)
+    x, y = np.zeros((60, 80, 3), np.uint8), np.full((60, 80), 255, np.uint8)
+    x[:, :40], y[:, :40] = (200, 100, 0), 15
+    labels = Image.fromarray(y).convert("P")
+    labels.putdata(y.ravel().tolist())
+    for part, n in (("train", 10), ("val", 3)):
+        names = [f"{part}_{i}" for i in range(n)]
+        (folder / f"ImageSets/Segmentation/{part}.txt").write_text("\n".join([*names, ""]))
+        for name in names:
+            Image.fromarray(x).save(folder / f"JPEGImages/{name}.jpg", quality=95)
+            labels.save(folder / f"SegmentationClass/{name}.png")
