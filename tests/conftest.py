@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+# Each of pytest-xdist's workers has a core; threads of theirs would take it from each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def has_slurm() -> bool:
     """Whether a SLURM cluster answers."""
