@@ -161,7 +161,8 @@ def _structures(coupling: Coupling) -> tuple[list[Structure], list[Structure]]:
         pieces.of(is_parameter[pieces.axes] & ~kept[pieces.components]), lines(coupling)
     )
     multiplied = coupling.multiplied
-    saving, idle = [], []
+    saving: list[Structure] = []
+    idle: list[Structure] = []
     for each in found:
         reads = any(coupling.axes[k].tensor in multiplied for k in each.axes.tolist())
         (saving if reads else idle).append(each)
