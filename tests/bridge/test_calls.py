@@ -225,7 +225,9 @@ def test_norms_that_run_but_are_not_read():
 
 def test_a_layer_at_two_paths_stays_one():
     shared = nn.Linear(16, 16)
-    net = nn.Sequential(nn.Linear(8, 16), nn.Sequential(shared), nn.ReLU(), nn.Sequential(shared))
+    net = nn.Sequential(
+        nn.Linear(8, 16), nn.Sequential(shared), nn.ReLU(), nn.Sequential(shared), nn.Linear(16, 4)
+    )
     result = spa.prune(net, inputs=X, **LOCAL)
     assert all(isinstance(p, nn.Parameter) for p in net.parameters())
     assert net[1][0].weight is net[3][0].weight

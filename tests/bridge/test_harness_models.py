@@ -11,11 +11,11 @@ from experiments.models import MODELS, takes_pictures
 from spa.bridge import from_torch, to_onnx, to_torch
 
 CLASSES = 10
-DIGITS, PICTURES = (1, 8, 8), (3, 32, 32)
+DIGITS, PICTURES, POINTS = (1, 8, 8), (3, 32, 32), (2, 24)
 # The size that the network is used at here; those not named take digits.
-SHAPES = {"vgg16_bn": PICTURES}
+SHAPES = {"vgg16_bn": PICTURES, "dgcnn": POINTS, "pointnet": POINTS}
 SLOW = ("resnet50", "densenet121", "vgg16_bn", "resnet18")
-# Those of pictures.
+# Those of one input of floats.
 NAMES = [n for n in MODELS.names() if not n.endswith("/") and takes_pictures(n)]
 
 
