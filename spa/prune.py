@@ -43,6 +43,7 @@ def prune(
     aggregate: str | None = None,
     normalize: str | None = None,
     attention: str = "heads",
+    keep_class: bool = False,
     steps: int = 1,
     options: Mapping[str, Any] | None = None,
     data: Given | None = None,
@@ -70,6 +71,8 @@ def prune(
         aggregate: how slices are folded; None takes the criterion's own.
         normalize: how groups are made comparable; None takes the criterion's own.
         attention: what attention loses: ``heads``, ``head_dim`` or ``none``.
+        keep_class: take the same of all equal parts that a tensor is split into, so that a torch
+            module that calls ``chunk`` can keep its class.
         steps: number of rounds, scored anew in each.
         options: the criterion's own, by name.
         data: what criteria with gradients or activations look at (see `spa.score`): inputs and
@@ -97,7 +100,7 @@ def prune(
     limits = limits or Limits()
     model = source if isinstance(source, Model) else load(source, inputs)
     started = time.perf_counter()
-    groups = find_groups(model, attention)
+    groups = find_groups(model, attention, even_parts=keep_class)
     selection: Selection | None = None
     for step in range(1, steps + 1):
         current = model if selection is None else _without(model, groups, selection)

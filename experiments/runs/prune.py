@@ -49,8 +49,8 @@ def prune(
     folder.write_model(f"{to}pruned.onnx", outcome.model)
     if outcome.plan is not None:
         folder.write_json(f"{to}plan.json", outcome.plan.to_json())
-    attention = "heads" if outcome.plan is None else outcome.plan.attention
-    measured = measure(dense or source, folder.path / f"{to}pruned.onnx", attention)
+    coupled = {} if outcome.plan is None else outcome.plan.coupled
+    measured = measure(dense or source, folder.path / f"{to}pruned.onnx", **coupled)
     reached = measured["reached"]
     progress.step(f"reached RF {reached['rf']:.2f}, RP {reached['rp']:.2f}")
     return {
@@ -68,13 +68,13 @@ def prune(
     }
 
 
-def measure(dense: Path, pruned: Path, attention: str = "heads") -> dict[str, Any]:
+def measure(dense: Path, pruned: Path, **coupled: Any) -> dict[str, Any]:
     """Measure what a pruning reached, and what each network costs, from their files alone.
 
     Args:
         dense: the file that was pruned.
         pruned: the smaller one.
-        attention: what attention lost (`spa.find_groups`).
+        **coupled: how the dense one was coupled, as `spa.find_groups` takes it.
 
     Raises:
         SettingError: the two are not networks of the same inputs and outputs.
@@ -90,18 +90,18 @@ def measure(dense: Path, pruned: Path, attention: str = "heads") -> dict[str, An
         "reached": {"rf": old.macs / new.macs, "rp": old.params / new.params},
         "params": {"dense": int(old.params), "pruned": int(new.params)},
         "macs": {"dense": int(old.macs), "pruned": int(new.macs)},
-        "widths": widths(before, after, attention),
+        "widths": widths(before, after, **coupled),
     }
 
 
-def widths(dense: spa.Model, pruned: spa.Model, attention: str = "heads") -> list[Width]:
+def widths(dense: spa.Model, pruned: spa.Model, **coupled: Any) -> list[Width]:
     """Return how many channels every group of coupled channels had and has.
 
     That is read off a parameter with an axis that is the group's alone. A group none of whose
     parameters the pruned file has, as a method renamed them, is left out.
     """
     found: list[Width] = []
-    for group in spa.find_groups(dense, attention):
+    for group in spa.find_groups(dense, **coupled):
         widest = (_width(member, dense, pruned) for member in group.members)
         left = next((width for width in widest if width is not None), None)
         if left is not None:

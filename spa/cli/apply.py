@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     with stage(f"Loading {args.model}"):
         model = spa.load(args.model, parse_inputs(args.input))
     with stage("Applying the plan"):
-        groups = spa.find_groups(model, plan.attention)
+        groups = spa.find_groups(model, **plan.coupled)
         pruned = spa.apply_plan(model, plan, groups)
         proof = None if args.no_verify else spa.verify(model, pruned, plan, groups)
     write_model(args.output, pruned)

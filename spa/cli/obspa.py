@@ -23,7 +23,8 @@ METHODS = ("spa", "obspa")
 SAMPLES = 256
 # Options of the other method, by what they are when nobody gives them.
 _NOT_HERE: dict[str, Any] = {
-    "aggregate": None, "attention": "heads", "data": None, "loss": None, "option": [],
+    "aggregate": None, "attention": "heads", "data": None, "keep_class": False, "loss": None,
+    "option": [],
 }  # fmt: skip
 _ONLY_HERE = {
     "calibration": None, "samples": None, "memory": None, "device": None, "targets_of_refit": None,

@@ -100,6 +100,12 @@ def register(commands: Any) -> None:
         action="store_true",
         help="write the nearest reachable model where the target is out of reach",
     )
+    parser.add_argument(
+        "--keep-class",
+        action="store_true",
+        help="take the same of all equal parts that a tensor is split into, so that the class of "
+        "a torch module can follow the plan (spa.modules.rebuild)",
+    )
     parser.add_argument("--no-verify", action="store_true", help="skip the proof")
     obspa.add_obspa(parser)
     add_finetuning(parser)
@@ -194,6 +200,7 @@ def _pruned(
             aggregate=args.aggregate,
             normalize=args.normalize,
             attention=args.attention,
+            keep_class=args.keep_class,
             steps=args.steps,
             options=options,
             data=data,

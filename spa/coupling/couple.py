@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import spa.coupling.rules  # noqa: F401, I001  (fills the registry)
 from spa.coupling.components import Choice, Components, solve
+from spa.coupling.even import tie_equal_parts
 from spa.coupling.labels import KEPT, LabelledAxis, Labels, Layer, support
 from spa.coupling.mixing import mixed_remarks
 from spa.coupling.operators import operator
@@ -46,6 +47,7 @@ class Coupling:
         floors: lines of labels of which some must be left (`spa.coupling.floors`).
         multiplied: parameters that contractions multiply with (`spa.coupling.zeros`).
         attention: what attention loses.
+        even_parts: whether equal parts of a tensor lose the same indices.
     """
 
     model: Model
@@ -58,6 +60,7 @@ class Coupling:
     floors: tuple[Floor, ...]
     multiplied: frozenset[str]
     attention: str
+    even_parts: bool = False
 
     @cached_property
     def axis_of_label(self) -> Labels:
@@ -104,12 +107,13 @@ class Coupling:
         return first
 
 
-def couple(model: Model, attention: str = "heads") -> Coupling:
+def couple(model: Model, attention: str = "heads", *, even_parts: bool = False) -> Coupling:
     """Finds all coupled channels of a model in one pass.
 
     Args:
         model: the model.
         attention: what attention loses: ``heads``, ``head_dim`` or ``none``.
+        even_parts: whether equal parts of a tensor lose the same indices (`spa.coupling.even`).
 
     Raises:
         SettingError: another value of ``attention``.
@@ -125,6 +129,8 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
     for node in model.graph.nodes:
         tracker.visited = node.index
         _visit(node, tracker, contracted, unseen)
+    if even_parts:
+        tie_equal_parts(tracker)
     for names, reason in (
         (model.graph.outputs, "it is an output of the model"),
         (sorted(model.graph.captured), "a subgraph reads it"),
@@ -153,6 +159,7 @@ def couple(model: Model, attention: str = "heads") -> Coupling:
         floors=(*tracker.floors, *[Floor(pick.labels, 1) for pick in tracker.picks]),
         multiplied=multiplied,
         attention=attention,
+        even_parts=even_parts,
     )
 
 

@@ -129,13 +129,15 @@ class Groups:
         return len(self.groups)
 
 
-def find_groups(model: Model, attention: str = "heads") -> Groups:
+def find_groups(model: Model, attention: str = "heads", *, even_parts: bool = False) -> Groups:
     """Finds the groups of a model, afresh at each call.
 
     Args:
         model: a loaded model.
         attention: what attention loses: ``heads``, ``head_dim`` (the same index of every head), or
             ``none``.
+        even_parts: whether the same indices go from all equal parts that a tensor is split into,
+            as the class of a torch module needs it (`spa.coupling.even`).
 
     Returns:
         Its groups, and what is kept dense and why.
@@ -144,7 +146,7 @@ def find_groups(model: Model, attention: str = "heads") -> Groups:
         >>> for group in spa.find_groups(model):
         ...     print(group.id, group.channels, [(m.name, m.axis.axis) for m in group.members])
     """
-    coupling = keep_fixed(couple(model, attention))
+    coupling = keep_fixed(couple(model, attention, even_parts=even_parts))
     saving, idle = _structures(coupling)
     groups = tuple(_group(coupling, number, each) for number, each in enumerate(saving))
     return Groups(coupling, groups, kept_axes(coupling, idle))

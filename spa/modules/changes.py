@@ -6,6 +6,7 @@ Both of torch's exporters leave a node's module in its name (`spa.bridge.exporti
 from __future__ import annotations
 
 from spa.coupling.couple import Cut
+from spa.coupling.even import equal_parts
 from spa.graph.model import Model
 
 # The path of a module, and a size that changes inside it: the old one and the new one.
@@ -38,21 +39,14 @@ def uneven_parts(cut: Cut) -> str:
 
     ``chunk`` and ``split`` cut in equal parts, whatever they are given.
     """
-    model = cut.coupling.model
-    parts: dict[str, list[str]] = {}
-    for node in model.graph.nodes:
-        if node.op in ("Slice", "Split") and node.inputs[0] in model.shapes:
-            seen = [name for name in node.outputs if name in model.shapes]
-            parts.setdefault(node.inputs[0], []).extend(seen)
-    for whole, names in parts.items():
-        for axis, size in enumerate(model.shapes[names[0]] if names else ()):
-            equal = [n for n in names if model.shapes[n][axis] == size]
-            masks = [cut.of_tensor(name)[axis] for name in equal]
-            left = [size if mask is None else int(mask.sum()) for mask in masks]
-            if len(set(left)) > 1 and len(equal) * size == model.shapes[whole][axis]:
-                return (
-                    f' "{whole}" is split into {len(left)} equal parts (chunk), which keep unequal '
-                    f"numbers of channels: {', '.join(map(str, left))} of {size}. "
-                    'limits=spa.Limits(scope="local") takes as many of each.'
-                )
+    for whole, axis, parts in equal_parts(cut.coupling.model):
+        size = cut.coupling.model.shapes[parts[0]][axis]
+        masks = [cut.of_tensor(name)[axis] for name in parts]
+        left = [size if mask is None else int(mask.sum()) for mask in masks]
+        if len(set(left)) > 1:
+            return (
+                f' "{whole}" is split into {len(left)} equal parts (chunk), which keep unequal '
+                f"numbers of channels: {', '.join(map(str, left))} of {size}. keep_class=True "
+                "takes the same of each."
+            )
     return ""

@@ -62,7 +62,7 @@ def training_parts(
         proto = from_module(net, inputs)
     label, tied = f"{type(net).__name__} in training mode", frozenset(net.state_dict())
     model = load_proto(proto, model_sha256(proto), label, {}, tied)
-    coupling = couple(model, plan.attention)
+    coupling = couple(model, **plan.coupled)
     goes = _gone(coupling, plan.parameters)
     removals = _followed(coupling, goes, plan.parameters, only)
     pruned = cut_model(model, Cut(coupling, goes[coupling.components.of]))

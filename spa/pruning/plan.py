@@ -120,9 +120,12 @@ class Plan:
         return all(group.exact for group in self.groups if group.removed)
 
     @property
-    def attention(self) -> str:
-        """What attention loses (`spa.find_groups`)."""
-        return str(self.settings.get("attention", "heads"))
+    def coupled(self) -> dict[str, Any]:
+        """How the model was coupled, as `spa.find_groups` takes it."""
+        return {
+            "attention": str(self.settings.get("attention", "heads")),
+            "even_parts": self.settings.get("even_parts") is True,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-ready values."""
@@ -250,6 +253,7 @@ def build_plan(
         notes: sentences for the user.
     """
     coupling = groups.coupling
+    even = {"even_parts": True} if coupling.even_parts else {}
     return Plan(
         model=coupling.model.sha256,
         criterion=criterion,
@@ -266,7 +270,7 @@ def build_plan(
             )
             for group in groups.groups
         ),
-        settings={**settings, "attention": coupling.attention},
+        settings={**settings, "attention": coupling.attention, **even},
         notes=notes,
     )
 

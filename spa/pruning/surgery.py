@@ -56,7 +56,7 @@ def apply_plan(model: Model, plan: Plan, groups: Groups | None = None) -> onnx.M
     """
     from spa.coupling.couple import couple
 
-    coupling = groups.coupling if groups is not None else couple(model, plan.attention)
+    coupling = groups.coupling if groups is not None else couple(model, **plan.coupled)
     return close_forks(cut_model(model, cut_of(plan, coupling)), model.forks)
 
 

@@ -97,7 +97,7 @@ def verify(
         VerificationError: any check fails; the message says which.
         PlanError: the plan does not fit the model.
     """
-    groups = groups or find_groups(model, plan.attention)
+    groups = groups or find_groups(model, **plan.coupled)
     return verify_cut(model, pruned, cut_of(plan, groups.coupling), groups)
 
 

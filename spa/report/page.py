@@ -54,7 +54,7 @@ def page(model: Model, plan: Plan, title: str, groups: Groups | None = None) -> 
         >>> text = page(spa.load("model.onnx"), spa.Plan.load("plan.json"), "model.onnx")
         >>> pathlib.Path("page.html").write_text(text)
     """
-    groups = find_groups(model, plan.attention) if groups is None else groups
+    groups = find_groups(model, **plan.coupled) if groups is None else groups
     removed = _removed(plan, groups)
     held = build_plan(
         groups, removed, criterion=plan.criterion, target=plan.target, reached=plan.reached,

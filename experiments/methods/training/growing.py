@@ -44,7 +44,7 @@ def growing(job: Job, how: Growing) -> Outcome:
     given = {"ceiling": how.ceiling, "every": how.every, "delta": how.delta, "chosen": chosen}
     trained = sparse(job, how, HookSpec("growing", given), weight_decay=5e-4, schedule="constant")
     model = spa.load(trained, job.given or None)
-    groups = spa.find_groups(model, first.plan.attention)
+    groups = spa.find_groups(model, **first.plan.coupled)
     plan = replace(first.plan, model=model.sha256)
     smaller = spa.apply_plan(model, plan, groups)
     proof = spa.verify(model, smaller, plan, groups)
