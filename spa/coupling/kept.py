@@ -64,7 +64,8 @@ def kept_axes(coupling: Coupling, idle: Sequence[Structure] = ()) -> tuple[KeptA
         cause = TIED if remark is None else remark.text
         why = cause if remark is None else sentence(coupling, remark.node, cause)
         result.append(KeptAxis(entry.tensor, entry.axis, entry.size, count, why, cause))
-    result += _idle(coupling, idle)
+    listed = {(axis.tensor, axis.axis) for axis in result}
+    result += [axis for axis in _idle(coupling, idle) if (axis.tensor, axis.axis) not in listed]
     for weight in inner_weights(coupling.model):
         cause = f"it lies inside of a subgraph of {coupling.model.graph.nodes[weight.node].op}"
         why = sentence(coupling, weight.node, cause)
