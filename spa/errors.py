@@ -72,7 +72,15 @@ class VerificationError(SpaError):
 
 
 class BridgeError(SpaError):
-    """A graph cannot be turned into a trainable PyTorch module, or back."""
+    """A graph cannot be turned into a trainable PyTorch module, or back.
+
+    Attributes:
+        path: of the part of a module that stands in the way, where one is known.
+    """
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class FrameworkError(SpaError):

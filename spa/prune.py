@@ -101,40 +101,48 @@ def prune(
     model = source if isinstance(source, Model) else load(source, inputs)
     started = time.perf_counter()
     groups = find_groups(model, attention, even_parts=keep_class)
-    selection: Selection | None = None
-    for step in range(1, steps + 1):
-        current = model if selection is None else _without(model, groups, selection)
-        scores = score(
-            current,
-            groups,
-            criterion,
-            aggregate=aggregate,
-            normalize=normalize,
-            options=options,
-            data=data,
-            loss=loss,
-            seed=seed,
-        )
-        goal, held = target.part(step, steps), limits.part(step, steps)
-        already = None if selection is None else selection.removed
-        if target.of.value is None:
-            selection = select_for_latency(
-                model, groups, scores, goal, held, machine or Machine(), already,
-                best_effort=best_effort,
-            )  # fmt: skip
-        else:
-            selection = select(
-                groups, scores, goal, held, already, best_effort=best_effort, whole=target
+
+    def made(limits: Limits) -> Pruned:
+        selection: Selection | None = None
+        for step in range(1, steps + 1):
+            current = model if selection is None else _without(model, groups, selection)
+            scores = score(
+                current,
+                groups,
+                criterion,
+                aggregate=aggregate,
+                normalize=normalize,
+                options=options,
+                data=data,
+                loss=loss,
+                seed=seed,
             )
-    assert selection is not None
-    plan = plan_of(groups, scores, target, limits, selection)
-    plan = dataclasses.replace(plan, notes=(*plan.notes, *notes_of(model.proto)))
-    result = finish(model, groups, plan, selection.dense, selection.pruned, started, check=verify)
+            goal, held = target.part(step, steps), limits.part(step, steps)
+            already = None if selection is None else selection.removed
+            if target.of.value is None:
+                selection = select_for_latency(
+                    model, groups, scores, goal, held, machine or Machine(), already,
+                    best_effort=best_effort,
+                )  # fmt: skip
+            else:
+                selection = select(
+                    groups, scores, goal, held, already, best_effort=best_effort, whole=target
+                )
+        assert selection is not None
+        plan = plan_of(groups, scores, target, limits, selection)
+        plan = dataclasses.replace(plan, notes=(*plan.notes, *notes_of(model.proto)))
+        dense, pruned = selection.dense, selection.pruned
+        return finish(model, groups, plan, dense, pruned, started, check=verify)
+
     if isinstance(source, (str, os.PathLike, onnx.ModelProto, Model)):
-        return result
+        return made(limits)
+    if keep_class:
+        from spa.modules.keeping import keeping_class
+
+        return keeping_class(made, source, inputs, model, groups, limits)
     from spa.modules.shrinking import with_module
 
-    return with_module(result, source, inputs, model, groups)
+    return with_module(made(limits), source, inputs, model, groups)
 
 
 def _without(model: Model, groups: Groups, selection: Selection) -> Model:

@@ -94,17 +94,29 @@ def with_module(
         model: its dense ONNX model, as `spa.bridge.from_torch` wrote it.
         groups: the groups of that.
     """
+    try:
+        return of_its_class(result, module, inputs, model, groups)
+    except Exception as error:  # copying and running a user's module fails in any way it likes
+        pruned = opened_like(result.model, model.forks)
+        return _traced(result, pruned, _reason(bare(module), error))
+
+
+def of_its_class(
+    result: Pruned, module: nn.Module, inputs: Any, model: Model, groups: Groups
+) -> Pruned:
+    """Adds the smaller module, of the class that came in; see `with_module`.
+
+    Raises:
+        BridgeError: the class cannot follow; any other error is the module's own.
+    """
     plan = result.plan
     module = bare(module)
-    pruned = opened_like(result.model, model.forks)
     kind = type(module)
-    try:
-        call = call_of(module, inputs)
-        with taking_tensors(module, call):
-            cut = cut_of(plan, groups.coupling)
-            smaller = shrink(module, call.tensors, model, pruned, plan, cut)
-    except Exception as error:  # copying and running a user's module fails in any way it likes
-        return _traced(result, pruned, _reason(module, error))
+    call = call_of(module, inputs)
+    with taking_tensors(module, call):
+        cut = cut_of(plan, groups.coupling)
+        pruned = opened_like(result.model, model.forks)
+        smaller = shrink(module, call.tensors, model, pruned, plan, cut)
     restore_class(smaller.net, kind)
     smaller.net.train(module.training)
     plan = replace(plan, module=smaller.about, notes=(*plan.notes, *smaller.notes))
@@ -232,7 +244,8 @@ def _fitted(
         return found
     raise BridgeError(
         f"{type(module).__name__} cannot be made smaller as a module: {_why(net, seen)}"
-        f"{uneven_parts(cut)}"
+        f"{uneven_parts(cut)}",
+        seen.broken,
     )
 
 
