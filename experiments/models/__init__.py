@@ -61,7 +61,7 @@ def takes_several(name: str) -> bool:
 
 
 def takes_pictures(name: str) -> bool:
-    """Whether a network reads pictures.
+    """Whether a network reads pictures, or other floats of one shape (points).
 
     Raises:
         SettingError: there is no such network.
