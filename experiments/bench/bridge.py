@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
@@ -21,6 +19,7 @@ from unittest import mock
 
 import numpy as np
 
+from experiments.bench.apart import judged
 from experiments.bench.coverage import read
 from experiments.bench.measure import RESULTS, goal, say, write_csv
 from experiments.bench.networks import LISTS, NETWORKS, as_file, listed
@@ -38,6 +37,7 @@ WANTED = 1e-4
 WANTED_GRADIENTS = 1e-3
 ROUNDING = 2.0
 ONE = "--one"
+NAME = "experiments.bench.bridge"
 COLUMNS = ("network", "stage", "outputs", "gradients", "trainable", "share", "reason")
 
 
@@ -187,20 +187,6 @@ def _tensors(outputs: Any) -> Iterable[torch.Tensor]:
     return (leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
 
 
-def _in_a_process(name: str, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "experiments.bench.bridge", ONE, name]
-    lost = {"network": name, "stage": "process"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return {**lost, "reason": f"it took more than {seconds:g} s"}
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [""])[-1]
-        return {**lost, "reason": f"exit code {done.returncode}: {last}"}
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
-
-
 def report(rows: Sequence[dict[str, Any]]) -> str:
     """How many networks are equal, by family of names, and what is not with the reason."""
     lines = ["| networks | read back | outputs equal | gradients equal |", "|---|---:|---:|---:|"]
@@ -248,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     done = {row["network"] for row in rows}
     missing = [name for name in args.networks or listed(*args.families) if name not in done]
     with ThreadPoolExecutor(args.jobs) as pool, path.open("a") as file:
-        running = [pool.submit(_in_a_process, name, args.seconds) for name in missing]
+        running = [pool.submit(judged, NAME, name, args.seconds) for name in missing]
         for number, one in enumerate(as_completed(running), 1):
             row = one.result()
             what = "equal" if _is_equal(row) else row.get("reason", "not equal")

@@ -42,6 +42,8 @@ class Network:
 NETWORKS: Registry[Callable[[str], Network]] = Registry("network", "experiments.bench.networks")
 # By family of names, the names that the benchmarks take.
 LISTS: dict[str, Callable[[], tuple[str, ...]]] = {}
+# The same of other collections, which are pruned as modules (`experiments.bench.collections`).
+COLLECTIONS: dict[str, Callable[[], tuple[str, ...]]] = {}
 
 
 def listed(*families: str) -> tuple[str, ...]:
