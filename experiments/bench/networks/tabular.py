@@ -20,9 +20,7 @@ def tabular(name: str) -> Network:
     if name == "TabNet":
         from pytorch_tabnet.tab_network import TabNet
 
-        every = torch.eye(COLUMNS)
-        module = TabNet(COLUMNS, CLASSES, group_attention_matrix=every)
-        module.encoder.group_attention_matrix = every
+        module = TabNet(COLUMNS, CLASSES, group_attention_matrix=torch.eye(COLUMNS))
     else:
         import rtdl_revisiting_models as rtdl
 
