@@ -32,6 +32,8 @@ Array = npt.NDArray[Any]
 _MOVED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 # Larger weights are read anew each time, so that there is not a second copy of them all.
 MAX_CACHED_BYTES = 2**26
+# Of weights that stay in their file, only those of so many entries are looked into.
+MOST_DEFERRED = 2**20
 
 # Inputs that hold no weights, though they are constants of floating type.
 STATISTICS = {"BatchNormalization": (3, 4), **dict.fromkeys(SCALING, (1, 2))}
@@ -332,8 +334,10 @@ class Model:
                 return ""
             name = node.inputs[0]
         if name not in self._fixed:
-            large = math.prod(self.shapes[name]) > MOST_ENTRIES or self.parameters[name] is None
-            unread = large or name in self.quantised
+            tensor = self.parameters[name]
+            most = MOST_ENTRIES if tensor is None or not is_deferred(tensor) else MOST_DEFERRED
+            large = math.prod(self.shapes[name]) > most
+            unread = large or tensor is None or name in self.quantised
             self._fixed[name] = "" if unread else fixed_numbers(self.array(name))
         return self._fixed[name]
 
