@@ -87,8 +87,9 @@ def select(
         whole: what the target is one of several steps to, for messages.
 
     Raises:
-        InfeasibleTarget: the limits keep the target out of reach by more than `CLOSE`; by less, the
-            most that they allow is taken, and a note says so.
+        InfeasibleTarget: the limits keep the target out of reach by more than `CLOSE`; by less, or
+            where a ratio is asked of a model that has no groups at all, the most that they allow
+            is taken, and a note says so.
         SettingError: a glob matches nothing, or the quantity has to be measured.
     """
     quantity, name = target.of, target.of.keyword
@@ -125,7 +126,9 @@ def select(
         top = reached(removed)
         said = whole or target
         why = out_of_reach(said, as_asked(top), at_dense, chosen, groups, limits)
-        if top < asked * (1 - CLOSE) and not best_effort:
+        # A share of no channels at all is no miss, but it is said.
+        none = quantity.enough is not None and not groups.groups
+        if top < asked * (1 - CLOSE) and not best_effort and not none:
             raise InfeasibleTarget(why, quantity=name, asked=said.value, reachable=as_asked(top))
         return Selection(removed, dense, costs.cost(removed), (*notes, why))
     too_much = asked * (1 + CLOSE)

@@ -108,7 +108,7 @@ def test_a_target_that_one_of_several_steps_misses_is_told_whole():
 
 
 @pytest.mark.parametrize("name", ["rf", "ratio"])
-def test_where_nothing_may_shrink_every_target_is_missed(name):
+def test_where_nothing_may_shrink_it_is_said(name):
     g = Builder()
     nothing = g.model(g.conv(g.input(3, 8, 8), 3, 4))
     asked = {name: 2.0 if name == "rf" else 0.5}
@@ -116,8 +116,11 @@ def test_where_nothing_may_shrink_every_target_is_missed(name):
         (nothing, spa.Limits(), "no group of this model may shrink"),
         (classifier(), spa.Limits(exclude=["*"]), "leave no group that may shrink"),
     ):
-        with pytest.raises(spa.InfeasibleTarget, match=why):
-            spa.prune(proto, **asked, limits=limits)
+        if name == "ratio" and proto is nothing:  # a share of no channels: said, and no miss
+            assert why in spa.prune(proto, **asked, limits=limits).plan.notes[0]
+        else:
+            with pytest.raises(spa.InfeasibleTarget, match=why):
+                spa.prune(proto, **asked, limits=limits)
         best = spa.prune(proto, **asked, limits=limits, best_effort=True)
         assert best.model == proto
         assert why in best.plan.notes[0]
