@@ -60,10 +60,15 @@ def keeping_class(
         try:
             return _noted(of_its_class(result, *whole), held)
         except BridgeError as error:
-            stays = _groups_of(groups, error.path) - held.keys()
-            if not stays:
+            found = {
+                number: path
+                for path in _alike(module, error.path)
+                for number in _groups_of(groups, path)
+                if number not in held
+            }
+            if not found:
                 return with_module(result, *whole)
-            held |= dict.fromkeys(stays, str(error.path))
+            held |= found
         except Exception:  # a module fails in any way it likes
             return with_module(result, *whole)
         within = replace(limits, exclude=(*limits.exclude, *(f"group:{n}" for n in sorted(held))))
@@ -71,10 +76,18 @@ def keeping_class(
             result = _made(make, within, held)
 
 
-def _groups_of(groups: Groups, path: str | None) -> set[int]:
-    """Numbers of the groups that weights of a part of the module are in."""
+def _alike(module: nn.Module, path: str | None) -> list[str]:
+    """The part that stands in the way; of torch's own attention all, as they have one code."""
     if not path:
-        return set()
+        return []
+    kind = nn.MultiheadAttention
+    if not isinstance(module.get_submodule(path), kind):
+        return [path]
+    return [name for name, part in module.named_modules() if isinstance(part, kind)]
+
+
+def _groups_of(groups: Groups, path: str) -> set[int]:
+    """Numbers of the groups that weights of a part of the module are in."""
     return {g.id for g in groups if any(m.name.startswith(f"{path}.") for m in g.members)}
 
 

@@ -231,7 +231,10 @@ def _resize(net: nn.Module, removals: Iterable[Removal], groups: Mapping[str, in
     """Makes parameters smaller, and tells torch's own layers."""
     cut_tensors(net, removals)
     for path, part in net.named_modules():
-        resize_layer(part, groups.get(path))
+        try:
+            resize_layer(part, groups.get(path))
+        except BridgeError as error:
+            raise BridgeError(str(error), path) from error
 
 
 def _fitted(

@@ -78,3 +78,33 @@ def test_nothing_is_held_where_the_class_follows_anyway() -> None:
     other = spa.prune(plain, inputs=IMAGE, rf=1.5, keep_class=True)
     assert other.plan.parameters == one.plan.parameters
     assert not any("class" in note for note in other.plan.notes)
+
+
+class Encoder(nn.Module):
+    """Torch's own attention: one width inside and outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(12, 24), nn.Linear(24, 5)
+        self.attention = nn.ModuleList(
+            nn.MultiheadAttention(24, 4, batch_first=True) for _ in range(2)
+        )
+        self.up = nn.ModuleList(nn.Linear(24, 96) for _ in range(2))
+        self.down = nn.ModuleList(nn.Linear(96, 24) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for attention, up, down in zip(self.attention, self.up, self.down, strict=True):
+            x = x + attention(x, x, x, need_weights=False)[0]
+            x = x + down(torch.relu(up(x)))
+        return self.head(x.mean(1))
+
+
+def test_torch_s_own_attention_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    net = Encoder().eval()
+    result = spa.prune(net, inputs=torch.randn(2, 7, 12), rf=1.4, keep_class=True)
+    assert type(result.module) is Encoder, result.plan.notes
+    assert result.reached.rf >= 1.4
+    assert all(part.embed_dim == 24 for part in result.module.attention)
+    assert all(part.out_features < 96 for part in result.module.up)
