@@ -38,6 +38,9 @@ NETS: dict[str, dict[str, Any]] = {
 @NETWORKS.register("diffusers/")
 def diffusers(name: str) -> Network:
     """Builds a network by its class."""
+    from spa.bridge.torchvision_shim import import_torchvision
+
+    import_torchvision()
     import diffusers as library
     import torch
 

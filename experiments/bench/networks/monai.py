@@ -39,6 +39,9 @@ NETS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 @NETWORKS.register("monai/")
 def monai(name: str) -> Network:
     """Builds a network by its class."""
+    from spa.bridge.torchvision_shim import import_torchvision
+
+    import_torchvision()
     import torch
     from monai.networks import nets
 

@@ -16,7 +16,10 @@ PIXELS = 64
 @NETWORKS.register("ultralytics/")
 def ultralytics(name: str) -> Network:
     """Builds a network by the name of its file."""
+    from spa.bridge.torchvision_shim import import_torchvision
+
     os.environ.setdefault("YOLO_VERBOSE", "False")
+    import_torchvision()
     import torch
     from ultralytics import YOLO
 
