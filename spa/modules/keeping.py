@@ -16,10 +16,11 @@ from typing import Any
 
 from torch import nn
 
+from spa.bridge.calls import bare
 from spa.coupling.groups import Groups
 from spa.errors import BridgeError, InfeasibleTarget
 from spa.graph.model import Model
-from spa.modules.shrinking import of_its_class, with_module
+from spa.modules.shrinking import of_its_class, without_class
 from spa.progress import stage
 from spa.pruning.result import Pruned
 from spa.selection.target import Limits
@@ -59,18 +60,17 @@ def keeping_class(
     while True:
         try:
             return _noted(of_its_class(result, *whole), held)
-        except BridgeError as error:
+        except Exception as error:  # a module fails in any way it likes
+            path = error.path if isinstance(error, BridgeError) else None
             found = {
-                number: path
-                for path in _alike(module, error.path)
-                for number in _groups_of(groups, path)
+                number: part
+                for part in _alike(bare(module), path)
+                for number in _groups_of(groups, part)
                 if number not in held
             }
             if not found:
-                return with_module(result, *whole)
+                return without_class(result, module, model, error)
             held |= found
-        except Exception:  # a module fails in any way it likes
-            return with_module(result, *whole)
         within = replace(limits, exclude=(*limits.exclude, *(f"group:{n}" for n in sorted(held))))
         with stage(f"Pruning around {', '.join(dict.fromkeys(held.values()))}"):
             result = _made(make, within, held)

@@ -97,8 +97,7 @@ def with_module(
     try:
         return of_its_class(result, module, inputs, model, groups)
     except Exception as error:  # copying and running a user's module fails in any way it likes
-        pruned = opened_like(result.model, model.forks)
-        return _traced(result, pruned, _reason(bare(module), error))
+        return without_class(result, module, model, error)
 
 
 def of_its_class(
@@ -132,13 +131,15 @@ def _reason(module: nn.Module, error: Exception) -> str:
     )
 
 
-def _traced(result: Pruned, pruned: onnx.ModelProto, reason: str) -> Pruned:
+def without_class(result: Pruned, module: nn.Module, model: Model, error: Exception) -> Pruned:
+    """Adds a traced module to a pruned model, and the reason why the class could not follow."""
+    reason = _reason(bare(module), error)
     traced: nn.Module | None = None
     try:
-        traced = to_torch(pruned)
+        traced = to_torch(opened_like(result.model, model.forks))
         end = "The module is a traced one instead."
-    except Exception as error:  # whatever it is, the pruned model stays
-        end = f"Nor can it be traced ({error}); the ONNX model is what there is."
+    except Exception as failure:  # whatever it is, the pruned model stays
+        end = f"Nor can it be traced ({failure}); the ONNX model is what there is."
     plan = replace(result.plan, notes=(*result.plan.notes, f"{reason} {end}"))
     return replace(result, module=traced, plan=plan)
 

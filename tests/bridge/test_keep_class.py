@@ -108,3 +108,11 @@ def test_torch_s_own_attention_stays_as_it_is() -> None:
     assert result.reached.rf >= 1.4
     assert all(part.embed_dim == 24 for part in result.module.attention)
     assert all(part.out_features < 96 for part in result.module.up)
+
+
+def test_a_wrapped_module_keeps_its_class_too() -> None:
+    """Paths are those of the module inside of torch.compile's wrapper."""
+    torch.manual_seed(0)
+    wrapped = torch.compile(Encoder().eval())
+    result = spa.prune(wrapped, inputs=torch.randn(2, 7, 12), rf=1.4, keep_class=True)
+    assert type(result.module) is Encoder, result.plan.notes
