@@ -63,6 +63,11 @@ class Coupling:
     even_parts: bool = False
 
     @cached_property
+    def axis_is_parameter(self) -> Mask:
+        """Whether an axis is a parameter's, by its position; the entry behind the last is False."""
+        return np.array([axis.is_parameter for axis in self.axes] + [False])
+
+    @cached_property
     def axis_of_label(self) -> Labels:
         """Position in `axes` of every label; -1 for KEPT."""
         sizes = [axis.size for axis in self.axes]
@@ -71,8 +76,7 @@ class Coupling:
     @cached_property
     def is_parameter(self) -> Mask:
         """Whether a label is of a parameter, and not made up; shape (labels,)."""
-        of_axis = np.array([axis.is_parameter for axis in self.axes] + [False])
-        return np.asarray(of_axis[self.axis_of_label])
+        return np.asarray(self.axis_is_parameter[self.axis_of_label])
 
     @cached_property
     def is_prunable(self) -> Mask:

@@ -40,8 +40,9 @@ def keep_fixed(coupling: Coupling) -> Coupling:
     """The coupling with such channels kept."""
     components = coupling.components
     pieces = components.pieces
-    is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
-    pieces = pieces.of(is_parameter[pieces.axes] & ~components.kept[pieces.components])
+    pieces = pieces.of(
+        coupling.axis_is_parameter[pieces.axes] & ~components.kept[pieces.components]
+    )
     if not pieces.axes.size:
         return coupling
     axes, first, back = np.unique(pieces.axes, return_index=True, return_inverse=True)

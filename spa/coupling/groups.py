@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
-
 from spa.coupling.connect import consecutive
 from spa.coupling.couple import Coupling, couple
 from spa.coupling.fixed import keep_fixed
@@ -158,9 +156,9 @@ def _structures(coupling: Coupling) -> tuple[list[Structure], list[Structure]]:
     The latter are shapes, lists of indices and masks, and now and then a weight.
     """
     pieces, kept = coupling.components.pieces, coupling.components.kept
-    is_parameter = np.array([axis.is_parameter for axis in coupling.axes] + [False])
     found = structures(
-        pieces.of(is_parameter[pieces.axes] & ~kept[pieces.components]), lines(coupling)
+        pieces.of(coupling.axis_is_parameter[pieces.axes] & ~kept[pieces.components]),
+        lines(coupling),
     )
     multiplied = coupling.multiplied
     saving: list[Structure] = []
