@@ -34,8 +34,8 @@ def judge(name: str) -> dict[str, Any]:
 
     Returns:
         ``rf``, what was reached; ``kept``, whether the class is the same; ``proven``, whether
-        outputs were seen to be equal (``unproven`` where they cannot be: groups that are not
-        exact); ``trained``, whether one step of training changes what the module computes.
+        outputs were seen to be equal (``not exact`` where they cannot be); ``trained``, whether one
+        step of training has a finite loss and gradients.
     """
     import torch
 
@@ -68,7 +68,7 @@ def judge(name: str) -> dict[str, Any]:
 
 
 def _trains(module: Any, inputs: tuple[Any, ...]) -> bool:
-    """Whether one step of training is finite and moves the weights."""
+    """Whether one step of training has a finite loss, and finite gradients that are not zero."""
     import torch
 
     if module is None:
