@@ -6,13 +6,12 @@ int64 (N, H, W).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from experiments.data.base import ONE, Inputs, Scale
-from experiments.data.pictures import normalise
+from experiments.data.pictures import hashed, normalise
 
 # Of pixels that nobody labelled: spa.training.objective.IGNORED, which torch stands before.
 IGNORED = -100
@@ -49,11 +48,7 @@ class MaskedSplit:
 
     def fingerprint(self) -> str:
         """Hash all pictures and labels."""
-        content = hashlib.sha256()
-        for array in (self.images, self.labels):
-            content.update(f"{array.dtype.str}{array.shape}".encode())
-            content.update(np.ascontiguousarray(array).data)
-        return content.hexdigest()
+        return hashed(self.images, self.labels)
 
 
 def turn(x: np.ndarray, y: np.ndarray, how: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

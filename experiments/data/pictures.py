@@ -49,11 +49,7 @@ class PictureSplit:
 
     def fingerprint(self) -> str:
         """Hash all pictures and labels."""
-        content = hashlib.sha256()
-        for array in (self.images, self.labels):
-            content.update(f"{array.dtype.str}{array.shape}".encode())
-            content.update(np.ascontiguousarray(array).data)
-        return content.hexdigest()
+        return hashed(self.images, self.labels)
 
 
 def from_arrays(
@@ -83,6 +79,15 @@ def from_arrays(
         ood=ood,
         validation=None if validation is None else split(validation),
     )
+
+
+def hashed(*arrays: np.ndarray) -> str:
+    """Hash arrays with their types and shapes."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(f"{array.dtype.str}{array.shape}".encode())
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
 
 
 def normalise(x: np.ndarray, scale: Scale) -> np.ndarray:

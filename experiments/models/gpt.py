@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from experiments.models import MODELS
-from spa.errors import InputError
+from experiments.models.shapes import check_tokens
 
 WIDTH, DEPTH, HEADS, MLP_RATIO = 64, 2, 4, 4
 
@@ -82,6 +82,5 @@ def gpt_small(input_shape: tuple[int, ...], classes: int, vocabulary: int) -> nn
     Raises:
         InputError: the samples are no rows of tokens.
     """
-    if len(input_shape) != 1:
-        raise InputError(f"gpt_small takes rows of tokens (T,), but theirs are {input_shape}")
+    check_tokens("gpt_small", input_shape)
     return Gpt(input_shape[0], vocabulary, classes)

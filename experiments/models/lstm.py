@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from experiments.models import MODELS
-from spa.errors import InputError
+from experiments.models.shapes import channels_of_series, check_tokens
 
 WIDTH, DEPTH = 64, 2
 PAD = 0
@@ -58,13 +58,7 @@ def series_lstm(input_shapes: Mapping[str, tuple[int, ...]], classes: int) -> nn
     Raises:
         InputError: the samples are no series with their masks.
     """
-    shapes = dict(input_shapes) if isinstance(input_shapes, Mapping) else {"input": input_shapes}
-    if list(shapes) != ["series", "mask"] or len(shapes["series"]) != 2:
-        given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise InputError(
-            f"series_lstm takes series (C, T) and their mask (T,), but theirs are {given}"
-        )
-    return Lstm(shapes["series"][0], classes)
+    return Lstm(channels_of_series("series_lstm", input_shapes), classes)
 
 
 @MODELS.register("text_lstm")
@@ -74,6 +68,5 @@ def text_lstm(input_shape: tuple[int, ...], classes: int, vocabulary: int) -> nn
     Raises:
         InputError: the samples are no rows of tokens.
     """
-    if len(input_shape) != 1:
-        raise InputError(f"text_lstm takes rows of tokens (T,), but theirs are {input_shape}")
+    check_tokens("text_lstm", input_shape)
     return TextLstm(vocabulary, classes)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from experiments.models import MODELS
-from spa.errors import InputError
+from experiments.models.shapes import channels_of_series
 
 # Channels and window of each convolution.
 LAYERS = ((64, 7), (128, 5), (64, 3))
@@ -63,10 +63,4 @@ def series_fcn(input_shapes: Mapping[str, tuple[int, ...]], classes: int) -> nn.
     Raises:
         InputError: the samples are no series with their masks.
     """
-    shapes = dict(input_shapes) if isinstance(input_shapes, Mapping) else {"input": input_shapes}
-    if list(shapes) != ["series", "mask"] or len(shapes["series"]) != 2:
-        given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise InputError(
-            f"series_fcn takes series (C, T) and their mask (T,), but theirs are {given}"
-        )
-    return SeriesFcn(shapes["series"][0], classes)
+    return SeriesFcn(channels_of_series("series_fcn", input_shapes), classes)

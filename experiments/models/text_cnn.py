@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from experiments.models import MODELS
-from spa.errors import InputError
+from experiments.models.shapes import check_tokens
 
 WIDTH, FILTERS, WINDOWS = 64, 64, (3, 4, 5)
 PAD = 0
@@ -49,6 +49,5 @@ def text_cnn(input_shape: tuple[int, ...], classes: int, vocabulary: int) -> nn.
     Raises:
         InputError: the samples are no rows of tokens.
     """
-    if len(input_shape) != 1:
-        raise InputError(f"text_cnn takes rows of tokens (T,), but theirs are {input_shape}")
+    check_tokens("text_cnn", input_shape)
     return TextCnn(vocabulary, classes)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiments.models import MODELS
-from spa.errors import InputError
+from experiments.models.shapes import check_tokens
 
 WIDTH, DEPTH, HEADS, MLP_RATIO = 64, 2, 4, 4
 PAD = 0
@@ -87,6 +87,5 @@ def text_encoder(input_shape: tuple[int, ...], classes: int, vocabulary: int) ->
     Raises:
         InputError: the samples are no rows of tokens.
     """
-    if len(input_shape) != 1:
-        raise InputError(f"text_encoder takes rows of tokens (T,), but theirs are {input_shape}")
+    check_tokens("text_encoder", input_shape)
     return TextEncoder(input_shape[0], vocabulary, classes)
