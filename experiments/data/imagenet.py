@@ -7,7 +7,6 @@ Pictures are decoded when they are asked for, by a few threads. Training: a rand
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from PIL import Image
 from pydantic import Field
 
 from experiments.data.base import ONE, Dataset, Inputs, Options, Scale, dataset
-from experiments.data.pictures import normalise
+from experiments.data.pictures import decoded, normalise
 from spa.errors import InputError
 
 SCALE = Scale(
@@ -43,10 +42,7 @@ class FolderSplit:
         self, index: np.ndarray, rng: np.random.Generator | None = None
     ) -> tuple[Inputs, np.ndarray]:
         """Decode samples; with a generator they are augmented as for training."""
-        # One generator per picture, so that the threads' order does not matter.
-        rngs = [None] * len(index) if rng is None else rng.spawn(len(index))
-        with ThreadPoolExecutor(self.workers) as pool:
-            pictures = list(pool.map(self._read, (self.files[i] for i in index), rngs))
+        pictures = decoded(self._read, [self.files[i] for i in index], rng, self.workers)
         x = np.stack(pictures).astype(np.float32).transpose(0, 3, 1, 2) / 255
         return {ONE: normalise(x, SCALE)}, self.labels[index]
 

@@ -7,14 +7,18 @@ set's mean and standard deviation; labels are int64 (N,).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from experiments.data.base import ONE, Dataset, Inputs, Scale
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+File = TypeVar("File")
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,19 @@ def hashed(*arrays: np.ndarray) -> str:
         content.update(f"{array.dtype.str}{array.shape}".encode())
         content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()
+
+
+def decoded(
+    read: Callable[[File, np.random.Generator | None], Decoded],
+    files: Sequence[File],
+    rng: np.random.Generator | None,
+    workers: int,
+) -> list[Decoded]:
+    """Read files in threads; with a generator each is augmented as for training."""
+    # One generator per picture, so that the threads' order does not matter.
+    rngs = [None] * len(files) if rng is None else rng.spawn(len(files))
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(read, files, rngs))
 
 
 def normalise(x: np.ndarray, scale: Scale) -> np.ndarray:

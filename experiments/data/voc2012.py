@@ -13,7 +13,6 @@ are marked as void (255), are `IGNORED`.
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +25,7 @@ from experiments.data.base import ONE, Dataset, Inputs, Options, aside, dataset
 from experiments.data.holdout import hold_out
 from experiments.data.imagenet import SCALE
 from experiments.data.masked import IGNORED
-from experiments.data.pictures import normalise
+from experiments.data.pictures import decoded, normalise
 from spa.errors import InputError
 
 CLASSES, VOID = 21, 255
@@ -83,10 +82,7 @@ class VocSplit:
         self, index: np.ndarray, rng: np.random.Generator | None = None
     ) -> tuple[Inputs, np.ndarray]:
         """Decode samples; with a generator they are augmented as for training."""
-        # One generator per picture, so that the threads' order does not matter.
-        rngs = [None] * len(index) if rng is None else rng.spawn(len(index))
-        with ThreadPoolExecutor(self.workers) as pool:
-            pairs = list(pool.map(self._read, (self.files[i] for i in index), rngs))
+        pairs = decoded(self._read, [self.files[i] for i in index], rng, self.workers)
         x = np.stack([picture for picture, _ in pairs])  # (N, H, W, C)
         inside = np.stack([labels for _, labels in pairs])
         x = normalise(x.transpose(0, 3, 1, 2).astype(np.float32) / 255, SCALE)
