@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,8 @@ from unittest import mock
 
 import numpy as np
 
-from experiments.bench.apart import judged
-from experiments.bench.coverage import read
-from experiments.bench.measure import RESULTS, goal, say, write_csv
+from experiments.bench.apart import rows_of
+from experiments.bench.measure import RESULTS, goal, write_csv
 from experiments.bench.networks import LISTS, NETWORKS, as_file, listed
 from spa.graph.example import redrawn
 
@@ -228,21 +226,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.one:
         print(json.dumps(judge(args.one)))
         return
-    args.results.mkdir(parents=True, exist_ok=True)
-    path = args.results / "bridge.jsonl"
-    rows = read(path)
-    done = {row["network"] for row in rows}
-    missing = [name for name in args.networks or listed(*args.families) if name not in done]
-    with ThreadPoolExecutor(args.jobs) as pool, path.open("a") as file:
-        running = [pool.submit(judged, NAME, name, args.seconds) for name in missing]
-        for number, one in enumerate(as_completed(running), 1):
-            row = one.result()
-            what = "equal" if _is_equal(row) else row.get("reason", "not equal")
-            say(f"{number}/{len(missing)} {row['network']}: {what}"[:160])
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            rows.append(row)
-    rows.sort(key=lambda row: row["network"])
+    rows = rows_of(
+        NAME, args.networks or listed(*args.families), args.results / "bridge.jsonl",
+        lambda row: "equal" if _is_equal(row) else row.get("reason", "not equal"),
+        seconds=args.seconds, jobs=args.jobs,
+    )  # fmt: skip
     table = [{key: row.get(key) for key in COLUMNS} for row in rows]
     write_csv(table, args.results / "bridge.csv")
     text = report(rows)

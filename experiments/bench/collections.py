@@ -18,9 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.apart import judged
-from experiments.bench.coverage import read
-from experiments.bench.measure import RESULTS, say, write_csv
+from experiments.bench.apart import rows_of
+from experiments.bench.measure import RESULTS, write_csv
 from experiments.bench.networks import COLLECTIONS, NETWORKS
 from spa.errors import InfeasibleTarget
 
@@ -91,6 +90,11 @@ def _floats(outputs: Any) -> Iterator[Any]:
             yield leaf
 
 
+def _said(row: dict[str, Any]) -> str:
+    what = row.get("reason") or f"RF {row.get('rf')}, class kept: {row.get('kept')}"
+    return f"{row['stage']}, {what}"
+
+
 def report(rows: Iterable[dict[str, Any]]) -> str:
     """Counts by collection, and every network that fell short, with the reason."""
     lines = [
@@ -134,24 +138,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.one:
         print(json.dumps(judge(args.one)))
         return
-    args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / "collections.jsonl"
-    rows = read(path)
-    done = {row["network"] for row in rows}
     names = args.networks or [
         f"{family}/{name}" for family in args.families for name in COLLECTIONS[family]()
     ]
-    missing = [name for name in names if name not in done]
-    with path.open("a") as file:
-        for number, name in enumerate(missing, 1):
-            row = judged(NAME, name, args.seconds)
-            what = row.get("reason") or f"RF {row.get('rf')}, class kept: {row.get('kept')}"
-            say(f"{number}/{len(missing)} {name}: {row['stage']}, {what}"[:160])
-            if row["stage"] != "missing":
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-            rows.append(row)
-    rows.sort(key=lambda row: row["network"])
+    rows = rows_of(
+        NAME, names, path, _said, seconds=args.seconds,
+        stays=lambda row: bool(row["stage"] != "missing"),
+    )  # fmt: skip
     write_csv([{key: row.get(key) for key in COLUMNS} for row in rows], path.with_suffix(".csv"))
     text = report(rows)
     path.with_suffix(".md").write_text(f"{text}\n")
